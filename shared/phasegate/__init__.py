@@ -1,0 +1,1 @@
+"""Gates between the phases of a data pipeline."""

@@ -1,0 +1,591 @@
+"""The pipeline file as values: calendar, phases, outputs, messages, alerts, and what must hold between them.
+
+The fields are what the file may say (`from_` is written `from`). Each value checks itself when it is made; `problems` checks
+what only the whole file can tell.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from enum import StrEnum
+from functools import cached_property
+from typing import Annotated
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from phasegate.core.checks import BaseCheck, PlacedCheck, Site
+from phasegate.core.kinds import Check, Coverage, Fresh, Key, RowCount
+from phasegate.core.metrics import CustomSource, Distinct, Query, Rows, TableSource
+from phasegate.core.notation import (
+    Between,
+    Column,
+    Daily,
+    Dates,
+    Day,
+    DueTime,
+    Duration,
+    Hours,
+    Secret,
+    Slug,
+    Table,
+    Weekdays,
+)
+from phasegate.errors import Problem, UnknownPhase
+
+PositiveInt = Annotated[int, Between(1)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Expected:
+    """How many entities a run date should hold: games, stores, flights. 0 means that no run is expected."""
+
+    table: Table | None = None
+    """The table that announces them; a row stands for an entity or a part of one."""
+    date: Column
+    """Its run date column."""
+    count: Column
+    """Its distinct values on a date are the number; for a query, the column that holds the number."""
+    where: str | None = None
+    """Only rows for which this GoogleSQL condition is true are counted."""
+    query: str | None = None
+    """A GoogleSQL query that filters on @from and @to and returns the columns *date* and *count*."""
+
+    def __post_init__(self) -> None:
+        if (self.table is None) == (self.query is None):
+            raise ValueError("either table or query")
+        if self.query is not None and ("@from" not in self.query or "@to" not in self.query):
+            raise ValueError("a query that filters on @from and @to")
+
+    def asked(self) -> Query:
+        """The query that counts them for a range."""
+        if self.query is not None:
+            return Query(CustomSource(self.query, self.date, self.count, table="calendar.expected"), (Rows(),))
+        assert self.table is not None
+        return Query(TableSource(self.table, self.date), (Distinct(self.count, self.where),))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """A stretch of the calendar in which other rules apply."""
+
+    from_: Day
+    to: Day | None = None
+    """Its last date."""
+    days: PositiveInt | None = None
+    """Its length, instead of its last date."""
+
+    def __post_init__(self) -> None:
+        if (self.to is None) == (self.days is None):
+            raise ValueError("either to or days")
+        if self.last < self.from_:
+            raise ValueError("a last date that is not before from")
+
+    @property
+    def last(self) -> date:
+        """Its last date."""
+        return self.to or self.from_ + timedelta(days=(self.days or 1) - 1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Calendar:
+    """Which dates the pipeline runs for."""
+
+    from_: Day
+    """The first run date."""
+    to: Day | None = None
+    """The last run date; open, when left out."""
+    weekdays: Weekdays = frozenset(range(7))
+    """The days of the week with a run; all, when left out."""
+    closed: tuple[Dates, ...] = ()
+    """Dates or ranges without a run."""
+    expected: Expected | None = None
+    parts: Mapping[Slug, Part] = field(default_factory=dict, hash=False)
+
+    def __post_init__(self) -> None:
+        if self.to is not None and self.to < self.from_:
+            raise ValueError("a last date that is not before from")
+
+    def has_run(self, day: date) -> bool:
+        """True when the calendar itself foresees a run; `expected` may still say 0."""
+        inside = self.from_ <= day and (self.to is None or day <= self.to)
+        return inside and day.weekday() in self.weekdays and not any(day in span for span in self.closed)
+
+    def parts_of(self, day: date) -> frozenset[str]:
+        """The parts that a date lies in."""
+        return frozenset(name for name, part in self.parts.items() if part.from_ <= day <= part.last)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StatusWords:
+    """The status words of a foreign message, by what they mean."""
+
+    done: tuple[str, ...] = ("done",)
+    partial: tuple[str, ...] = ("partial",)
+    failed: tuple[str, ...] = ("failed",)
+    nothing: tuple[str, ...] = ("nothing",)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Messages:
+    """The names that this pipeline's completion messages use for phasegate's fields."""
+
+    pipeline: str = "pipeline"
+    phase: str = "phase"
+    producer: str = "producer"
+    run_date: str = "run_date"
+    status: StatusWords = StatusWords()
+    status_field: str = "status"
+    run_id: str = "run_id"
+    attempt: str = "attempt"
+    started: str = "started_at"
+    finished: str = "finished_at"
+    rows: str = "rows"
+    correlation_id: str = "correlation_id"
+    error: str = "error"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Producer:
+    """A job that reports completion."""
+
+    aliases: tuple[str, ...] = ()
+    """Other names under which its messages come."""
+    optional: bool = False
+    """An optional producer is not waited for."""
+    fills: Table | None = None
+    """The output whose rows its messages count; the count is compared with the table, never trusted."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Output:
+    """A table that a phase fills for a run date."""
+
+    date: Column
+    """The run date (partition) column, a DATE; every query filters on it."""
+    key: tuple[Column, ...] = ()
+    """The business key: unique and without nulls."""
+    may_be_empty: bool = False
+    """An empty partition on a run date is no failure."""
+    sample: tuple[Column, ...] = ()
+    """Columns that reports may show of failing rows; none, when left out."""
+    checks: tuple[Check, ...] = ()
+
+
+class QuorumWhen(StrEnum):
+    """From when on a quorum may release."""
+
+    DUE = "due"
+    ALWAYS = "always"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quorum:
+    """So many outputs are enough; the gate then opens degraded, and the signal lists what is missing."""
+
+    at_least: PositiveInt
+    of: PositiveInt
+    """The number of outputs of the phase, written down so that adding one is a decision."""
+    always: tuple[str, ...] = ()
+    """Outputs that are never waived, by table or by the table's last name."""
+    when: QuorumWhen = QuorumWhen.DUE
+
+    def __post_init__(self) -> None:
+        if self.at_least > self.of:
+            raise ValueError("at_least not above of")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retry:
+    """How a phase is asked to run again."""
+
+    attempts: PositiveInt = 4
+    """Requests per gate."""
+    first: Duration = timedelta(minutes=2)
+    """The longest wait before the second attempt; it doubles with each."""
+    at_most: Duration = timedelta(minutes=30)
+    """The longest wait of all."""
+    budget_per_day: PositiveInt = 20
+    """Requests per phase and day, over all run dates."""
+
+    def __post_init__(self) -> None:
+        if self.first > self.at_most:
+            raise ValueError("first not above at_most")
+
+
+class MessageNeed(StrEnum):
+    """Whether rows without a completion message are enough."""
+
+    REQUIRED = "required"
+    OPTIONAL = "optional"
+
+
+class Again(StrEnum):
+    """What changed data after a release leads to."""
+
+    ON_CHANGE = "on_change"
+    NEVER = "never"
+
+
+class GateMode(StrEnum):
+    """What a verdict does to a gate."""
+
+    ENFORCE = "enforce"
+    OBSERVE = "observe"
+    """Record the verdict, always release."""
+    PAUSE = "pause"
+    """Judge and record, release nothing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Phase:
+    """One of the pipeline's ordered steps."""
+
+    after: tuple[Slug, ...] = ()
+    """The phases whose gates must be open before this one starts."""
+    producers: Mapping[Slug, Producer] = field(default_factory=dict, hash=False)
+    """The jobs that report for it; without any, the phase reports itself under its own name."""
+    due: DueTime | None = None
+    """By when it must have been released."""
+    look_back: Duration | None = None
+    """It reads so many earlier run dates of its inputs: a gap there contaminates it."""
+    only_in: tuple[Slug, ...] = ()
+    """Parts of the calendar in which it runs; all, when empty."""
+    skip_in: tuple[Slug, ...] = ()
+    """Parts of the calendar in which it does not run."""
+    message: MessageNeed = MessageNeed.REQUIRED
+    """optional: after due, rows that pass are released without a message."""
+    again: Again = Again.ON_CHANGE
+    mode: GateMode = GateMode.ENFORCE
+    until: Day | None = None
+    """The last date on which a pause holds."""
+    quorum: Quorum | None = None
+    retry: Retry | None = None
+    signal: Mapping[str, str] = field(default_factory=dict, hash=False)
+    """Extra fields of the go-signal: a fixed text, or `$name` for a field of the signal itself."""
+    outputs: Mapping[Table, Output] = field(hash=False)
+
+    def runs_in(self, parts: frozenset[str]) -> bool:
+        """True when the phase runs on a date that lies in *parts*."""
+        return _applies(self.only_in, self.skip_in, parts)
+
+
+def _applies(only_in: tuple[str, ...], skip_in: tuple[str, ...], parts: frozenset[str]) -> bool:
+    return (not only_in or not parts.isdisjoint(only_in)) and parts.isdisjoint(skip_in)
+
+
+class DestinationKind(StrEnum):
+    """Where an alert can go."""
+
+    GOOGLE_CHAT = "google_chat"
+    SLACK = "slack"
+    TEAMS = "teams"
+    WEBHOOK = "webhook"
+    EMAIL = "email"
+    CONSOLE = "console"
+    EML = "eml"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Destination:
+    """One place that alerts go to."""
+
+    kind: DestinationKind
+    webhook: Secret | None = None
+    """The address of a chat or webhook destination, by reference."""
+    signing_key: Secret | None = None
+    """The key that signs a generic webhook's body."""
+    to: tuple[str, ...] = ()
+    """Mail addresses."""
+    fallback: Slug | None = None
+    """The destination to use when this one refuses for good."""
+
+    def __post_init__(self) -> None:
+        chat = self.kind in (DestinationKind.GOOGLE_CHAT, DestinationKind.SLACK, DestinationKind.TEAMS, DestinationKind.WEBHOOK)
+        if chat and self.webhook is None:
+            raise ValueError(f"a webhook for kind {self.kind}")
+        if self.kind is DestinationKind.EMAIL and not self.to:
+            raise ValueError("at least one address in to for kind email")
+        if bad := [address for address in self.to if not re.fullmatch(r"[^@\s<>\",;]+@[^@\s<>\",;]+", address)]:
+            raise ValueError(f"mail addresses like data@example.com in to, not {bad[0]}")
+
+
+class AlertSeverity(StrEnum):
+    """How urgent an alert is."""
+
+    CRITICAL = "critical"
+    WARNING = "warning"
+    INFO = "info"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Escalation:
+    """Who is told when nobody acknowledges."""
+
+    after: Duration
+    to: Slug
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """Which alerts go where."""
+
+    severity: AlertSeverity | None = None
+    phase: Slug | None = None
+    cause: Slug | None = None
+    to: tuple[Slug, ...]
+    remind: Duration | None = None
+    """While it lasts, say it again after this time."""
+    escalate: Escalation | None = None
+    digest: Daily | None = None
+    """Collect, and send once a day."""
+    quiet: Hours | None = None
+    """Hours in which nothing is sent unless it is critical."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Alerts:
+    """Where alerts go."""
+
+    destinations: Mapping[Slug, Destination] = field(default_factory=dict, hash=False)
+    routes: tuple[Route, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pipeline:
+    """A pipeline: the rules by which its gates open."""
+
+    pipeline: Slug
+    timezone: str = "UTC"
+    """IANA name: America/New_York."""
+    calendar: Calendar
+    messages: Messages = Messages()
+    phases: Mapping[Slug, Phase]
+    alerts: Alerts = Alerts()
+
+    def __post_init__(self) -> None:
+        try:
+            ZoneInfo(self.timezone)
+        except (ZoneInfoNotFoundError, ValueError):
+            raise ValueError(f"a time zone like America/New_York, not {self.timezone}") from None
+        if not self.phases:
+            raise ValueError("at least one phase")
+
+    @property
+    def name(self) -> str:
+        """The pipeline's name."""
+        return self.pipeline
+
+    @cached_property
+    def zone(self) -> ZoneInfo:
+        """The zone in which due times are written and dates begin."""
+        return ZoneInfo(self.timezone)
+
+    def phase(self, name: str) -> Phase:
+        """A phase by name.
+
+        Raises:
+            UnknownPhase: The pipeline has no such phase; the message lists those it has.
+        """
+        if name not in self.phases:
+            raise UnknownPhase(f'unknown phase "{name}" in pipeline "{self.name}"; known phases: {", ".join(self.phases)}')
+        return self.phases[name]
+
+    def producers(self, phase: str) -> Mapping[str, Producer]:
+        """The producers of a phase; a phase that declares none reports under its own name."""
+        return self.phase(phase).producers or {phase: Producer()}
+
+    @cached_property
+    def _reporters(self) -> Mapping[str, tuple[tuple[str, str], ...]]:
+        found: dict[str, tuple[tuple[str, str], ...]] = {}
+        for phase in self.phases:
+            for producer, declared in self.producers(phase).items():
+                for name in (producer, *declared.aliases):
+                    found[name] = (*found.get(name, ()), (phase, producer))
+        return found
+
+    def reporters(self, name: str) -> tuple[tuple[str, str], ...]:
+        """The (phase, producer) pairs that a producer's name or alias stands for."""
+        return self._reporters.get(name, ())
+
+    def followers(self, phase: str) -> tuple[str, ...]:
+        """The phases that come directly after one."""
+        return tuple(name for name, other in self.phases.items() if phase in other.after)
+
+    def today(self, now: datetime) -> date:
+        """The date that it is in the pipeline's zone."""
+        return now.astimezone(self.zone).date()
+
+    def due(self, phase: str, day: date) -> datetime | None:
+        """When a phase is due for a run date, in UTC; None when it has no due time.
+
+        A local time that the clocks skip counts as the same distance from midnight by the old offset; one that comes twice
+        counts the first time. A due time relative to another phase counts from when that one is due.
+        """
+        due = self.phase(phase).due
+        if due is None:
+            return None
+        if due.at is not None:
+            return datetime.combine(day + timedelta(days=due.days), due.at, self.zone).astimezone(UTC)
+        assert due.after is not None and due.after_release is not None
+        base = self.due(due.after, day)
+        return None if base is None else base + due.after_release
+
+    @cached_property
+    def date_columns(self) -> Mapping[str, str]:
+        """The run date column of every table that the file knows to have one."""
+        found = {table: output.date for phase in self.phases.values() for table, output in phase.outputs.items()}
+        expected = self.calendar.expected
+        return found if expected is None or expected.table is None else {expected.table: expected.date} | found
+
+    @cached_property
+    def _checks(self) -> Mapping[str, Mapping[str, tuple[PlacedCheck, ...]]]:
+        return {
+            name: {table: tuple(self._placed(name, table, output)) for table, output in phase.outputs.items()}
+            for name, phase in self.phases.items()
+        }
+
+    def checks(self, phase: str) -> Mapping[str, tuple[PlacedCheck, ...]]:
+        """The checks of each output table of a phase; the one that proves presence stands first."""
+        return self._checks[phase]
+
+    def _placed(self, phase: str, table: str, output: Output) -> Iterator[PlacedCheck]:
+        site = Site(TableSource(table, output.date), self.date_columns, lambda day: self.due(phase, day))
+        declared = sorted(output.checks, key=lambda check: not check.proves_presence)
+        if not output.may_be_empty and not any(check.proves_presence for check in declared):
+            yield PlacedCheck(f"{table}.not_empty", RowCount(at_least=1), site)
+        for check in declared:
+            yield PlacedCheck(check_name(table, check), check, site)
+        if output.key:
+            yield PlacedCheck(f"{table}.key", Key(columns=output.key), site)
+
+    @cached_property
+    def problems(self) -> tuple[Problem, ...]:
+        """Everything that is wrong between the parts of the file."""
+        return tuple(_problems(self))
+
+
+def check_name(table: str, check: BaseCheck) -> str:
+    """The full name of a check: its own, or table, kind and subject."""
+    subject = re.sub(r"\W+", "_", check.subject).strip("_")[:40]
+    return check.name or ".".join(part for part in (table, check.kind, subject) if part)
+
+
+def applies(check: BaseCheck, parts: frozenset[str]) -> bool:
+    """True when a check is judged on a date that lies in *parts*."""
+    return _applies(check.only_in, check.skip_in, parts)
+
+
+def place(*keys: str | int) -> str:
+    """A path into the file as people write it: `phases.raw.outputs["raw.flights"].checks[0].row_count`."""
+    text = ""
+    for key in keys:
+        if isinstance(key, int):
+            text += f"[{key}]"
+        elif re.fullmatch(r"\w+", key):
+            text += f".{key}" if text else key
+        else:
+            text += f'["{key}"]'
+    return text
+
+
+def _problems(pipeline: Pipeline) -> Iterator[Problem]:
+    for name, phase in pipeline.phases.items():
+        yield from _phase_problems(pipeline, name, phase)
+    yield from _order_problems(pipeline)
+    yield from _alert_problems(pipeline)
+
+
+def _unknown(what: str, names: tuple[str, ...], known: Mapping[str, object], *keys: str | int) -> Iterator[Problem]:
+    for n, name in enumerate(names):
+        if name not in known:
+            expected = f"expected one of the {what} ({', '.join(known) or 'there are none'})"
+            yield Problem(place(*keys, n), expected, f'"{name}"')
+
+
+def _phase_problems(pipeline: Pipeline, name: str, phase: Phase) -> Iterator[Problem]:
+    at = ("phases", name)
+    parts = pipeline.calendar.parts
+    yield from _unknown("phases", phase.after, pipeline.phases, *at, "after")
+    yield from _unknown("parts of the calendar", phase.only_in, parts, *at, "only_in")
+    yield from _unknown("parts of the calendar", phase.skip_in, parts, *at, "skip_in")
+    if phase.due is not None and phase.due.after is not None and phase.due.after not in phase.after:
+        yield Problem(place(*at, "due"), "expected a phase that stands in after", f'"{phase.due.after}"')
+    if phase.mode is GateMode.PAUSE and phase.until is None:
+        yield Problem(place(*at), "expected until beside mode: pause, so that it ends")
+    if not phase.outputs:
+        yield Problem(place(*at, "outputs"), "expected at least one output")
+    for producer, declared in phase.producers.items():
+        if declared.fills is not None and declared.fills not in phase.outputs:
+            yield Problem(place(*at, "producers", producer, "fills"), "expected an output of the phase", declared.fills)
+        for n, alias in enumerate(declared.aliases):
+            if others := {owner for at_phase, owner in pipeline.reporters(alias) if at_phase == name} - {producer}:
+                path = place(*at, "producers", producer, "aliases", n)
+                yield Problem(
+                    path, "expected an alias of one producer", f'"{alias}", which also means {", ".join(sorted(others))}'
+                )
+    if phase.quorum is not None:
+        yield from _quorum_problems(phase, phase.quorum, *at, "quorum")
+    seen: set[str] = set()
+    for table, output in phase.outputs.items():
+        if pipeline.date_columns[table] != output.date:
+            path = place(*at, "outputs", table, "date")
+            yield Problem(path, f"expected {pipeline.date_columns[table]}, as elsewhere for this table", output.date)
+        for n, check in enumerate(output.checks):
+            where = (*at, "outputs", table, "checks", n, check.kind)
+            full = check_name(table, check)
+            if full in seen:
+                yield Problem(place(*where), "expected a name of its own", f'"{full}" twice', "give one of the two a name")
+            seen.add(full)
+            yield from _check_problems(pipeline, phase, check, *where)
+
+
+def _quorum_problems(phase: Phase, quorum: Quorum, *at: str | int) -> Iterator[Problem]:
+    if quorum.of != len(phase.outputs):
+        yield Problem(place(*at, "of"), f"expected {len(phase.outputs)}, the number of outputs", str(quorum.of))
+    known = dict.fromkeys(phase.outputs) | {table.rpartition(".")[2]: None for table in phase.outputs}
+    yield from _unknown("outputs", quorum.always, known, *at, "always")
+
+
+def _check_problems(pipeline: Pipeline, phase: Phase, check: BaseCheck, *at: str | int) -> Iterator[Problem]:
+    parts = pipeline.calendar.parts
+    yield from _unknown("parts of the calendar", check.only_in, parts, *at, "only_in")
+    yield from _unknown("parts of the calendar", check.skip_in, parts, *at, "skip_in")
+    if isinstance(check, RowCount):
+        if check.per == "expected" and pipeline.calendar.expected is None:
+            yield Problem(place(*at, "per"), "expected calendar.expected to be declared for per: expected")
+        if (other := check.per_table) is not None and other.table not in pipeline.date_columns:
+            yield Problem(place(*at, "per"), "expected `expected` or an output of the pipeline", f'"{other.table}"')
+    if isinstance(check, Coverage) and check.of not in pipeline.date_columns:
+        yield Problem(place(*at, "of"), "expected a table whose run date column the file declares", f'"{check.of}"')
+    if isinstance(check, Fresh) and phase.due is None:
+        yield Problem(place(*at), "expected the phase to have a due time, from which fresh counts back")
+
+
+def _order_problems(pipeline: Pipeline) -> Iterator[Problem]:
+    done: set[str] = set()
+    known = set(pipeline.phases)
+    while ready := {name for name, phase in pipeline.phases.items() if done.issuperset(known.intersection(phase.after))} - done:
+        done |= ready
+    for name in pipeline.phases:
+        if name not in done:
+            yield Problem(place("phases", name, "after"), "expected phases in an order, got a circle")
+
+
+def _alert_problems(pipeline: Pipeline) -> Iterator[Problem]:
+    destinations = pipeline.alerts.destinations
+    for name, destination in destinations.items():
+        seen, fallback = {name}, destination.fallback
+        while fallback is not None and fallback in destinations and fallback not in seen:
+            seen.add(fallback)
+            fallback = destinations[fallback].fallback
+        if fallback is not None:
+            expected = f"expected another destination ({', '.join(destinations)})"
+            yield Problem(place("alerts", "destinations", name, "fallback"), expected, f'"{fallback}"')
+    for n, route in enumerate(pipeline.alerts.routes):
+        at = ("alerts", "routes", n)
+        yield from _unknown("destinations", route.to, destinations, *at, "to")
+        if route.escalate is not None and route.escalate.to not in destinations:
+            expected = f"expected one of the destinations ({', '.join(destinations)})"
+            yield Problem(place(*at, "escalate", "to"), expected, f'"{route.escalate.to}"')
+        if route.phase is not None and route.phase not in pipeline.phases:
+            yield Problem(place(*at, "phase"), f"expected one of the phases ({', '.join(pipeline.phases)})", f'"{route.phase}"')

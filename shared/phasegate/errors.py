@@ -1,0 +1,87 @@
+"""Every error phasegate raises on purpose.
+
+PhasegateError
+├── ConfigError          a file, setting or argument is wrong; nothing was done
+├── MessageError         a message makes no sense; it is recorded as rejected and acknowledged
+│   └── UnknownPhase
+└── AdapterError         an outside system failed; `retryable` says whether again may help
+    ├── WarehouseError
+    ├── StateError
+    │   └── Conflict     someone else wrote first; load again and decide again
+    ├── PublishError
+    └── NotifyError
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+class PhasegateError(Exception):
+    """Base of all errors that phasegate raises on purpose."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that is wrong with an input: where it stands, what was expected, what was got."""
+
+    path: str
+    expected: str
+    got: str = ""
+    hint: str = ""
+
+    def __str__(self) -> str:
+        where = f"{self.path}: " if self.path else ""
+        got = f", got {self.got}" if self.got else ""
+        hint = f" ({self.hint})" if self.hint else ""
+        return f"{where}{self.expected}{got}{hint}"
+
+
+class ConfigError(PhasegateError):
+    """A pipeline file, a setting or an argument is wrong; carries every problem found, not the first one only."""
+
+    def __init__(self, message: str = "", problems: Sequence[Problem] = ()) -> None:
+        self.problems = tuple(problems)
+        super().__init__(message or "\n".join(str(problem) for problem in self.problems))
+
+
+class MessageError(PhasegateError):
+    """A message that will not get better by coming again; recorded as rejected and acknowledged."""
+
+
+class UnknownPhase(MessageError):
+    """A message or command names a phase or producer that the pipeline file does not declare."""
+
+
+class AdapterError(PhasegateError):
+    """An outside system failed.
+
+    Args:
+        retryable: True when the same request may succeed later. Raised out of a function, it makes the message come again.
+    """
+
+    def __init__(self, message: str, *, retryable: bool) -> None:
+        super().__init__(message)
+        self.retryable = retryable
+
+
+class WarehouseError(AdapterError):
+    """The warehouse could not answer."""
+
+
+class StateError(AdapterError):
+    """The state store could not load or commit."""
+
+
+class Conflict(StateError):
+    """The gate changed since it was loaded; nothing was written."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, retryable=True)
+
+
+class PublishError(AdapterError):
+    """A message could not be handed to the bus."""
+
+
+class NotifyError(AdapterError):
+    """An alert could not be handed to its destination."""
