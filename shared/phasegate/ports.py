@@ -1,9 +1,13 @@
 """The outside systems as phasegate sees them. The docstrings are the contract; one suite tests every adapter against it."""
 
-from collections.abc import Iterator, Sequence
-from datetime import datetime
-from typing import Protocol
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from typing import Any, Protocol
 
+from phasegate.core.alerts import Notice
+from phasegate.core.gate import Day, Gate, GateState, Reason
+from phasegate.core.messages import RunKey
 from phasegate.core.metrics import Answer, Query
 from phasegate.core.notation import Span
 
@@ -20,6 +24,156 @@ class Warehouse(Protocol):
         Raises:
             ConfigError: SQL of the pipeline file does not parse; names the text.
             WarehouseError: Nothing at all could be asked (no such file, no permission to open it).
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """A message that must be sent.
+
+    Args:
+        key: Deterministic: the same effect has the same key, however often it is decided.
+        topic: Logical name; the publisher knows where it is.
+        body: A JSON object.
+        attributes: Carried beside the body, for filters and for de-duplication.
+    """
+
+    key: str
+    topic: str
+    body: Mapping[str, Any]
+    attributes: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """An outgoing message that has not been sent yet, and how often that was tried."""
+
+    message: Outgoing
+    attempts: int = 0
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A line of a gate's history.
+
+    Args:
+        trigger: What led to the decision: a message id, `tick`, or who did it by hand.
+    """
+
+    run: RunKey
+    at: datetime
+    rule: str
+    state: GateState
+    reason: Reason
+    detail: str
+    generation: int
+    score: float | None
+    trigger: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """A message that made no sense, kept so that it can be looked at and replayed."""
+
+    message_id: str
+    at: datetime
+    reason: str
+    data: str
+    attributes: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What one message or tick changes, all at once or not at all.
+
+    Args:
+        gate: The gate to store; its `version` is the one that was read, 0 for a gate that did not exist.
+        beside: Versions of other gates that the decision rests on and that must not have moved.
+        handled: The id of the message that led to it.
+        outbox: What must be sent because of it.
+    """
+
+    gate: Gate | None = None
+    beside: Mapping[RunKey, int] = field(default_factory=dict)
+    handled: str | None = None
+    outbox: tuple[Outgoing, ...] = ()
+    event: Event | None = None
+    rejected: Rejected | None = None
+
+
+class StateStore(Protocol):
+    """Where gates are kept."""
+
+    def load(self, pipeline: str, span: Span) -> Mapping[date, Day]:
+        """The gates of a pipeline that are known, by run date and phase; dates without any are absent."""
+        ...
+
+    def latest(self, pipeline: str) -> date | None:
+        """The newest run date of which a gate is known."""
+        ...
+
+    def commit(self, change: Change) -> bool:
+        """Write a change as one; False, and nothing written, when its message was handled before.
+
+        The stored gate's version is one above the given one.
+
+        Raises:
+            Conflict: The gate, or one beside it, is no longer at the version that was read. Nothing was written.
+            StateError: The store did not answer; it may have written. The same change may be committed again.
+        """
+        ...
+
+    def history(self, run: RunKey) -> Sequence[Event]:
+        """What was decided about a gate, oldest first."""
+        ...
+
+    def rejected(self, limit: int) -> Sequence[Rejected]:
+        """Messages that made no sense, newest first."""
+        ...
+
+
+class Outbox(Protocol):
+    """What was decided and must still be sent."""
+
+    def pending(self, now: datetime, limit: int) -> Sequence[Pending]:
+        """Entries whose next attempt is due, in the order in which they were committed. Parked ones are not among them."""
+        ...
+
+    def sent(self, keys: Sequence[str], now: datetime) -> None:
+        """Entries were taken by the bus. Saying it twice is harmless."""
+        ...
+
+    def failed(self, key: str, error: str, again: datetime | None) -> None:
+        """An attempt failed; try at *again*, or park the entry when that is None."""
+        ...
+
+    def parked(self) -> Sequence[Pending]:
+        """Entries that will not be tried again by themselves."""
+        ...
+
+
+class Publisher(Protocol):
+    """The way out."""
+
+    def publish(self, message: Outgoing) -> str:
+        """Hand a message to the bus and wait until it is taken; gives the bus's id for it.
+
+        Raises:
+            PublishError: It was not taken, as far as can be known; consumers see its key when it comes twice.
+        """
+        ...
+
+
+class Notifier(Protocol):
+    """Delivers an alert to one destination."""
+
+    def notify(self, notice: Notice) -> None:
+        """Deliver it.
+
+        Raises:
+            NotifyError: It was not delivered.
         """
         ...
 

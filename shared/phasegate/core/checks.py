@@ -14,6 +14,7 @@ from phasegate.core.metrics import (
     Aggregate,
     Answer,
     AnyMetric,
+    Cost,
     Newest,
     Number,
     PairSource,
@@ -114,13 +115,18 @@ class Answers:
     """All numbers that came back, to be looked up by source, metric and date.
 
     Args:
-        answers: One for each query of the plan.
-        expected: Entities expected per run date; None when the calendar does not count them.
+        answers: One for each query that was asked.
+        calendar: The query that counts the entities expected per run date, when the calendar counts them.
     """
 
-    def __init__(self, answers: Iterable[Answer], expected: Mapping[date, Number] | Unmeasured | None = None) -> None:
+    def __init__(self, answers: Iterable[Answer], calendar: Query | None = None) -> None:
         self._of = {answer.query.source: (answer, {m: n for n, m in enumerate(answer.query.metrics)}) for answer in answers}
-        self._expected = expected
+        self._calendar = calendar
+
+    @property
+    def cost(self) -> Cost:
+        """What measuring has cost."""
+        return sum((answer.cost for answer, _ in self._of.values()), Cost())
 
     def number(self, source: Source, metric: AnyMetric, day: date) -> Number | None:
         """One number; a count is 0 on a date without rows, any other metric is None then."""
@@ -136,11 +142,35 @@ class Answers:
         """A metric that counts."""
         return int(self.number(source, metric, day) or 0)
 
+    def rows(self, source: Source, day: date) -> int | None:
+        """Rows of a table on a date; None when they could not be counted."""
+        try:
+            return self.count(source, Rows(), day)
+        except _NotMeasured:
+            return None
+
     def expected(self, day: date) -> Number:
-        """Entities expected on a date."""
-        if isinstance(self._expected, Unmeasured):
-            raise _NotMeasured(self._expected)
-        return (self._expected or {}).get(day, 0)
+        """Entities expected on a date; the calendar must count them."""
+        assert self._calendar is not None, "the calendar counts nothing"
+        return self.number(self._calendar.source, self._calendar.metrics[0], day) or 0
+
+    def expects(self, day: date) -> bool | Unmeasured:
+        """False when the calendar counted, and counted 0; a count that could not be measured is no 0."""
+        try:
+            return self._calendar is None or self.expected(day) > 0
+        except _NotMeasured as error:
+            return error.unmeasured
+
+    def measured(self, sources: Iterable[Source], day: date) -> Mapping[str, Number | None]:
+        """Every number of some sources on a date, but for load times, by what it is."""
+        found: dict[str, Number | None] = {}
+        for source in sources:
+            answer, positions = self._of[source]
+            row = answer.numbers.get(day, ())
+            for metric, n in positions.items():
+                if row and not isinstance(metric, Newest) and metric not in answer.unmeasured:
+                    found[f"{source.table} {metric}"] = row[n]
+        return found
 
     def types(self, source: Source) -> Mapping[str, str]:
         """GoogleSQL type by lower-case column name."""

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date, time, timedelta
 from typing import Annotated, Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +38,7 @@ class Between:
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 _WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _DAY = r"\d{4}-\d{2}-\d{2}"
-_DURATION = r"\d+[smhd]"
+_DURATION = r"\d{1,5}[smhd]"
 _CLOCK = r"([01]\d|2[0-3]):[0-5]\d"
 
 
@@ -107,7 +108,7 @@ class Due:
         return f"{int(self.after_release.total_seconds() // 60)}m after {self.after}"
 
 
-_DUE = rf"{_CLOCK}( \+\d+d)?|{_DURATION} after [A-Za-z_]\w*"
+_DUE = rf"{_CLOCK}( \+\d{{1,3}}d)?|{_DURATION} after [A-Za-z_]\w*"
 
 
 def parse_due(text: str) -> Due:
@@ -148,6 +149,15 @@ def parse_quiet(text: str) -> tuple[time, time]:
     return time.fromisoformat(first), time.fromisoformat(last)
 
 
+def parse_zone(text: str) -> str:
+    """The IANA name of a time zone: `America/New_York`."""
+    try:
+        ZoneInfo(text)
+    except (ZoneInfoNotFoundError, ValueError, OSError):  # OSError: `America` is a folder of zones
+        raise ValueError("a time zone like America/New_York") from None
+    return text
+
+
 def _matching(pattern: str, expected: str) -> Callable[[str], str]:
     def parse(text: str) -> str:
         if not re.fullmatch(pattern, text, re.ASCII):
@@ -170,6 +180,7 @@ DueTime = Annotated[Due, Notation(parse_due, rf"^({_DUE})$", "06:00 +1d")]
 Weekdays = Annotated[frozenset[int], Notation(parse_weekdays, r"^[a-z]{3}([-, ]+[a-z]{3})*$", "mon-fri")]
 Daily = Annotated[time, Notation(parse_daily, rf"^daily {_CLOCK}$", "daily 08:00")]
 Hours = Annotated[tuple[time, time], Notation(parse_quiet, rf"^{_CLOCK}-{_CLOCK}$", "22:00-07:00")]
+Zone = Annotated[str, Notation(parse_zone, r"^[A-Za-z][\w+-]*(/[\w+-]+)*$", "America/New_York")]
 Column = Annotated[str, Notation(_matching(_NAME, "a column name"), rf"^{_NAME}$", "flight_date")]
 Table = Annotated[
     str,

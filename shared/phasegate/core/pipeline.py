@@ -11,7 +11,7 @@ from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
 from functools import cached_property
 from typing import Annotated
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import ZoneInfo
 
 from phasegate.core.checks import BaseCheck, PlacedCheck, Site
 from phasegate.core.kinds import Check, Coverage, Fresh, Key, RowCount
@@ -29,6 +29,8 @@ from phasegate.core.notation import (
     Slug,
     Table,
     Weekdays,
+    Zone,
+    parse_zone,
 )
 from phasegate.errors import Problem, UnknownPhase
 
@@ -240,6 +242,8 @@ class GateMode(StrEnum):
 class Phase:
     """One of the pipeline's ordered steps."""
 
+    aliases: tuple[str, ...] = ()
+    """Other names that messages use for it."""
     after: tuple[Slug, ...] = ()
     """The phases whose gates must be open before this one starts."""
     producers: Mapping[Slug, Producer] = field(default_factory=dict, hash=False)
@@ -355,18 +359,15 @@ class Pipeline:
     """A pipeline: the rules by which its gates open."""
 
     pipeline: Slug
-    timezone: str = "UTC"
-    """IANA name: America/New_York."""
+    timezone: Zone = "UTC"
+    """The zone in which due times are written and dates begin."""
     calendar: Calendar
     messages: Messages = Messages()
     phases: Mapping[Slug, Phase]
     alerts: Alerts = Alerts()
 
     def __post_init__(self) -> None:
-        try:
-            ZoneInfo(self.timezone)
-        except (ZoneInfoNotFoundError, ValueError):
-            raise ValueError(f"a time zone like America/New_York, not {self.timezone}") from None
+        parse_zone(self.timezone)
         if not self.phases:
             raise ValueError("at least one phase")
 
@@ -389,6 +390,16 @@ class Pipeline:
         if name not in self.phases:
             raise UnknownPhase(f'unknown phase "{name}" in pipeline "{self.name}"; known phases: {", ".join(self.phases)}')
         return self.phases[name]
+
+    def phase_called(self, name: str) -> str:
+        """The phase that a message means by a name or alias.
+
+        Raises:
+            UnknownPhase: No phase is called so.
+        """
+        called = next((phase for phase, declared in self.phases.items() if name in (phase, *declared.aliases)), name)
+        self.phase(called)
+        return called
 
     def producers(self, phase: str) -> Mapping[str, Producer]:
         """The producers of a phase; a phase that declares none reports under its own name."""

@@ -1,0 +1,14 @@
+"""Judge a finished phase and open, or hold, the gate to the next one."""
+
+import flask
+import functions_framework
+
+from phasegate.wiring import Wiring
+
+app = Wiring.from_env()  # a wrong setting stops the new revision, not the first event
+
+
+@functions_framework.http
+def phase_monitor(request: flask.Request) -> tuple[str, int]:
+    """Answer one Pub/Sub push or Eventarc event."""
+    return app.handle_pubsub(request)

@@ -1,0 +1,78 @@
+"""The bus inside one process, the system's clock, and notices on the console or as mail files."""
+
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
+from email.message import EmailMessage
+from pathlib import Path
+from typing import TextIO
+
+from phasegate.core.alerts import Notice
+from phasegate.errors import NotifyError, PhasegateError, PublishError
+from phasegate.ports import Outgoing
+
+Handler = Callable[[Outgoing], None]
+
+
+class LocalBus:
+    """Hands each message to the topic's subscribers before `publish` returns, so that a crash leaves it in the outbox."""
+
+    def __init__(self) -> None:
+        self._handlers: dict[str, list[Handler]] = {}
+        self._published = 0
+
+    def subscribe(self, topic: str, handler: Handler) -> None:
+        """Call *handler* with every message of a topic."""
+        self._handlers.setdefault(topic, []).append(handler)
+
+    def publish(self, message: Outgoing) -> str:
+        """See `Publisher.publish`; an error of a subscriber is an error of the bus."""
+        for handler in self._handlers.get(message.topic, ()):
+            try:
+                handler(message)
+            except PhasegateError as error:
+                raise PublishError(f"{message.topic}: {error}", retryable=True) from error
+        self._published += 1
+        return f"local-{self._published}"
+
+
+class SystemClock:
+    """The system's time."""
+
+    def now(self) -> datetime:
+        """See `Clock.now`."""
+        return datetime.now(UTC)
+
+
+class Console:
+    """Writes notices to a stream, standard error unless told."""
+
+    def __init__(self, stream: TextIO | None = None) -> None:
+        self._stream = stream
+
+    def notify(self, notice: Notice) -> None:
+        """See `Notifier.notify`."""
+        print(f"{notice.severity.upper()}: {notice.subject}\n{notice.text}", file=self._stream or sys.stderr)
+
+
+class MailFolder:
+    """Writes notices as `.eml` files, one per notice; the same notice again overwrites its file."""
+
+    def __init__(self, folder: Path, *, sender: str = "phasegate@localhost", to: str = "you@localhost") -> None:
+        self._folder = folder
+        self._sender = sender
+        self._to = to
+
+    def notify(self, notice: Notice) -> None:
+        """See `Notifier.notify`."""
+        mail = EmailMessage()
+        mail["Subject"] = notice.subject
+        mail["From"], mail["To"] = self._sender, self._to
+        mail["X-Phasegate-Key"] = notice.key
+        mail.set_content(notice.text)
+        name = "".join(c if c.isalnum() or c in "-_" else "_" for c in notice.key)[:150] + ".eml"
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            (self._folder / name).write_bytes(mail.as_bytes())
+        except OSError as exc:
+            raise NotifyError(f"no mail file in {self._folder}: {exc.strerror}", retryable=True) from exc

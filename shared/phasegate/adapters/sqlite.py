@@ -1,0 +1,192 @@
+"""State in a SQLite file: gates, handled messages, outbox and history, committed together."""
+
+import json
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import date, datetime
+from pathlib import Path
+from typing import Any
+
+from phasegate.adapters.records import from_json, to_json
+from phasegate.core.gate import Day, Gate
+from phasegate.core.messages import RunKey
+from phasegate.core.notation import Span
+from phasegate.errors import Conflict, StateError
+from phasegate.ports import Change, Event, Outgoing, Pending, Rejected
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS gate (
+    pipeline TEXT, run_date TEXT, phase TEXT, version INTEGER NOT NULL, body TEXT NOT NULL,
+    PRIMARY KEY (pipeline, run_date, phase)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS handled (message_id TEXT PRIMARY KEY, at TEXT NOT NULL DEFAULT CURRENT_TIMESTAMP) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS outbox (
+    seq INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, message TEXT NOT NULL,
+    attempts INTEGER NOT NULL DEFAULT 0, error TEXT NOT NULL DEFAULT '',
+    next_at TEXT NOT NULL DEFAULT '', sent_at TEXT, parked INTEGER NOT NULL DEFAULT 0
+);
+CREATE INDEX IF NOT EXISTS unsent ON outbox (next_at) WHERE sent_at IS NULL AND NOT parked;
+CREATE TABLE IF NOT EXISTS event (seq INTEGER PRIMARY KEY, run TEXT NOT NULL, body TEXT NOT NULL);
+CREATE INDEX IF NOT EXISTS event_run ON event (run, seq);
+CREATE TABLE IF NOT EXISTS rejected (seq INTEGER PRIMARY KEY, message_id TEXT NOT NULL UNIQUE, body TEXT NOT NULL);
+"""
+_PENDING = """
+SELECT message, attempts, error FROM outbox WHERE sent_at IS NULL AND NOT parked AND next_at <= ? ORDER BY seq LIMIT ?
+"""
+_PARKED = "SELECT message, attempts, error FROM outbox WHERE parked ORDER BY seq"
+
+
+class SQLiteStore:
+    """State store and outbox in one SQLite file; safe for several threads and processes.
+
+    Args:
+        path: The file, made with its folder when missing; `:memory:` keeps everything in this object.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._memory: sqlite3.Connection | None = None
+        if path == ":memory:":
+            self._memory = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+            self._memory.executescript(_SCHEMA)
+            return
+        try:
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
+        except OSError as exc:
+            raise StateError(f"no state at {path}: {exc.strerror}", retryable=False) from exc
+        with self._connected() as connection:
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.executescript(_SCHEMA)
+
+    @contextmanager
+    def _connected(self) -> Iterator[sqlite3.Connection]:
+        """A connection of this call's own: threads share nothing, and a fork inherits nothing."""
+        try:
+            if self._memory is not None:
+                yield self._memory
+                return
+            connection = sqlite3.connect(self._path, timeout=30, isolation_level=None)
+            try:
+                connection.execute("PRAGMA synchronous = FULL")
+                yield connection
+            finally:
+                connection.close()
+        except sqlite3.Error as exc:
+            retryable = isinstance(exc, sqlite3.OperationalError) and "lock" in str(exc)
+            raise StateError(f"state at {self._path}: {exc}", retryable=retryable) from exc
+
+    @contextmanager
+    def _writing(self) -> Iterator[sqlite3.Connection]:
+        with self._connected() as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield connection
+            except BaseException:
+                connection.execute("ROLLBACK")
+                raise
+            connection.execute("COMMIT")
+
+    def load(self, pipeline: str, span: Span) -> Mapping[date, Day]:
+        """See `StateStore.load`."""
+        days: dict[date, dict[str, Gate]] = {}
+        with self._connected() as connection:
+            rows = connection.execute(
+                "SELECT body FROM gate WHERE pipeline = ? AND run_date BETWEEN ? AND ?",
+                (pipeline, str(span.first), str(span.last)),
+            ).fetchall()
+        for (body,) in rows:
+            gate = from_json(Gate, body)
+            days.setdefault(gate.run.run_date, {})[gate.run.phase] = gate
+        return days
+
+    def latest(self, pipeline: str) -> date | None:
+        """See `StateStore.latest`."""
+        with self._connected() as connection:
+            (found,) = connection.execute("SELECT MAX(run_date) FROM gate WHERE pipeline = ?", (pipeline,)).fetchone()
+        return None if found is None else date.fromisoformat(found)
+
+    def commit(self, change: Change) -> bool:
+        """See `StateStore.commit`."""
+        with self._writing() as connection:
+            if change.handled is not None:
+                done = connection.execute("INSERT OR IGNORE INTO handled (message_id) VALUES (?)", (change.handled,))
+                if done.rowcount == 0:
+                    return False
+            for run, version in change.beside.items():
+                if _version(connection, run) != version:
+                    raise Conflict(f"{run} moved since it was read")
+            if change.gate is not None:
+                _store(connection, change.gate)
+            for message in change.outbox:
+                connection.execute("INSERT INTO outbox (key, message) VALUES (?, ?)", (message.key, to_json(message)))
+            if change.event is not None:
+                body = to_json(change.event)
+                connection.execute("INSERT INTO event (run, body) VALUES (?, ?)", (str(change.event.run), body))
+            if change.rejected is not None:
+                values = (change.rejected.message_id, to_json(change.rejected))
+                connection.execute("INSERT OR IGNORE INTO rejected (message_id, body) VALUES (?, ?)", values)
+        return True
+
+    def history(self, run: RunKey) -> Sequence[Event]:
+        """See `StateStore.history`."""
+        with self._connected() as connection:
+            rows = connection.execute("SELECT body FROM event WHERE run = ? ORDER BY seq", (str(run),)).fetchall()
+        return [from_json(Event, body) for (body,) in rows]
+
+    def rejected(self, limit: int) -> Sequence[Rejected]:
+        """See `StateStore.rejected`."""
+        with self._connected() as connection:
+            rows = connection.execute("SELECT body FROM rejected ORDER BY seq DESC LIMIT ?", (limit,)).fetchall()
+        return [from_json(Rejected, body) for (body,) in rows]
+
+    def pending(self, now: datetime, limit: int) -> Sequence[Pending]:
+        """See `Outbox.pending`."""
+        return self._entries(_PENDING, (_stamp(now), limit))
+
+    def parked(self) -> Sequence[Pending]:
+        """See `Outbox.parked`."""
+        return self._entries(_PARKED, ())
+
+    def sent(self, keys: Sequence[str], now: datetime) -> None:
+        """See `Outbox.sent`."""
+        with self._writing() as connection:
+            connection.executemany("UPDATE outbox SET sent_at = ? WHERE key = ?", [(_stamp(now), key) for key in keys])
+
+    def failed(self, key: str, error: str, again: datetime | None) -> None:
+        """See `Outbox.failed`."""
+        values = (error, _stamp(again) if again else "", again is None, key)
+        with self._writing() as connection:
+            connection.execute(
+                "UPDATE outbox SET attempts = attempts + 1, error = ?, next_at = ?, parked = ? WHERE key = ?", values
+            )
+
+    def _entries(self, query: str, values: tuple[Any, ...]) -> Sequence[Pending]:
+        with self._connected() as connection:
+            rows = connection.execute(query, values).fetchall()
+        return [Pending(_message(message), attempts, error) for message, attempts, error in rows]
+
+
+def _message(text: str) -> Outgoing:
+    return Outgoing(**json.loads(text))
+
+
+def _stamp(moment: datetime) -> str:
+    return moment.isoformat(timespec="microseconds")
+
+
+def _version(connection: sqlite3.Connection, run: RunKey) -> int:
+    key = (run.pipeline, str(run.run_date), run.phase)
+    row = connection.execute("SELECT version FROM gate WHERE pipeline = ? AND run_date = ? AND phase = ?", key).fetchone()
+    return row[0] if row else 0
+
+
+def _store(connection: sqlite3.Connection, gate: Gate) -> None:
+    """Write a gate over the version that was read; any other stored version is a conflict."""
+    run = gate.run
+    if _version(connection, run) != gate.version:
+        raise Conflict(f"{run} moved since it was read")
+    stored = replace(gate, version=gate.version + 1)
+    values = (run.pipeline, str(run.run_date), run.phase, stored.version, to_json(stored))
+    connection.execute("INSERT OR REPLACE INTO gate (pipeline, run_date, phase, version, body) VALUES (?, ?, ?, ?, ?)", values)

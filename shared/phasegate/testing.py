@@ -1,0 +1,115 @@
+"""Parts for tests, of phasegate and of pipelines that use it: a clock to set, a warehouse to fill, ports that crash."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+from phasegate.core.metrics import Answer, AnyMetric, Cost, Fault, Number, Query, Unmeasured
+from phasegate.core.notation import Span
+from phasegate.errors import WarehouseError
+
+
+class SetClock:
+    """A clock that stands until it is moved."""
+
+    def __init__(self, now: datetime = datetime(2026, 3, 2, tzinfo=UTC)) -> None:
+        self._now = now
+
+    def now(self) -> datetime:
+        """See `Clock.now`."""
+        return self._now
+
+    def advance(self, span: timedelta) -> datetime:
+        """Move it forward."""
+        self._now += span
+        return self._now
+
+    def set(self, now: datetime) -> None:
+        """Move it anywhere."""
+        self._now = now
+
+
+@dataclass
+class ScriptedWarehouse:
+    """Answers every metric of a table on a date with one scripted number.
+
+    Args:
+        numbers: By (table, date). A number answers every metric of the table; a mapping answers by metric, 0 where it says
+            nothing. A missing entry is an empty partition.
+        down: When set, nothing can be asked, for this reason.
+        broken: Tables that can't be measured.
+        asking: Called before each answer is given, to let something happen meanwhile.
+    """
+
+    numbers: dict[tuple[str, date], Number | Mapping[AnyMetric, Number]] = field(default_factory=dict)
+    down: str = ""
+    broken: set[str] = field(default_factory=set)
+    asking: Callable[[], None] | None = None
+    asked: list[Query] = field(default_factory=list)
+
+    def measure(self, queries: Sequence[Query], span: Span) -> Iterator[Answer]:
+        """See `Warehouse.measure`."""
+        if self.down:
+            raise WarehouseError(self.down, retryable=True)
+        self.asked.extend(queries)
+        # What is read is read before anything else happens, as in a real query.
+        answers = [self._answer(query, span) for query in queries]
+        if self.asking:
+            self.asking()
+        yield from answers
+
+    def _answer(self, query: Query, span: Span) -> Answer:
+        if query.source.table in self.broken:
+            fault = Unmeasured(Fault.UNAVAILABLE, f"table {query.source.table} does not answer")
+            return Answer(query, {}, dict.fromkeys(query.metrics, fault), cost=Cost(1))
+        days = {day: self.numbers[query.source.table, day] for day in span.days() if (query.source.table, day) in self.numbers}
+        rows = {day: tuple(_number(found, metric) for metric in query.metrics) for day, found in days.items()}
+        return Answer(query, rows, {}, cost=Cost(1))
+
+
+def _number(found: Number | Mapping[AnyMetric, Number], metric: AnyMetric) -> Number:
+    return found.get(metric, 0) if isinstance(found, Mapping) else found
+
+
+class Crash(BaseException):
+    """The process dies here. Not an Exception, so that nothing can catch it by mistake."""
+
+
+class Crashing:
+    """A port whose process dies at a chosen call: before the call, or after it and before anyone knows.
+
+    Args:
+        port: The real one.
+        calls: Counts down over all ports that share it; the process dies when it reaches zero.
+    """
+
+    def __init__(self, port: Any, calls: "Countdown") -> None:
+        self._port = port
+        self._calls = calls
+
+    def __getattr__(self, name: str) -> Any:
+        verb = getattr(self._port, name)
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            self._calls.step()
+            result = verb(*args, **kwargs)
+            self._calls.step()
+            return result
+
+        return call
+
+
+@dataclass
+class Countdown:
+    """Steps that are left until the crash; None never crashes."""
+
+    left: int | None = None
+
+    def step(self) -> None:
+        """Take one step."""
+        if self.left is not None:
+            self.left -= 1
+            if self.left < 0:
+                self.left = None
+                raise Crash

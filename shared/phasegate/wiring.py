@@ -1,0 +1,187 @@
+"""The only place that chooses adapters: from settings to a monitor that works."""
+
+import os
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from threading import RLock
+from typing import TYPE_CHECKING, Any, Protocol
+
+from phasegate.config import Settings
+from phasegate.core.alerts import compose
+from phasegate.core.pipeline import Destination, DestinationKind, Pipeline
+from phasegate.errors import AdapterError, ConfigError, PhasegateError
+from phasegate.logs import log
+from phasegate.monitor import Handled, Monitor
+from phasegate.outgoing import ALERTS
+from phasegate.pipeline_file import load_all
+from phasegate.ports import Clock, Notifier, Outgoing, Publisher, Warehouse
+
+if TYPE_CHECKING:
+    from phasegate.adapters.sqlite import SQLiteStore
+
+
+class Request(Protocol):
+    """What is needed of a Flask request."""
+
+    @property
+    def method(self) -> str: ...  # noqa: D102
+
+    @property
+    def headers(self) -> Mapping[str, str]: ...  # noqa: D102
+
+    def get_data(self) -> bytes: ...  # noqa: D102
+
+
+class Wiring:
+    """Settings, the pipelines they name, and the adapters, each made when it is first used.
+
+    Args:
+        clock: The system's, when left out.
+        publisher: What the bus setting names, when left out.
+    """
+
+    def __init__(self, settings: Settings, *, clock: Clock | None = None, publisher: Publisher | None = None) -> None:
+        self.settings = settings
+        self._clock = clock
+        self._publisher = publisher
+        self._making = RLock()
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] = os.environ) -> "Wiring":
+        """The wiring of a function: wrong settings or a wrong pipeline file stop the new revision, not the first event.
+
+        Raises:
+            ConfigError: With every problem found.
+        """
+        wiring = cls(Settings.resolve({}, environ, Path()))
+        wiring.settings.require("pipelines", "warehouse", "state", "bus")
+        log("started", pipelines=", ".join(pipeline.name for pipeline in wiring.pipelines))
+        return wiring
+
+    @cached_property
+    def pipelines(self) -> tuple[Pipeline, ...]:
+        """Every pipeline that the settings name."""
+        return load_all(self.settings.pipelines)
+
+    @cached_property
+    def clock(self) -> Clock:
+        """What time it is."""
+        from phasegate.adapters.local import SystemClock
+
+        return self._clock or SystemClock()
+
+    @cached_property
+    def warehouse(self) -> Warehouse:
+        """Where the tables are."""
+        location = self.settings.warehouse
+        if location.scheme == "duckdb":
+            from phasegate.adapters.duckdb import DuckDBWarehouse
+
+            return DuckDBWarehouse(location.rest)
+        raise _unknown("warehouse", str(location))
+
+    @cached_property
+    def store(self) -> "SQLiteStore":
+        """Where gates and the outbox are kept."""
+        location = self.settings.state
+        if location.scheme == "sqlite":
+            from phasegate.adapters.sqlite import SQLiteStore
+
+            return SQLiteStore(location.rest)
+        raise _unknown("state", str(location))
+
+    @cached_property
+    def publisher(self) -> Publisher:
+        """The way out."""
+        if self._publisher is not None:
+            return self._publisher
+        location = self.settings.bus
+        if location.scheme == "local":
+            from phasegate.adapters.local import LocalBus
+
+            bus = LocalBus()
+            bus.subscribe(ALERTS, self.deliver)
+            return bus
+        raise _unknown("bus", str(location))
+
+    @cached_property
+    def monitor(self) -> Monitor:
+        """The monitor over these adapters."""
+        with self._making:
+            return Monitor(
+                self.pipelines,
+                warehouse=self.warehouse,
+                store=self.store,
+                outbox=self.store,
+                publisher=self.publisher,
+                clock=self.clock,
+            )
+
+    def deliver(self, message: Outgoing) -> None:
+        """Bring an alert to every destination of its pipeline's routes that works on one machine."""
+        alert = message.body
+        for name in self._routed(alert):
+            self._notifiers[name].notify(compose(alert))
+
+    @cached_property
+    def _notifiers(self) -> Mapping[tuple[str, str], Notifier]:
+        return {
+            (pipeline.name, name): notifier
+            for pipeline in self.pipelines
+            for name, destination in pipeline.alerts.destinations.items()
+            if (notifier := self._notifier(destination)) is not None
+        }
+
+    def _notifier(self, destination: Destination) -> Notifier | None:
+        from phasegate.adapters.local import Console, MailFolder
+
+        if destination.kind is DestinationKind.CONSOLE:
+            return Console()
+        if destination.kind is DestinationKind.EML:
+            to = destination.to[0] if destination.to else "you@localhost"
+            return MailFolder(Path(self.settings.state.rest).parent / "mails", to=to)
+        return None
+
+    def _routed(self, alert: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+        """The destinations of an alert, each once; an alert of no pipeline goes to those of all."""
+        found = {
+            (pipeline.name, name): None
+            for pipeline in self.pipelines
+            if alert.get("pipeline") in (None, pipeline.name)
+            for route in pipeline.alerts.routes
+            if route.severity in (None, alert["severity"]) and route.phase in (None, alert.get("phase"))
+            for name in route.to
+            if (pipeline.name, name) in self._notifiers
+        }
+        return tuple(found)
+
+    def handle_pubsub(self, request: Request) -> tuple[str, int]:
+        """Answer one delivered message: 204 once its effect is stored, an error otherwise, so that it comes again.
+
+        Raises:
+            AdapterError: The effect is not stored.
+        """
+        if request.method != "POST":
+            return "Messages are posted here.", 405
+        try:
+            outcome = self.monitor.receive(request.headers, request.get_data())
+        except AdapterError as error:
+            log("not_handled", severity="ERROR", error=str(error), retryable=error.retryable)
+            raise
+        decision = outcome.decision
+        log(
+            str(outcome.handled),
+            severity="WARNING" if outcome.handled is Handled.REJECTED else "INFO",
+            run_key=str(decision.gate.run) if decision else None,
+            gate=decision.gate.state if decision else None,
+            reason=decision.reason if decision else None,
+            decision=decision.signal.decision_id if decision and decision.signal else None,
+            message_id=outcome.message_id,
+            problem=outcome.problem or None,
+        )
+        return "", 204
+
+
+def _unknown(setting: str, got: str) -> PhasegateError:
+    return ConfigError(f"{setting}: {got} is not available in this installation")
