@@ -2,15 +2,18 @@
 
 import os
 from collections.abc import Mapping
+from datetime import date
 from functools import cached_property
 from pathlib import Path
 from threading import RLock
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
 from phasegate.config import Settings
 from phasegate.core.alerts import compose
-from phasegate.core.pipeline import Destination, DestinationKind, Pipeline
-from phasegate.errors import AdapterError, ConfigError, PhasegateError
+from phasegate.core.gate import Day
+from phasegate.core.notation import Span
+from phasegate.core.pipeline import Destination, DestinationKind, Pipeline, sql_texts
+from phasegate.errors import AdapterError, ConfigError, PhasegateError, Problem
 from phasegate.logs import log
 from phasegate.monitor import Handled, Monitor
 from phasegate.outgoing import ALERTS
@@ -18,6 +21,7 @@ from phasegate.pipeline_file import load_all
 from phasegate.ports import Clock, Notifier, Outgoing, Publisher, Warehouse
 
 if TYPE_CHECKING:
+    from phasegate.adapters.local import LocalBus
     from phasegate.adapters.sqlite import SQLiteStore
 
 
@@ -38,13 +42,19 @@ class Wiring:
 
     Args:
         clock: The system's, when left out.
-        publisher: What the bus setting names, when left out.
+        screen: Where alerts for a `console` destination are written; standard error, when left out.
     """
 
-    def __init__(self, settings: Settings, *, clock: Clock | None = None, publisher: Publisher | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        clock: Clock | None = None,
+        screen: TextIO | None = None,
+    ) -> None:
         self.settings = settings
         self._clock = clock
-        self._publisher = publisher
+        self._screen = screen
         self._making = RLock()
 
     @classmethod
@@ -91,19 +101,28 @@ class Wiring:
             return SQLiteStore(location.rest)
         raise _unknown("state", str(location))
 
+    def known_gates(self, pipeline: str, span: Span) -> Mapping[date, Day]:
+        """The gates of a span, where a state store is set and exists already; none otherwise."""
+        setting = next(setting for setting in self.settings.given if setting.name == "state")
+        if setting.value is None or (self.settings.state.scheme == "sqlite" and not Path(self.settings.state.rest).exists()):
+            return {}
+        return self.store.load(pipeline, span)
+
+    @cached_property
+    def local_bus(self) -> "LocalBus":
+        """The bus inside this process; alerts go from it to the destinations that work on one machine."""
+        from phasegate.adapters.local import LocalBus
+
+        bus = LocalBus()
+        bus.subscribe(ALERTS, self.deliver)
+        return bus
+
     @cached_property
     def publisher(self) -> Publisher:
         """The way out."""
-        if self._publisher is not None:
-            return self._publisher
-        location = self.settings.bus
-        if location.scheme == "local":
-            from phasegate.adapters.local import LocalBus
-
-            bus = LocalBus()
-            bus.subscribe(ALERTS, self.deliver)
-            return bus
-        raise _unknown("bus", str(location))
+        if self.settings.bus.scheme == "local":
+            return self.local_bus
+        raise _unknown("bus", str(self.settings.bus))
 
     @cached_property
     def monitor(self) -> Monitor:
@@ -130,17 +149,17 @@ class Wiring:
             (pipeline.name, name): notifier
             for pipeline in self.pipelines
             for name, destination in pipeline.alerts.destinations.items()
-            if (notifier := self._notifier(destination)) is not None
+            if (notifier := self._notifier(name, destination)) is not None
         }
 
-    def _notifier(self, destination: Destination) -> Notifier | None:
+    def _notifier(self, name: str, destination: Destination) -> Notifier | None:
         from phasegate.adapters.local import Console, MailFolder
 
         if destination.kind is DestinationKind.CONSOLE:
-            return Console()
+            return Console(self._screen)
         if destination.kind is DestinationKind.EML:
             to = destination.to[0] if destination.to else "you@localhost"
-            return MailFolder(Path(self.settings.state.rest).parent / "mails", to=to)
+            return MailFolder(Path(self.settings.state.rest).parent / "mails" / name, to=to)
         return None
 
     def _routed(self, alert: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
@@ -181,6 +200,21 @@ class Wiring:
             problem=outcome.problem or None,
         )
         return "", 204
+
+
+def check_sql(pipeline: Pipeline) -> tuple[tuple[Problem, ...], tuple[Problem, ...]]:
+    """The pieces of SQL in a pipeline file that do not parse, and those that only BigQuery can answer."""
+    from phasegate.adapters.googlesql import check_sql as reason_refused
+
+    wrong, refused = [], []
+    for place, text, kind in sql_texts(pipeline):
+        try:
+            reason = reason_refused(text, kind)
+        except ConfigError as error:
+            wrong.append(Problem(place, str(error)))
+        else:
+            refused += [Problem(place, reason)] if reason else []
+    return tuple(wrong), tuple(refused)
 
 
 def _unknown(setting: str, got: str) -> PhasegateError:

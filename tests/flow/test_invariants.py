@@ -6,7 +6,6 @@ from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
-
 from phasegate.adapters.sqlite import SQLiteStore
 from phasegate.core.gate import Day, Gate, GateState, is_released
 from phasegate.core.kinds import RowCount

@@ -151,9 +151,13 @@ class RowCount(_Bounded):
         if not of:
             return None
         ratio = rows / of
-        name = f" rows of {other[0].table}" if other else ""
-        expected = f"{_between(self.bounds)} of {spell(of)}{name}"
-        return _finding(self.judge(ratio), ratio, expected, f"{said}, {spell(ratio)} of {spell(of)}{name or ' expected'}")
+        bounds, whole = (
+            _between(self.bounds),
+            f"{spell(of)} {f'rows of {per.table}' if (per := self.per_table) else 'expected'}",
+        )
+        outcome = self.judge(ratio)
+        said += f", {spell(ratio)} of {whole}" + ("" if outcome is Outcome.PASSED else f"; the share must be {bounds}")
+        return Finding(outcome, ratio, f"{bounds} of {spell(of)}", said)
 
     @property
     def proves_presence(self) -> bool:

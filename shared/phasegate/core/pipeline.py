@@ -14,7 +14,7 @@ from typing import Annotated
 from zoneinfo import ZoneInfo
 
 from phasegate.core.checks import BaseCheck, PlacedCheck, Site
-from phasegate.core.kinds import Check, Coverage, Fresh, Key, RowCount
+from phasegate.core.kinds import AggregateCheck, Check, Coverage, Fresh, Invariant, Key, PerTable, RowCount, Sql
 from phasegate.core.metrics import CustomSource, Distinct, Query, Rows, TableSource
 from phasegate.core.notation import (
     Between,
@@ -484,6 +484,44 @@ def check_name(table: str, check: BaseCheck) -> str:
 def applies(check: BaseCheck, parts: frozenset[str]) -> bool:
     """True when a check is judged on a date that lies in *parts*."""
     return _applies(check.only_in, check.skip_in, parts)
+
+
+class SqlKind(StrEnum):
+    """What a piece of GoogleSQL in the pipeline file is."""
+
+    CONDITION = "condition"
+    AGGREGATE = "aggregate"
+    QUERY = "query"
+
+
+def sql_texts(pipeline: Pipeline) -> Iterator[tuple[str, str, SqlKind]]:
+    """Every piece of GoogleSQL in the file: its place, its text, and what it is."""
+    if (expected := pipeline.calendar.expected) is not None:
+        if expected.where is not None:
+            yield place("calendar", "expected", "where"), expected.where, SqlKind.CONDITION
+        if expected.query is not None:
+            yield place("calendar", "expected", "query"), expected.query, SqlKind.QUERY
+    for name, phase in pipeline.phases.items():
+        for table, output in phase.outputs.items():
+            for n, check in enumerate(output.checks):
+                for key, text, kind in _check_sql(check):
+                    yield place("phases", name, "outputs", table, "checks", n, check.kind, key), text, kind
+
+
+def _check_sql(check: Check) -> Iterator[tuple[str, str, SqlKind]]:
+    if check.where is not None:
+        yield "where", check.where, SqlKind.CONDITION
+    match check:
+        case Invariant():
+            yield "that", check.that, SqlKind.CONDITION
+        case AggregateCheck():
+            yield "sql", check.sql, SqlKind.AGGREGATE
+        case Sql():
+            yield "query", check.query, SqlKind.QUERY
+        case Coverage(of_where=str(text)):
+            yield "of_where", text, SqlKind.CONDITION
+        case RowCount(per=PerTable(where=str(text))):
+            yield "per", text, SqlKind.CONDITION
 
 
 def place(*keys: str | int) -> str:

@@ -1,0 +1,68 @@
+"""How fast dates are judged, beside the bare SQL that a person would write by hand, in the same run.
+
+Ratios are what counts; the seconds are this machine's. The floor is one hand-written grouped query per table and pair, with the
+same numbers in it, run by the bare DuckDB client. `make bench` writes bench/results.md.
+"""
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from datetime import UTC, date, datetime
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+
+from phasegate.adapters.duckdb import DuckDBWarehouse
+from phasegate.backfill import validate
+from phasegate.core.notation import Span
+from phasegate.demo.warehouse import build_warehouse
+from phasegate.pipeline_file import load
+
+REPO = Path(__file__).parents[1]
+FILE = REPO / "shared/pipelines/flights.yaml"
+FLOOR = REPO / "bench/floor.py"
+YEAR, DAY = ("2013-01-01", "2013-12-31"), ("2013-06-05", "2013-06-05")
+
+
+def timed(work: Callable[[], object], times: int = 9) -> float:
+    """Median seconds of a piece of work."""
+    seconds = []
+    for _ in range(times):
+        started = time.perf_counter()
+        work()
+        seconds.append(time.perf_counter() - started)
+    return median(seconds)
+
+
+def process(*command: str) -> Callable[[], object]:
+    """A whole process, start included."""
+    return lambda: subprocess.run(command, check=False, stdout=subprocess.DEVNULL, cwd=REPO)  # noqa: S603
+
+
+def main() -> None:
+    """Measure, print, and write the table."""
+    with TemporaryDirectory() as folder:
+        warehouse = Path(folder, "flights.duckdb")
+        build_warehouse(warehouse)
+        pipeline = load(FILE)
+        now = datetime(2014, 1, 2, tzinfo=UTC)
+        phasegate = str(Path(sys.executable).parent / "phasegate")
+        rows = []
+        for name, (first, last) in (("one date", DAY), ("365 dates", YEAR)):
+            span = Span(date.fromisoformat(first), date.fromisoformat(last))
+            command = ("validate", f"{first}..{last}", "--format", "json", "--warehouse", f"duckdb:{warehouse}", "--pipelines", str(FILE))
+            floor = timed(process(sys.executable, str(FLOOR), str(warehouse), first, last))
+            whole = timed(process(phasegate, *command))
+            inside = timed(lambda span=span: validate(pipeline, pipeline.phases, span, warehouse=DuckDBWarehouse(str(warehouse)), now=now))  # type: ignore[misc]
+            bare = float(subprocess.run([sys.executable, FLOOR, warehouse, first, last], check=True, capture_output=True).stdout)  # noqa: S603
+            rows.append((f"{name}, whole process", floor, whole))
+            rows.append((f"{name}, in process", bare, inside))
+    text = "| what | floor s | phasegate s | ratio |\n|---|---|---|---|\n"
+    text += "".join(f"| {name} | {floor:.3f} | {ours:.3f} | {ours / floor:.2f} |\n" for name, floor, ours in rows)
+    print(text)
+    (REPO / "bench/results.md").write_text(f"# Judging dates\n\nMedians of 9 on two cores. {__doc__.splitlines()[2]}\n\n{text}")
+
+
+if __name__ == "__main__":
+    main()

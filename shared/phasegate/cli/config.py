@@ -1,0 +1,64 @@
+"""`phasegate config`: check a pipeline file, print its schema, show the settings."""
+
+import os
+from pathlib import Path
+
+import click
+
+from phasegate.cli.options import located
+from phasegate.config import Settings
+from phasegate.errors import ConfigError, Problem
+
+
+@click.group()
+def command() -> None:
+    """Check a pipeline file, print its schema, show the settings."""
+
+
+@command.command(epilog="Example: phasegate config check shared/pipelines/flights.yaml")
+@click.argument("path", type=click.Path(path_type=Path), required=False)
+@located("pipelines")
+def check(path: Path | None, pipelines: str | None) -> int:
+    """Check a pipeline file, or a folder of them: report every problem at once, each with its line and place.
+
+    SQL is parsed too; what can only run on BigQuery is told, and is no problem.
+    """
+    from phasegate.pipeline_file import load_all
+    from phasegate.wiring import check_sql
+
+    where = path or Settings.resolve({"pipelines": pipelines}, os.environ, Path()).pipelines
+    found = load_all(where)
+    problems: list[Problem] = []
+    notes: list[Problem] = []
+    for pipeline in found:
+        wrong, refused = check_sql(pipeline)
+        problems += wrong
+        notes += refused
+    if problems:
+        raise ConfigError(problems=problems)
+    for pipeline in found:
+        checks = sum(len(placed) for phase in pipeline.phases for placed in pipeline.checks(phase).values())
+        outputs = sum(len(phase.outputs) for phase in pipeline.phases.values())
+        click.echo(f"{pipeline.name}: {len(pipeline.phases)} phases, {outputs} outputs, {checks} checks, no problems")
+    for note in notes:
+        click.echo(f"note: only on BigQuery: {note}", err=True)
+    return 0
+
+
+@command.command(epilog="Example: phasegate config schema > pipeline.schema.json")
+def schema() -> int:
+    """Print the JSON Schema of the pipeline file, for editors."""
+    from phasegate.pipeline_file import schema_text
+
+    click.echo(schema_text(), nl=False)
+    return 0
+
+
+@command.command(epilog="Example: phasegate config env")
+@located("pipelines", "warehouse", "state", "bus")
+def env(pipelines: str | None, warehouse: str | None, state: str | None, bus: str | None) -> int:
+    """Show every setting, its value, and where the value comes from."""
+    options = {"pipelines": pipelines, "warehouse": warehouse, "state": state, "bus": bus}
+    for setting in Settings.resolve(options, os.environ, Path()).given:
+        click.echo(f"{setting.name:<10} {setting.value or '(not set)':<45} {setting.source}")
+    return 0

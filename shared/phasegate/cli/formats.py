@@ -1,0 +1,75 @@
+"""A validation as JSON, JSON lines and CSV."""
+
+import csv
+import io
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from phasegate.backfill import Validation
+from phasegate.core.checks import CheckResult
+from phasegate.core.verdict import DateVerdict
+
+_SUMMARY = ("pass", "acceptable", "fail", "unverified", "not_due", "off", "accepted")
+
+
+def as_json(found: Validation, seconds: float) -> Iterator[str]:
+    """One object, as scripts rely on it."""
+    summary = {str(verdict): count for verdict, count in found.summary.items()}
+    body = {
+        "pipeline": found.pipeline,
+        "from": str(found.span.first),
+        "to": str(found.span.last),
+        "queries": found.cost.queries,
+        "seconds": round(seconds, 3),
+        "summary": {name: summary[name] for name in _SUMMARY},
+        "dates": [_date(day) for day in found.dates],
+    }
+    yield json.dumps(body, ensure_ascii=False) + "\n"
+
+
+def as_json_lines(found: Validation, _: float) -> Iterator[str]:
+    """One object per date."""
+    for day in found.dates:
+        yield json.dumps({"pipeline": found.pipeline, **_date(day)}, ensure_ascii=False) + "\n"
+
+
+def as_csv(found: Validation, _: float) -> Iterator[str]:
+    """One row per check and date; a phase without results has one row without a check."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    names = ("name", "kind", "table", "severity", "outcome", "measured", "expected", "message")
+    writer.writerow(("pipeline", "date", "date_verdict", "date_score", "phase", "phase_verdict", "phase_score", *names))
+    for day in found.dates:
+        for phase in day.phases:
+            before = (found.pipeline, day.run_date, day.verdict, day.score, phase.phase, phase.verdict, phase.score)
+            checks = [_check(result) for result in phase.results] or [dict.fromkeys(names)]
+            writer.writerows((*before, *(check[name] for name in names)) for check in checks)
+    yield buffer.getvalue()
+
+
+def _date(day: DateVerdict) -> Mapping[str, Any]:
+    phases = [
+        {
+            "phase": phase.phase,
+            "verdict": phase.verdict,
+            "score": phase.score,
+            **({"reason": phase.reason} if phase.reason else {}),
+            "checks": [_check(result) for result in phase.results],
+        }
+        for phase in day.phases
+    ]
+    return {"date": str(day.run_date), "verdict": day.verdict, "score": day.score, "phases": phases}
+
+
+def _check(result: CheckResult) -> Mapping[str, Any]:
+    return {
+        "name": result.name,
+        "kind": result.kind,
+        "table": result.table,
+        "severity": result.severity,
+        "outcome": result.outcome,
+        "measured": round(result.measured, 6) if isinstance(result.measured, float) else result.measured,
+        "expected": result.expected,
+        "message": result.message,
+    }

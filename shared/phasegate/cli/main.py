@@ -1,0 +1,80 @@
+"""`phasegate`: every command, and what its errors look like."""
+
+import sys
+import traceback
+from importlib import import_module
+from typing import Any
+
+import click
+
+from phasegate.errors import AdapterError, ConfigError, MessageError, PhasegateError
+
+COMMANDS = {
+    "complete": "Report a completion by hand, as a producer would.",
+    "config": "Check a pipeline file, print its schema, show the settings.",
+    "demo": "Play a week of a real pipeline on this machine.",
+    "explain": "Say why a gate stands where it stands.",
+    "status": "Show the gates of the last days.",
+    "validate": "Judge past run dates by the rules of the gates.",
+}
+
+EXIT_CODES = """\b
+Exit codes:
+  0  all passed
+  1  a gate would be held
+  2  wrong usage: an option, a date, a pipeline file, a setting
+  3  could not find out: warehouse or state did not answer
+  4  warnings, with --strict
+"""
+
+
+class Commands(click.Group):
+    """The commands, each imported when it is called, so that one costs nothing to the others."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Their names."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """One of them, from the module of its name."""
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = import_module(f"phasegate.cli.{cmd_name}").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Their names and lines, without importing any."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.command(cls=Commands, epilog=EXIT_CODES + "\n\nExample: phasegate validate 2013-02-01..2013-02-28")
+@click.option("--debug", is_flag=True, help="Add the traceback to an error.")
+@click.version_option(package_name="phasegate")
+def phasegate(debug: bool) -> None:
+    """Gates between the phases of a data pipeline: judge what a phase wrote, open the way to the next, or say why not."""
+
+
+def main(args: list[str] | None = None) -> None:
+    """Run the command line; one line per known error, and the exit code that tells its kind."""
+    given = sys.argv[1:] if args is None else args
+    try:
+        code: Any = phasegate.main(given, standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(2)
+    except click.Abort:
+        click.echo("stopped", err=True)
+        sys.exit(130)
+    except PhasegateError as error:
+        for line in str(error).splitlines() or ["unknown error"]:
+            click.echo(f"error: {line}", err=True)
+        if "--debug" in given:
+            traceback.print_exc()
+        sys.exit(exit_code(error))
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def exit_code(error: PhasegateError) -> int:
+    """2 when the asker can mend it, 3 when an outside system did not answer."""
+    return 3 if isinstance(error, AdapterError) else 2 if isinstance(error, ConfigError | MessageError) else 3

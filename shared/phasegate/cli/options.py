@@ -1,0 +1,64 @@
+"""Options that commands share, and what they make of them."""
+
+import os
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from phasegate.config import DESCRIPTIONS, Settings
+from phasegate.core.pipeline import Pipeline
+from phasegate.errors import ConfigError
+from phasegate.wiring import Wiring
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+def located(*names: str) -> Callable[[F], F]:
+    """Options that say where things are; each also has an environment variable, PHASEGATE_NAME."""
+
+    def add(function: F) -> F:
+        for name in reversed(names):
+            function = click.option(f"--{name}", metavar="WHERE", help=DESCRIPTIONS[name].replace("`", ""))(function)
+        return function
+
+    return add
+
+
+pipeline_option = click.option(
+    "--pipeline", "pipeline_name", metavar="NAME", help="Which pipeline; not needed when there is one."
+)
+
+
+def wired(**options: str | None) -> Wiring:
+    """The wiring that options, environment and defaults make together."""
+    return Wiring(Settings.resolve(options, os.environ, Path()))
+
+
+def chosen(wiring: Wiring, name: str | None) -> Pipeline:
+    """The pipeline that is meant.
+
+    Raises:
+        ConfigError: There is none of that name, or several and none was named.
+    """
+    known = {pipeline.name: pipeline for pipeline in wiring.pipelines}
+    if name is None and len(known) == 1:
+        return next(iter(known.values()))
+    names = ", ".join(known)
+    if name is None:
+        raise ConfigError(f"there are several pipelines; say which with --pipeline ({names})")
+    if name not in known:
+        raise ConfigError(f'unknown pipeline "{name}"; known pipelines: {names}')
+    return known[name]
+
+
+def moment(text: str | None, option: str, default: datetime) -> datetime:
+    """A time given as an option, or *default*."""
+    if text is None:
+        return default
+    try:
+        given = datetime.fromisoformat(text)
+    except ValueError:
+        raise ConfigError(f'{option}: expected a time like 2013-02-09T05:20:00Z, got "{text}"') from None
+    return given if given.tzinfo else given.replace(tzinfo=default.tzinfo)

@@ -1,0 +1,37 @@
+"""`phasegate status`: the gates of the last days."""
+
+from datetime import timedelta
+
+import click
+
+from phasegate.backfill import parse_range
+from phasegate.cli.options import chosen, located, pipeline_option, wired
+from phasegate.core.notation import Span
+
+_DAYS = 7
+_FAR = timedelta(days=36_500)
+
+
+@click.command(epilog="Example: phasegate status 2013-02-04..2013-02-10")
+@click.argument("dates", required=False)
+@pipeline_option
+@located("pipelines", "state")
+def command(dates: str | None, pipeline_name: str | None, pipelines: str | None, state: str | None) -> int:
+    """Show the gates of DATES; without, of the seven days up to the newest that is known.
+
+    A sign per phase and date, then why each gate that is not open is not.
+    """
+    from phasegate.cli.tables import print_status
+
+    wiring = wired(pipelines=pipelines, state=state)
+    pipeline = chosen(wiring, pipeline_name)
+    now = wiring.clock.now()
+    if dates is None:
+        newest = wiring.store.latest(pipeline.name) or pipeline.today(now)
+        span = Span(newest - timedelta(days=_DAYS - 1), newest)
+    else:
+        span = parse_range(dates, pipeline, now=now)
+    unsent = len(wiring.store.pending(now + _FAR, 1_000))
+    parked, rejected = len(wiring.store.parked()), len(wiring.store.rejected(1_000))
+    print_status(pipeline, wiring.store.load(pipeline.name, span), span, unsent, parked, rejected)
+    return 0

@@ -1,0 +1,214 @@
+"""What people read on a terminal: validations, gates, and why."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import date
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from phasegate.backfill import Finding, Validation
+from phasegate.core.checks import CheckResult, Mode, Outcome
+from phasegate.core.gate import Day, Gate, GateState, standing
+from phasegate.core.notation import Span
+from phasegate.core.pipeline import Pipeline
+from phasegate.core.verdict import DateVerdict, PhaseVerdict, Verdict, points_lost
+from phasegate.ports import Event
+
+# A sign beside the colour: some people don't see the one, some terminals don't show the other.
+_VERDICTS = {
+    Verdict.PASS: ("●", "green"),
+    Verdict.ACCEPTABLE: ("◐", "yellow"),
+    Verdict.FAIL: ("✗", "bold red"),
+    Verdict.UNVERIFIED: ("?", "magenta"),
+    Verdict.NOT_DUE: ("…", "dim"),
+    Verdict.OFF: ("–", "dim"),
+    Verdict.ACCEPTED: ("◇", "cyan"),
+}
+_STATES = {
+    GateState.WAITING: ("…", "dim"),
+    GateState.OVERDUE: ("!", "bold red"),
+    GateState.HELD: ("✗", "bold red"),
+    GateState.UNVERIFIED: ("?", "magenta"),
+    GateState.OPEN: ("●", "green"),
+    GateState.STALE: ("↻", "yellow"),
+    GateState.ACCEPTED: ("◇", "cyan"),
+    GateState.OFF: ("–", "dim"),
+}
+_RANKS = {"fail": ("✗", "bold red"), "unverified": ("?", "magenta"), "warn": ("◐", "yellow"), "acceptable": ("◐", "yellow")}
+_OUTCOMES = {
+    Outcome.PASSED: ("●", "green"),
+    Outcome.ACCEPTABLE: ("◐", "yellow"),
+    Outcome.FAILED: ("✗", "bold red"),
+    Outcome.NOT_EVALUATED: ("–", "dim"),
+}
+_MOST_FINDINGS = 20
+
+
+def console() -> Console:
+    """Standard output; wide enough for a sentence where it is no terminal."""
+    found = Console(highlight=False)
+    return found if found.is_terminal else Console(highlight=False, width=140)
+
+
+def print_validation(found: Validation, seconds: float) -> None:
+    """One date check by check; a range as a picture by month, then what was found, grouped by cause."""
+    out = console()
+    if len(found.dates) == 1:
+        _print_date(out, found.dates[0])
+    else:
+        _print_months(out, found.dates)
+        _print_findings(out, found.findings)
+    counts = [f"{count} {verdict}" for verdict, count in found.summary.items() if count]
+    queries = f"{found.cost.queries} {'query' if found.cost.queries == 1 else 'queries'}"
+    out.print(f"{found.pipeline} {found.span}: {', '.join(counts)}   [dim]{queries}, {seconds:.2f} s[/]")
+
+
+def _print_date(out: Console, day: DateVerdict) -> None:
+    for phase in day.phases:
+        score = "" if phase.score is None else f"  score {phase.score:g}"
+        out.print(Text.assemble(_sign(*_VERDICTS[phase.verdict]), f" {phase.phase} ", (str(phase.verdict), "bold"), score))
+        if phase.reason:
+            out.print(f"  {escape(phase.reason)}")
+        if phase.results:
+            print_checks(out, phase.results)
+
+
+def print_checks(out: Console, results: Sequence[CheckResult]) -> None:
+    """The results of a phase, failed ones first."""
+    order = [Outcome.FAILED, Outcome.ACCEPTABLE, Outcome.NOT_EVALUATED, Outcome.PASSED]
+    lost = points_lost(results)
+    table = Table(box=None, padding=(0, 1), show_header=False)
+    for result in sorted(results, key=lambda result: order.index(result.outcome)):
+        sign = ("?", "magenta") if result.unmeasured else _OUTCOMES[result.outcome]
+        notes = [f"−{lost[result.name]:.1f} points"] if result.name in lost else []
+        notes += ["warning only"] if result.severity == "warn" and result.outcome is Outcome.FAILED else []
+        notes += ["observed only"] if result.mode is Mode.OBSERVE else []
+        table.add_row(" ", _sign(*sign), escape(result.name), escape(result.message), f"[dim]{', '.join(notes)}[/]")
+    out.print(table)
+
+
+def _sign(sign: str, style: str) -> Text:
+    return Text(sign, style=style)
+
+
+def _print_months(out: Console, dates: Iterable[DateVerdict]) -> None:
+    """A line per month, a sign per date, and the month's mean score."""
+    months: dict[str, list[DateVerdict]] = {}
+    for day in dates:
+        months.setdefault(f"{day.run_date:%Y-%m}", []).append(day)
+    for month, days in months.items():
+        line = Text(f"{month}  ")
+        line.append(" " * (days[0].run_date.day - 1))
+        for day in days:
+            line.append(*_VERDICTS[day.verdict])
+        scores = [day.score for day in days if day.score is not None]
+        line.append(" " * (42 - len(line)))
+        line.append(f"score {sum(scores) / len(scores):5.1f}" if scores else "", style="dim")
+        out.print(line)
+    out.print(Text("  ").join(_sign(*shown) + Text(f" {verdict}", style="dim") for verdict, shown in _VERDICTS.items()))
+    out.print()
+
+
+def _print_findings(out: Console, findings: Sequence[Finding]) -> None:
+    if not findings:
+        return
+    table = Table(box=None, padding=(0, 1), header_style="dim")
+    for name in ("", "check", "dates", "when", "for example"):
+        table.add_column(name, justify="right" if name == "dates" else "left", overflow="fold")
+    for finding in findings[:_MOST_FINDINGS]:
+        spans = [str(span) for span in finding.spans]
+        when = "\n".join(spans[:3]) + (f"\n+{len(spans) - 3} more" if len(spans) > 3 else "")
+        table.add_row(
+            _sign(*_RANKS[finding.rank]),
+            escape(finding.results[0].name),
+            str(len(finding.dates)),
+            when,
+            escape(finding.results[0].message),
+        )
+    out.print(table)
+    if len(findings) > _MOST_FINDINGS:
+        out.print(f"  +{len(findings) - _MOST_FINDINGS} more causes; --format csv lists all", style="dim")
+    out.print()
+
+
+def print_status(pipeline: Pipeline, days: Mapping[date, Day], span: Span, unsent: int, parked: int, rejected: int) -> None:
+    """The gates of some dates as a grid, then why each one that is not open is not."""
+    out = console()
+    table = Table(box=None, padding=(0, 1), header_style="dim")
+    table.add_column(pipeline.name)
+    shown = [day for day in span.days() if pipeline.calendar.has_run(day) or day in days]
+    for day in shown:
+        table.add_column(f"{day:%m-%d}", justify="center")
+    for phase in pipeline.phases:
+        table.add_row(phase, *(_cell(days.get(day, {}), phase, pipeline) for day in shown))
+    out.print(table)
+    used = {_state(days.get(day, {}), phase, pipeline) for day in shown for phase in pipeline.phases}
+    out.print(Text("  ").join(_sign(*_STATES[s]) + Text(f" {s}", style="dim") for s in GateState if s in used))
+    for day in reversed(shown):
+        for phase in pipeline.phases:
+            gate = days.get(day, {}).get(phase)
+            state = _state(days.get(day, {}), phase, pipeline)
+            if gate is not None and (state not in (GateState.OPEN, GateState.OFF) or gate.alert is not None or gate.degraded):
+                out.print(Text.assemble("\n", _sign(*_STATES[state]), (f" {phase} {day} {state}", "bold"), f": {gate.detail}"))
+    notes = [
+        f"{unsent} unsent" if unsent else "",
+        f"{parked} parked" if parked else "",
+        f"{rejected} rejected" if rejected else "",
+    ]
+    if any(notes):
+        out.print(f"\nmessages: {', '.join(note for note in notes if note)}")
+
+
+def _state(day: Day, phase: str, pipeline: Pipeline) -> GateState:
+    return standing(day[phase], day, pipeline) if phase in day else GateState.WAITING
+
+
+def _cell(day: Day, phase: str, pipeline: Pipeline) -> Text:
+    text = _sign(*_STATES[_state(day, phase, pipeline)])
+    generation = day[phase].generation if phase in day else 0
+    return text + Text(f"{generation}", style="dim") if generation > 1 else text
+
+
+def print_gate(pipeline: Pipeline, gate: Gate, day: Day, events: Sequence[Event], judged: PhaseVerdict | None) -> None:
+    """Why a gate stands where it stands: state, producers, inputs, checks, history, and what to do."""
+    out = console()
+    state = standing(gate, day, pipeline)
+    generation = f", generation {gate.generation}" if gate.generation else ""
+    out.print(Text.assemble(_sign(*_STATES[state]), (f" {gate.run} is {state}{generation}", "bold")))
+    out.print(escape(f"  {gate.detail}"))
+    if gate.degraded:
+        out.print(escape(f"  released without {', '.join(gate.missing)}"))
+    for override in gate.overrides:
+        waived = f"{', '.join(override.checks)} ({override.why})"
+        out.print(escape(f"  waived until {override.until:%Y-%m-%d %H:%M} by {override.by}: {waived}"))
+    _print_producers(out, pipeline, gate)
+    for upstream in pipeline.phase(gate.run.phase).after:
+        source = day.get(upstream)
+        found = f"{standing(source, day, pipeline)}, generation {source.generation}" if source else "nothing known"
+        used = f" (used generation {gate.consumed[upstream]})" if upstream in gate.consumed else ""
+        out.print(f"  after {upstream}: {found}{used}")
+    results = judged.results if judged else gate.results
+    if results:
+        out.print(f"\n  checks{'' if judged is None else ', measured now'}:", style="dim")
+        print_checks(out, results)
+    if events:
+        out.print("\n  history (UTC):", style="dim")
+        for event in events:
+            out.print(escape(f"    {event.at:%Y-%m-%d %H:%M:%S}  {event.state:<10} {event.reason:<20} {event.detail}"))
+
+
+def _print_producers(out: Console, pipeline: Pipeline, gate: Gate) -> None:
+    for name, declared in pipeline.producers(gate.run.phase).items():
+        report = gate.reports.get(name)
+        if report is None:
+            said = "has not reported" + (" (optional)" if declared.optional else "")
+        else:
+            rows = "" if report.rows is None else f", {report.rows:,} rows"
+            held = gate.rows.get(declared.fills or "")
+            rows += f" ({declared.fills} has {held:,})" if rows and held is not None and held != report.rows else ""
+            when = report.finished_at or report.received_at
+            error = f": {report.error}" if report.error else ""
+            said = f"{report.status} at {when:%Y-%m-%d %H:%M:%S}{rows}{error}"
+        out.print(escape(f"  producer {name}: {said}"))

@@ -1,0 +1,1 @@
+"""The demo: a year of real flights, what goes wrong in it by itself, and what a story breaks on top."""
