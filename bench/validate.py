@@ -51,11 +51,24 @@ def main() -> None:
         rows = []
         for name, (first, last) in (("one date", DAY), ("365 dates", YEAR)):
             span = Span(date.fromisoformat(first), date.fromisoformat(last))
-            command = ("validate", f"{first}..{last}", "--format", "json", "--warehouse", f"duckdb:{warehouse}", "--pipelines", str(FILE))
+            command = (
+                "validate",
+                f"{first}..{last}",
+                "--format",
+                "json",
+                "--warehouse",
+                f"duckdb:{warehouse}",
+                "--pipelines",
+                str(FILE),
+            )
             floor = timed(process(sys.executable, str(FLOOR), str(warehouse), first, last))
             whole = timed(process(phasegate, *command))
-            inside = timed(lambda span=span: validate(pipeline, pipeline.phases, span, warehouse=DuckDBWarehouse(str(warehouse)), now=now))  # type: ignore[misc]
-            bare = float(subprocess.run([sys.executable, FLOOR, warehouse, first, last], check=True, capture_output=True).stdout)  # noqa: S603
+            inside = timed(
+                lambda span=span: validate(pipeline, pipeline.phases, span, warehouse=DuckDBWarehouse(str(warehouse)), now=now)
+            )  # type: ignore[misc]
+            bare = float(
+                subprocess.run([sys.executable, FLOOR, warehouse, first, last], check=True, capture_output=True).stdout
+            )  # noqa: S603
             rows.append((f"{name}, whole process", floor, whole))
             rows.append((f"{name}, in process", bare, inside))
     text = "| what | floor s | phasegate s | ratio |\n|---|---|---|---|\n"

@@ -1,11 +1,19 @@
 """Fixtures that several folders share."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from shutil import copy
+from typing import TYPE_CHECKING
+from uuid import uuid4
 
 import pytest
 from phasegate.adapters.sqlite import SQLiteStore
 from phasegate.demo.warehouse import build_warehouse
+
+from tests import emulators
+
+if TYPE_CHECKING:
+    from phasegate.adapters.firestore import FirestoreStore
 
 REPO = Path(__file__).parents[1]
 
@@ -28,3 +36,37 @@ def demo_folder(demo_warehouse: Path, tmp_path_factory: pytest.TempPathFactory) 
     (folder / "shared/pipelines").symlink_to(REPO / "shared/pipelines")
     SQLiteStore(str(folder / ".phasegate/demo/state.sqlite"))
     return folder
+
+
+def pytest_report_header() -> str:
+    """Which emulators the tests of this run use."""
+    return emulators.describe()
+
+
+@pytest.fixture(scope="session")
+def firestore_emulator() -> Iterator[str]:
+    """Where the Firestore emulator listens; one for each worker, started when it is first needed."""
+    with emulators.running(emulators.FIRESTORE) as host:
+        yield host
+
+
+@pytest.fixture(scope="session")
+def pubsub_emulator() -> Iterator[str]:
+    """Where the Pub/Sub emulator listens; one for each worker, started when it is first needed."""
+    with emulators.running(emulators.PUBSUB) as host:
+        yield host
+
+
+@pytest.fixture
+def project() -> str:
+    """A project that no other test uses, so that nothing need be wiped in an emulator."""
+    return f"test-{uuid4().hex[:12]}"
+
+
+@pytest.fixture
+def firestore_store(firestore_emulator: str, project: str, monkeypatch: pytest.MonkeyPatch) -> "FirestoreStore":
+    """An empty store in the Firestore emulator."""
+    from phasegate.adapters.firestore import FirestoreStore
+
+    monkeypatch.setenv("FIRESTORE_EMULATOR_HOST", firestore_emulator)
+    return FirestoreStore(project, "(default)")

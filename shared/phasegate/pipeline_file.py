@@ -9,12 +9,12 @@ import ast
 import inspect
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Any, cast
 
 from pydantic import ConfigDict, GetCoreSchemaHandler, TypeAdapter, ValidationError, with_config
 from pydantic.json_schema import GenerateJsonSchema
@@ -23,15 +23,19 @@ from yaml.nodes import MappingNode, Node, ScalarNode
 
 from phasegate.core import checks, kinds, pipeline
 from phasegate.core.kinds import KINDS, Check
-from phasegate.core.notation import Between, Notation
-from phasegate.core.pipeline import Output, Pipeline
+from phasegate.core.notation import Between, Notation, Tagged
+from phasegate.core.pipeline import Pipeline
 from phasegate.errors import ConfigError, Problem
 from phasegate.yaml_file import STR, At, YamlFile, printable, shown
 
 Schema = dict[str, Any]
 
 
-def load(path: Path) -> Pipeline:
+More = Callable[[Pipeline], Iterable[Problem]]
+"""Looks for further problems in a pipeline whose file is right so far."""
+
+
+def load(path: Path, *, more: More | None = None) -> Pipeline:
     """The pipeline that a file describes.
 
     Raises:
@@ -40,7 +44,7 @@ def load(path: Path) -> Pipeline:
     file = YamlFile(path)
     try:
         found = _adapter().validate_json(file.json)
-        file.add(found.problems)
+        file.add((*found.problems, *(more(found) if more else ())))
     except ValidationError as error:
         _tell(error, file)
     except OverflowError:
@@ -50,20 +54,20 @@ def load(path: Path) -> Pipeline:
     return found
 
 
-def load_all(path: Path) -> tuple[Pipeline, ...]:
+def load_all(path: Path, *, more: More | None = None) -> tuple[Pipeline, ...]:
     """The pipelines of a file, or of every *.yaml file of a folder, by file name.
 
     Raises:
         ConfigError: As for `load`, with the problems of all files; or there is no file, or two have one name.
     """
     if not path.is_dir():
-        return (load(path),)
+        return (load(path, more=more),)
     found: dict[str, tuple[Path, Pipeline]] = {}
     # Terraform reads *.yaml alone; a pipeline that nobody reads would look like one without trouble.
     problems = [Problem(str(file), "expected the ending .yaml") for file in sorted(path.glob("*.yml"))]
     for file in sorted(path.glob("*.yaml")):
         try:
-            read = load(file)
+            read = load(file, more=more)
         except ConfigError as error:
             problems += error.problems
             continue
@@ -182,16 +186,10 @@ def _bounded(mark: Between, source: Any, handler: GetCoreSchemaHandler) -> core_
     return cast(core_schema.CoreSchema, number)
 
 
-class _OneKind:
-    """Marks a check: a mapping with one key, its kind, as in `row_count: {at_least: 1}`."""
-
-    @staticmethod
-    def __get_pydantic_core_schema__(_source: object, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
-        fields = {
-            name: core_schema.typed_dict_field(handler.generate_schema(kind), required=False) for name, kind in KINDS.items()
-        }
-        item = core_schema.typed_dict_schema(fields, extra_behavior="forbid")
-        return core_schema.no_info_after_validator_function(_only, item)
+def _tagged(_mark: Tagged, _source: object, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
+    fields = {name: core_schema.typed_dict_field(handler.generate_schema(kind), required=False) for name, kind in KINDS.items()}
+    item = core_schema.typed_dict_schema(fields, extra_behavior="forbid")
+    return core_schema.no_info_after_validator_function(_only, item)
 
 
 def _only(item: Mapping[str, Check]) -> Check:
@@ -204,7 +202,7 @@ def _only(item: Mapping[str, Check]) -> Check:
 setattr(Notation, "__get_pydantic_core_schema__", _written)  # noqa: B010
 setattr(Notation, "__get_pydantic_json_schema__", _pattern)  # noqa: B010
 setattr(Between, "__get_pydantic_core_schema__", _bounded)  # noqa: B010
-Output.__dataclass_fields__["checks"].type = tuple[Annotated[Check, _OneKind], ...]
+setattr(Tagged, "__get_pydantic_core_schema__", _tagged)  # noqa: B010
 
 
 def _key(field: str) -> str:

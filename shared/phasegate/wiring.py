@@ -1,7 +1,7 @@
 """The only place that chooses adapters: from settings to a monitor that works."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import date
 from functools import cached_property
 from pathlib import Path
@@ -202,19 +202,24 @@ class Wiring:
         return "", 204
 
 
-def check_sql(pipeline: Pipeline) -> tuple[tuple[Problem, ...], tuple[Problem, ...]]:
-    """The pieces of SQL in a pipeline file that do not parse, and those that only BigQuery can answer."""
-    from phasegate.adapters.googlesql import check_sql as reason_refused
+def wrong_sql(pipeline: Pipeline) -> Iterator[Problem]:
+    """The pieces of SQL in a pipeline file that do not parse."""
+    from phasegate.adapters.googlesql import check_sql
 
-    wrong, refused = [], []
     for place, text, kind in sql_texts(pipeline):
         try:
-            reason = reason_refused(text, kind)
+            check_sql(text, kind)
         except ConfigError as error:
-            wrong.append(Problem(place, str(error)))
-        else:
-            refused += [Problem(place, reason)] if reason else []
-    return tuple(wrong), tuple(refused)
+            yield Problem(place, str(error))
+
+
+def refused_sql(pipeline: Pipeline) -> Iterator[Problem]:
+    """The pieces of SQL that DuckDB is not known to answer as BigQuery does, with the reason."""
+    from phasegate.adapters.googlesql import check_sql
+
+    for place, text, kind in sql_texts(pipeline):
+        if reason := check_sql(text, kind):
+            yield Problem(place, reason)
 
 
 def _unknown(setting: str, got: str) -> PhasegateError:

@@ -15,6 +15,7 @@ from phasegate.wiring import Wiring
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+
 def located(*names: str) -> Callable[[F], F]:
     """Options that say where things are; each also has an environment variable, PHASEGATE_NAME."""
 

@@ -177,7 +177,7 @@ def print_gate(pipeline: Pipeline, gate: Gate, day: Day, events: Sequence[Event]
     state = standing(gate, day, pipeline)
     generation = f", generation {gate.generation}" if gate.generation else ""
     out.print(Text.assemble(_sign(*_STATES[state]), (f" {gate.run} is {state}{generation}", "bold")))
-    out.print(escape(f"  {gate.detail}"))
+    out.print(escape(f"  {gate.detail}"), soft_wrap=True)
     if gate.degraded:
         out.print(escape(f"  released without {', '.join(gate.missing)}"))
     for override in gate.overrides:
@@ -196,7 +196,8 @@ def print_gate(pipeline: Pipeline, gate: Gate, day: Day, events: Sequence[Event]
     if events:
         out.print("\n  history (UTC):", style="dim")
         for event in events:
-            out.print(escape(f"    {event.at:%Y-%m-%d %H:%M:%S}  {event.state:<10} {event.reason:<20} {event.detail}"))
+            line = f"    {event.at:%Y-%m-%d %H:%M:%S}  {event.state:<10} {event.reason:<20} {event.detail}"
+            out.print(escape(line), soft_wrap=True)
 
 
 def _print_producers(out: Console, pipeline: Pipeline, gate: Gate) -> None:

@@ -43,16 +43,20 @@ def compose(alert: Mapping[str, Any]) -> Notice:
     title = _TITLES.get(alert["cause"], str(alert["cause"]))
     recovered = alert["state"] == "recovered"
     if recovered:
-        title = f"recovered after {_duration(alert)} ({title})"
+        title = f"recovered after {_duration(alert)} (was {title})"
     subject = _one_line(f"[{alert.get('pipeline', 'phasegate')}] {run + ': ' if run else ''}{title}")
-    lines = [f"{alert['detail']}.", ""]
-    lines += [str(alert["effect"]), ""] if alert["effect"] else []
+    lines = [f"{alert['detail']}.", str(alert["effect"]), ""]
     evidence = [line for line in alert["evidence"] if line != alert["detail"]]
     lines += ["Evidence:", *(f"  - {_one_line(line)}" for line in evidence), ""] if evidence else []
     if run and not recovered:
         lines += ["Next:", f"  phasegate explain {alert['phase']} {alert['run_date']} --pipeline {alert['pipeline']}", ""]
-    lines.append(f"since {alert['since']}   {alert['key']}")
-    return Notice(str(alert["key"]), str(alert["severity"]), subject, "\n".join(lines) + "\n")
+    lines.append(f"since {_minute(alert['since'])} UTC, {alert['key']}")
+    severity = "recovered" if recovered else str(alert["severity"])
+    return Notice(str(alert["key"]), severity, subject, "\n".join(lines) + "\n")
+
+
+def _minute(text: str) -> str:
+    return f"{datetime.fromisoformat(text):%Y-%m-%d %H:%M}"
 
 
 def _duration(alert: Mapping[str, Any]) -> str:

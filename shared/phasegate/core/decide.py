@@ -279,11 +279,12 @@ def _alert(case: Case, gate: Gate, severity: AlertSeverity, found: Found) -> Ale
 
 def _effect(case: Case, gate: Gate) -> str:
     phase = gate.run.phase
-    followers = _all_followers(case.pipeline, phase)
-    if gate.is_open:
-        told = f"{', '.join(followers)} may have used it" if followers else "its consumers may have used it"
-        return f"The gate of {phase} stays open: {told}."
-    return f"The gate of {phase} stays shut" + (f": {', '.join(followers)} cannot start." if followers else ".")
+    followers = ", ".join(_all_followers(case.pipeline, phase))
+    if not gate.is_open:
+        return f"The gate of {phase} stays shut" + (f": {followers} cannot start." if followers else ".")
+    if case.gate.is_open:
+        return f"The gate of {phase} stays open: {followers or 'its consumers'} may have used what is wrong."
+    return f"The gate of {phase} is open" + (f": {followers} go on." if followers else ".")
 
 
 def _all_followers(pipeline: Pipeline, phase: str) -> tuple[str, ...]:

@@ -33,7 +33,7 @@ from phasegate.core.metrics import (
     Surplus,
     TableSource,
 )
-from phasegate.core.notation import Between, Column, Duration, Share, Table
+from phasegate.core.notation import Between, Column, Duration, Share, Table, Tagged
 
 Bounds = tuple[float, float]
 Count = Annotated[int, Between(0)]
@@ -43,7 +43,7 @@ def spell(number: Number | None) -> str:
     """A number for people: thousands separated, at most four significant decimals."""
     if number is None:
         return "nothing"
-    return f"{number:,}" if isinstance(number, int) or (number.is_integer() and abs(number) < 1e15) else f"{number:,.4g}"
+    return f"{number:,.0f}" if float(number).is_integer() else f"{number:,.4g}"
 
 
 def _plain(number: float) -> str:
@@ -156,7 +156,7 @@ class RowCount(_Bounded):
             f"{spell(of)} {f'rows of {per.table}' if (per := self.per_table) else 'expected'}",
         )
         outcome = self.judge(ratio)
-        said += f", {spell(ratio)} of {whole}" + ("" if outcome is Outcome.PASSED else f"; the share must be {bounds}")
+        said += f", {spell(ratio)} × the {whole}" + ("" if outcome is Outcome.PASSED else f"; it must be {bounds} ×")
         return Finding(outcome, ratio, f"{bounds} of {spell(of)}", said)
 
     @property
@@ -348,9 +348,10 @@ class InRange(_RowWise):
         return OutOfRange(self.column, self.min, self.max, self.where)
 
     def sentence(self) -> str:
-        if self.min is None:
-            return f".{self.column} is above {self.max}"
-        return f".{self.column} is below {self.min}" if self.max is None else f".{self.column} is not {self.min} to {self.max}"
+        low, high = (bound if isinstance(bound, str) or bound is None else _plain(bound) for bound in (self.min, self.max))
+        if low is None:
+            return f".{self.column} is above {high}"
+        return f".{self.column} is below {low}" if high is None else f".{self.column} is not {low} to {high}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -631,5 +632,8 @@ Check: TypeAlias = (
     | SchemaCheck
     | Sql
 )
+WrittenCheck = Annotated[Check, Tagged()]
+"""A check as the file writes it."""
+
 KINDS: Mapping[str, type[Check]] = {kind.kind: kind for kind in get_args(Check)}
 """Every kind of check by the name it has in the pipeline file."""

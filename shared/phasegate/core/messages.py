@@ -4,7 +4,6 @@ A message is taken as it is or rejected with a reason; nothing in it is guessed.
 """
 
 import base64
-import binascii
 import hashlib
 import json
 import re
@@ -20,6 +19,12 @@ from phasegate.errors import MessageError, UnknownPhase
 
 FAR_FUTURE = timedelta(days=7)
 """A run date further ahead than this is a mistake."""
+
+EARLIEST = date(1900, 1, 1)
+"""A run date before this is a mistake; near the year 1 a due time can't be computed."""
+
+AHEAD = timedelta(days=1)
+"""A time further ahead than this is a mistake. So far apart may be clocks, and local times that are written without a zone."""
 
 LONGEST_TEXT = 1_000
 """Characters kept of any text of a message."""
@@ -114,8 +119,8 @@ def read_envelope(headers: Mapping[str, str], body: bytes) -> Envelope:
         return _wrapped(parsed["message"])
     if "ce-id" in lower:
         raise MessageError("a CloudEvent without a Pub/Sub message in it")
-    attributes = {name: value for name, value in lower.items() if not _is_transport(name)}
-    message_id = lower.get("x-goog-pubsub-message-id") or content_id(body, attributes if not body else {})
+    attributes = {_as_text(name): _as_text(value) for name, value in lower.items() if not _is_transport(name)}
+    message_id = _as_text(lower.get("x-goog-pubsub-message-id") or content_id(body, attributes if not body else {}))
     return Envelope(message_id, body, attributes, _time_or_none(lower.get("x-goog-pubsub-publish-time")))
 
 
@@ -126,15 +131,15 @@ def _wrapped(message: Mapping[str, Any]) -> Envelope:
         raise MessageError("a Pub/Sub message whose data is no text or whose attributes are no mapping")
     try:
         data = base64.b64decode(raw, validate=True)
-    except binascii.Error as exc:
+    except ValueError as exc:  # binascii.Error, or a text that is not ASCII
         raise MessageError("a Pub/Sub message whose data is not base64") from exc
-    kept = {str(name): str(value) for name, value in attributes.items()}
-    message_id = str(message.get("messageId") or message.get("message_id") or content_id(data, kept))
+    kept = {_as_text(name): _as_text(value) for name, value in attributes.items()}
+    message_id = _as_text(message.get("messageId") or message.get("message_id") or content_id(data, kept))
     return Envelope(message_id, data, kept, _time_or_none(message.get("publishTime") or message.get("publish_time")))
 
 
 _TRANSPORT = re.compile(
-    r"(x-|ce-|sec-|proxy-|cf-|content-|accept|access-|if-|cache-|(host|connection|user-agent|authorization|from|forwarded|via"
+    r"(x-|ce-|sec-|proxy-|cf-|content-|accept(-|$)|access-|if-|cache-|(host|connection|user-agent|authorization|from|forwarded|via"
     r"|traceparent|tracestate|transfer-encoding|te|upgrade|cookie|date|expect|referer|origin|pragma|function-execution-id)$)"
 )
 
@@ -158,7 +163,7 @@ def _json_or_none(body: bytes) -> Any:
 def _time_or_none(text: object) -> datetime | None:
     try:
         return _parse_time(text)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
 
 
@@ -182,14 +187,16 @@ def parse_completion(envelope: Envelope, pipelines: Sequence[Pipeline], *, now: 
     names = pipeline.messages
     phase, producer = _sender(fields, pipeline)
     run_date = _run_date(fields.get(names.run_date), names.run_date, latest=pipeline.today(now) + FAR_FUTURE)
+    latest = now + AHEAD
     report = Report(
         producer=producer,
         status=_status(fields.get(names.status_field), names),
-        received_at=now,
+        # What has no times of its own is as new as its message, in whatever order the broker delivers.
+        received_at=min(envelope.published_at or now, now),
         run_id=_text(fields.get(names.run_id)),
         attempt=_whole(fields.get(names.attempt), names.attempt),
-        started_at=_moment(fields.get(names.started), names.started),
-        finished_at=_moment(fields.get(names.finished), names.finished),
+        started_at=_moment(fields.get(names.started), names.started, latest=latest),
+        finished_at=_moment(fields.get(names.finished), names.finished, latest=latest),
         rows=_whole(fields.get(names.rows), names.rows),
         correlation_id=_text(fields.get(names.correlation_id)),
         error=_text(fields.get(names.error)),
@@ -201,18 +208,26 @@ def _fields(envelope: Envelope) -> Mapping[str, Any]:
     if not envelope.data.strip():
         if not envelope.attributes:
             raise MessageError("an empty message")
-        return dict(envelope.attributes)
+        return _given(envelope.attributes)
     try:
         body = json.loads(envelope.data)
     except (ValueError, RecursionError) as exc:
         raise MessageError(f"a body that is not JSON: {_shown(envelope.data[:60].decode(errors='replace'))}") from exc
     if not isinstance(body, dict):
         raise MessageError(f"a body that is no JSON object: {_shown(body)}")
-    return {**envelope.attributes, **{name: value for name, value in body.items() if value not in (None, "")}}
+    return {**_given(envelope.attributes), **_given(body)}
+
+
+def _given(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields that say something."""
+    return {name: value for name, value in fields.items() if value not in (None, "")}
 
 
 def _shown(value: object) -> str:
-    text = json.dumps(value, ensure_ascii=True, default=str)
+    try:
+        text = json.dumps(value, ensure_ascii=True, default=str)
+    except RecursionError:
+        return "something nested too deeply"
     return text if len(text) <= 80 else text[:77] + '…"'
 
 
@@ -227,7 +242,7 @@ def _pipeline_of(fields: Mapping[str, Any], pipelines: Sequence[Pipeline]) -> Pi
     named = next((fields[p.messages.pipeline] for p in pipelines if p.messages.pipeline in fields), None)
     if named is not None:
         raise MessageError(f"unknown pipeline {_shown(named)}; known pipelines: {known}")
-    senders = [p for p in pipelines if p.reporters(str(fields.get(p.messages.producer, "")))]
+    senders = [p for p in pipelines if p.reporters(_text(fields.get(p.messages.producer)) or "")]
     if len(senders) != 1:
         raise MessageError(f"no pipeline named, and the producer does not tell which; known pipelines: {known}")
     return senders[0]
@@ -238,7 +253,11 @@ def _sender(fields: Mapping[str, Any], pipeline: Pipeline) -> tuple[str, str]:
     names = pipeline.messages
     phase, producer = _text(fields.get(names.phase)), _text(fields.get(names.producer))
     if phase is not None:
-        phase = pipeline.phase_called(phase)
+        try:
+            phase = pipeline.phase_called(phase)
+        except UnknownPhase:
+            known = ", ".join(pipeline.phases)
+            raise UnknownPhase(f'unknown phase {_shown(phase)} in pipeline "{pipeline.name}"; known phases: {known}') from None
     if producer is None:
         if phase is None:
             raise MessageError(f"neither {names.phase} nor {names.producer} is given")
@@ -246,7 +265,7 @@ def _sender(fields: Mapping[str, Any], pipeline: Pipeline) -> tuple[str, str]:
         if len(declared) != 1:
             raise MessageError(f"no {names.producer} given; phase {phase} has {', '.join(declared)}")
         return phase, next(iter(declared))
-    found = [pair for pair in pipeline.reporters(producer) if phase in (None, pair[0])]
+    found = [pair for pair in dict.fromkeys(pipeline.reporters(producer)) if phase in (None, pair[0])]
     if not found:
         known = ", ".join(
             pipeline.producers(phase) if phase else dict.fromkeys(n for p in pipeline.phases for n in pipeline.producers(p))
@@ -268,20 +287,33 @@ def _run_date(value: object, name: str, *, latest: date) -> date:
         day = None
     if day is None:
         raise MessageError(f"{name} must be a date like 2013-02-08, got {_shown(value)}")
+    if day < EARLIEST:
+        raise MessageError(f"{name} {day} lies in the far past; the earliest accepted is {EARLIEST}")
     if day > latest:
         raise MessageError(f"{name} {day} lies in the far future; the latest accepted is {latest}")
     return day
 
 
 def _status(value: object, names: Messages) -> Status:
-    words = {word: status for status in Status for word in getattr(names.status, status.value)}
+    words: dict[str, Status] = {}
+    for status in Status:  # the first wins: `done: [success, partial]` takes the word from the status that has it by default
+        for word in getattr(names.status, status.value):
+            words.setdefault(word, status)
     if not isinstance(value, str) or value not in words:
         raise MessageError(f"{names.status_field} must be one of {', '.join(words)}, got {_shown(value)}")
     return words[value]
 
 
 def _text(value: object) -> str | None:
-    return None if value is None or value == "" else str(value)[:LONGEST_TEXT]
+    return None if value is None or value == "" else _as_text(value)[:LONGEST_TEXT]
+
+
+def _as_text(value: object) -> str:
+    """A value as text that can be stored and sent: half a surrogate pair is no character."""
+    try:
+        return str(value).encode(errors="replace").decode()
+    except RecursionError:
+        raise MessageError("a field that is nested too deeply") from None
 
 
 def _whole(value: object, name: str) -> int | None:
@@ -294,13 +326,16 @@ def _whole(value: object, name: str) -> int | None:
     raise MessageError(f"{name} must be a whole number ≥ 0, got {_shown(value)}")
 
 
-def _moment(value: object, name: str) -> datetime | None:
+def _moment(value: object, name: str, *, latest: datetime) -> datetime | None:
     if value is None:
         return None
     try:
-        return _parse_time(value)
+        moment = _parse_time(value)
     except (ValueError, OverflowError):
         raise MessageError(f"{name} must be a time like 2013-02-09T05:20:00Z, got {_shown(value)}") from None
+    if moment > latest:
+        raise MessageError(f"{name} {moment} lies in the future")
+    return moment
 
 
 def encode_completion(pipeline: Pipeline, phase: str, run_date: date, report: Report) -> Mapping[str, Any]:

@@ -35,6 +35,11 @@ class Between:
     high: float | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Tagged:
+    """A value written as a mapping with one key, its kind: `row_count: {at_least: 1}`."""
+
+
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 _WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _DAY = r"\d{4}-\d{2}-\d{2}"

@@ -14,7 +14,7 @@ from typing import Annotated
 from zoneinfo import ZoneInfo
 
 from phasegate.core.checks import BaseCheck, PlacedCheck, Site
-from phasegate.core.kinds import AggregateCheck, Check, Coverage, Fresh, Invariant, Key, PerTable, RowCount, Sql
+from phasegate.core.kinds import AggregateCheck, Check, Coverage, Fresh, Invariant, Key, PerTable, RowCount, Sql, WrittenCheck
 from phasegate.core.metrics import CustomSource, Distinct, Query, Rows, TableSource
 from phasegate.core.notation import (
     Between,
@@ -170,7 +170,7 @@ class Output:
     """An empty partition on a run date is no failure."""
     sample: tuple[Column, ...] = ()
     """Columns that reports may show of failing rows; none, when left out."""
-    checks: tuple[Check, ...] = ()
+    checks: tuple[WrittenCheck, ...] = ()
 
 
 class QuorumWhen(StrEnum):

@@ -55,6 +55,9 @@ class Story:
         self._screen = StringIO()
         self._signals: list[Outgoing] = []
         self._runs = 0
+        self._following = False
+        self._followed: list[str] = []
+        self._told_in_full = False
         where = {
             "pipelines": str(pipelines),
             "warehouse": f"duckdb:{self._file}",
@@ -187,25 +190,37 @@ class Story:
         self._runs += 1
         report = Report(producer, Status.DONE, ended, f"run-{self._runs}", None, started, ended, rows)
         body = json.dumps(encode_completion(self._pipeline, phase, day, report))
-        self._tell(self._local(), f"{producer} reports: done, {rows:,} rows in {table}.")
         decision = self._wiring.monitor.handle(Envelope(f"message-{self._runs}", body.encode(), {})).decision
-        if decision is not None:
-            self._show(decision)
-        for signal in self._taken():
-            self._start(signal)
+        follows = self._following and decision is not None and decision.gate.is_open and not decision.alerts
+        if follows and self._told_in_full:
+            self._followed.append(phase)
+        else:
+            self._tell(self._local(), f"{producer} reports: done, {rows:,} rows in {table}.")
+            if decision is not None:
+                self._show(decision)
+        self._start_next(told=not (follows and self._told_in_full))
 
-    def _taken(self) -> tuple[Outgoing, ...]:
-        """The go-signals that came since the last look."""
+    def _start_next(self, *, told: bool) -> None:
+        """What a job runner does with the go-signals that came: start the phases that they name."""
         signals = tuple(self._signals)
         self._signals.clear()
-        return signals
+        for signal in signals:
+            if told:
+                self._say(f"         → go-signal {signal.key}")
+            first, self._following = not self._following, True
+            for phase in signal.body["start"]:
+                self._clock.advance(timedelta(minutes=3))
+                self._run(phase, date.fromisoformat(signal.body["run_date"]), self._local())
+            if first:
+                self._following = False
+                self._tell_followed()
 
-    def _start(self, signal: Outgoing) -> None:
-        """What a job runner does with a go-signal: start the phases it names."""
-        self._say(f"         → go-signal {signal.key}")
-        for phase in signal.body["start"]:
-            self._clock.advance(timedelta(minutes=3))
-            self._run(phase, date.fromisoformat(signal.body["run_date"]), self._local())
+    def _tell_followed(self) -> None:
+        """From the second day on, what goes well is told in one line."""
+        if self._followed:
+            self._tell(self._local(), f"{', '.join(self._followed)} run in turn; each reports, is judged, and its gate opens.")
+        self._followed.clear()
+        self._told_in_full = True
 
     def _watch(self, day: date, clock: str) -> None:
         """The clock ticks: gates that are due are looked at, message or not."""
@@ -215,13 +230,14 @@ class Story:
                 self._show(decision)
 
     def _show(self, decision: Decision) -> None:
+        """The gate, and what people were sent about it."""
         sign = _SIGNS.get(decision.gate.state, "✗")
-        for n, line in enumerate(
-            textwrap.wrap(f"{decision.gate.run.phase} is {decision.gate.state}: {decision.detail}", WIDTH - 11)
-        ):
+        told = f"{decision.gate.run.phase} is {decision.gate.state}: {decision.detail}"
+        for n, line in enumerate(textwrap.wrap(told, WIDTH - 11)):
             self._say(f"         {sign if n == 0 else ' '} {line}")
         for line in self._screen.getvalue().splitlines():
-            self._say(f"         │ {line}".rstrip())
+            if line and not line.startswith("since "):
+                self._say(f"         │ {line}")
         self._screen.seek(0)
         self._screen.truncate()
 

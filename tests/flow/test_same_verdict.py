@@ -1,0 +1,82 @@
+"""A date that passes the validator passes the gate, and the other way round: all 365 dates of the demo."""
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from phasegate.adapters.duckdb import DuckDBWarehouse
+from phasegate.adapters.local import LocalBus
+from phasegate.adapters.sqlite import SQLiteStore
+from phasegate.backfill import Validation, validate
+from phasegate.core.gate import GateState
+from phasegate.core.messages import Envelope
+from phasegate.core.pipeline import Pipeline
+from phasegate.core.verdict import Verdict
+from phasegate.demo.warehouse import YEAR
+from phasegate.monitor import Monitor
+from phasegate.pipeline_file import load
+from phasegate.testing import SetClock
+
+REPO = Path(__file__).parents[2]
+PIPELINE = load(REPO / "shared/pipelines/flights.yaml")
+LATER = datetime(2014, 1, 2, tzinfo=UTC)
+
+
+@pytest.fixture(scope="module")
+def validated(demo_warehouse: Path) -> Validation:
+    return validate(PIPELINE, PIPELINE.phases, YEAR, warehouse=DuckDBWarehouse(str(demo_warehouse)), now=LATER)
+
+
+@pytest.fixture(scope="module")
+def store(demo_warehouse: Path) -> SQLiteStore:
+    """The gates after every producer of every phase reported for every date, in order."""
+    store, clock = SQLiteStore(":memory:"), SetClock(LATER)
+    warehouse = DuckDBWarehouse(str(demo_warehouse))
+    monitor = Monitor([PIPELINE], warehouse=warehouse, store=store, outbox=store, publisher=LocalBus(), clock=clock)
+    for n, body in enumerate(completions(PIPELINE)):
+        clock.advance(timedelta(seconds=1))
+        monitor.handle(Envelope(f"m{n}", json.dumps({**body, "started_at": clock.now().isoformat()}).encode(), {}))
+    return store
+
+
+def completions(pipeline: Pipeline) -> Iterator[dict[str, str]]:
+    for day in YEAR.days():
+        for phase in pipeline.phases:
+            for producer in pipeline.producers(phase):
+                yield {"phase": phase, "producer": producer, "run_date": str(day), "status": "done"}
+
+
+def test_validator_and_gate_say_the_same_of_every_phase_and_date(validated: Validation, store: SQLiteStore) -> None:
+    gates = store.load("flights", YEAR)
+    compared = 0
+    for day in validated.dates:
+        for phase in day.phases:
+            gate = gates[day.run_date][phase.phase]
+            assert gate.verdict is phase.verdict, f"{gate.run}: {gate.detail}"
+            assert gate.score == phase.score or phase.verdict is Verdict.OFF
+            assert gate.results == phase.results or phase.verdict is Verdict.OFF
+            compared += 1
+    assert compared == 365 * 4
+
+
+def test_a_gate_opens_exactly_where_the_verdict_lets_it(validated: Validation, store: SQLiteStore) -> None:
+    gates = store.load("flights", YEAR)
+    for day in validated.dates:
+        held = False
+        for phase in day.phases:
+            held = held or phase.verdict is Verdict.FAIL
+            expected = GateState.OFF if phase.verdict is Verdict.OFF else GateState.HELD if held else GateState.OPEN
+            assert gates[day.run_date][phase.phase].state is expected
+
+
+def test_the_year_is_as_its_oddities_make_it(validated: Validation) -> None:
+    """Weather feeds that broke off are red; storms, a wild reading and odd tail numbers are amber."""
+    failed = [str(day.run_date) for day in validated.dates if day.verdict is Verdict.FAIL]
+    amber = [str(day.run_date) for day in validated.dates if day.verdict is Verdict.ACCEPTABLE]
+    assert failed == ["2013-10-25", "2013-11-02", "2013-12-30", "2013-12-31"]
+    assert {"2013-02-08", "2013-02-09", "2013-02-12"} <= set(amber)
+    assert len(amber) == 15
+    assert validated.summary[Verdict.PASS] == 346
