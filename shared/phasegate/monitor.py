@@ -1,5 +1,7 @@
 """The one sentence: a completion comes in; parse, load, measure, judge, decide, record with what must be sent, send."""
 
+import random
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -7,7 +9,7 @@ from enum import StrEnum
 
 from phasegate.core.checks import Answers
 from phasegate.core.decide import Case, Decision, decide, needs_measuring
-from phasegate.core.gate import Day, Gate
+from phasegate.core.gate import Day, Gate, GateState
 from phasegate.core.messages import Envelope, Report, RunKey, content_id, parse_completion, read_envelope
 from phasegate.core.notation import Span
 from phasegate.core.pipeline import Pipeline
@@ -18,6 +20,9 @@ from phasegate.ports import Change, Clock, Event, Outbox, Outgoing, Pending, Pub
 
 CONFLICTS = 20
 """How often a decision is taken anew because the gate moved meanwhile, before the message is left to come again."""
+
+LONGEST_PAUSE = 1.0
+"""Seconds, before a decision is taken anew."""
 
 ATTEMPTS = 12
 """How often sending is tried before an entry is parked."""
@@ -119,7 +124,10 @@ class Monitor:
         return decision
 
     def watch(self, span: Span) -> tuple[Decision, ...]:
-        """Look at every unsettled gate of *span* that has heard something or is due, newest first; send what is unsent."""
+        """Look at every gate of *span* that has heard something or is due and may open, newest first; send what is unsent.
+
+        A gate whose gap was accepted is looked at when the acceptance has expired.
+        """
         decisions = []
         for pipeline in self.pipelines.values():
             known = self._store.load(pipeline.name, span)
@@ -127,7 +135,9 @@ class Monitor:
                 for phase in pipeline.phases if pipeline.calendar.has_run(day) else ():
                     gate = known.get(day, {}).get(phase, Gate(RunKey(pipeline.name, phase, day)))
                     due = pipeline.due(phase, day)
-                    if gate.is_unsettled and (gate.reports or (due is not None and self._clock.now() >= due)):
+                    now = self._clock.now()
+                    expired = gate.state is GateState.ACCEPTED and gate.gap is not None and now >= gate.gap.until
+                    if expired or (gate.is_unsettled and (gate.reports or (due is not None and now >= due))):
                         decisions.append(self.look(gate.run))
         self.relay()
         return tuple(decisions)
@@ -138,7 +148,10 @@ class Monitor:
 
     def _settle(self, run: RunKey, report: Report | None = None, message_id: str | None = None) -> Outcome:
         """Load, measure, decide and record, again from the start when the gate moved meanwhile; then send."""
-        for _ in range(CONFLICTS):
+        for attempt in range(CONFLICTS):
+            if attempt > 1:
+                # Of many that collide one wins each time; the others must not come back all at once.
+                time.sleep(random.uniform(0, min(0.01 * 2**attempt, LONGEST_PAUSE)))  # noqa: S311
             day = self._store.load(run.pipeline, Span(run.run_date, run.run_date)).get(run.run_date, {})
             known = day.get(run.phase, Gate(run))
             gate = known.hear(report) if report else known

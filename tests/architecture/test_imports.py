@@ -73,7 +73,7 @@ def loaded_by(statement: str, **environ: str) -> set[str]:
     """Modules in `sys.modules` after a statement in a fresh process."""
     code = f"{statement}\nimport sys; print('\\n' + '\\n'.join(sys.modules))"
     env = {"PATH": "/usr/bin:/bin", "PHASEGATE_PIPELINES": str(SHARED / "pipelines"), **environ}
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env, check=True)  # noqa: S603
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env, check=True)
     return set(done.stdout.splitlines())
 
 

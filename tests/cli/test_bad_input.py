@@ -38,7 +38,7 @@ phases:
 
 
 def run(folder: Path, *args: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([PHASEGATE, *args], cwd=folder, capture_output=True, text=True, check=False, timeout=60)  # noqa: S603
+    return subprocess.run([PHASEGATE, *args], cwd=folder, capture_output=True, text=True, check=False, timeout=60)
 
 
 @pytest.fixture

@@ -36,7 +36,7 @@ def test_every_make_target_that_it_names_exists() -> None:
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_runs(command: str, demo_folder: Path) -> None:
     """As a newcomer would run it after `make demo`; 1 is an answer too: a gate would be held."""
-    done = subprocess.run(  # noqa: S603
+    done = subprocess.run(
         [str(Path(sys.executable).parent / "phasegate"), *shlex.split(command)[1:]],
         cwd=demo_folder,
         capture_output=True,
@@ -52,7 +52,7 @@ def test_every_command_runs(command: str, demo_folder: Path) -> None:
 def test_its_pipeline_file_is_right(tmp_path: Path) -> None:
     path = tmp_path / "readme.yaml"
     path.write_text(blocks("yaml")[0])
-    done = subprocess.run(  # noqa: S603
+    done = subprocess.run(
         [str(Path(sys.executable).parent / "phasegate"), "config", "check", str(path)],
         capture_output=True,
         text=True,

@@ -2,15 +2,16 @@
 
 import json
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from dataclasses import replace
+from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 
 import pytest
-
 from phasegate.adapters.duckdb import DuckDBWarehouse
 from phasegate.adapters.local import LocalBus
 from phasegate.adapters.sqlite import SQLiteStore
 from phasegate.backfill import Validation, validate
+from phasegate.core.checks import CheckResult
 from phasegate.core.gate import GateState
 from phasegate.core.messages import Envelope
 from phasegate.core.pipeline import Pipeline
@@ -33,13 +34,18 @@ def validated(demo_warehouse: Path) -> Validation:
 @pytest.fixture(scope="module")
 def store(demo_warehouse: Path) -> SQLiteStore:
     """The gates after every producer of every phase reported for every date, in order."""
-    store, clock = SQLiteStore(":memory:"), SetClock(LATER)
+    store, clock = SQLiteStore(":memory:"), SetClock()
     warehouse = DuckDBWarehouse(str(demo_warehouse))
     monitor = Monitor([PIPELINE], warehouse=warehouse, store=store, outbox=store, publisher=LocalBus(), clock=clock)
     for n, body in enumerate(completions(PIPELINE)):
-        clock.advance(timedelta(seconds=1))
+        clock.set(morning_after(body["run_date"]) + timedelta(seconds=n))
         monitor.handle(Envelope(f"m{n}", json.dumps({**body, "started_at": clock.now().isoformat()}).encode(), {}))
     return store
+
+
+def morning_after(run_date: str) -> datetime:
+    """Before the phase is due, so that it is judged when its last producer reports, and not before."""
+    return datetime.combine(date.fromisoformat(run_date) + timedelta(days=1), time(5), UTC)
 
 
 def completions(pipeline: Pipeline) -> Iterator[dict[str, str]]:
@@ -57,9 +63,15 @@ def test_validator_and_gate_say_the_same_of_every_phase_and_date(validated: Vali
             gate = gates[day.run_date][phase.phase]
             assert gate.verdict is phase.verdict, f"{gate.run}: {gate.detail}"
             assert gate.score == phase.score or phase.verdict is Verdict.OFF
-            assert gate.results == phase.results or phase.verdict is Verdict.OFF
+            assert [told(r) for r in gate.results] == [told(r) for r in phase.results] or phase.verdict is Verdict.OFF
             compared += 1
     assert compared == 365 * 4
+
+
+def told(result: CheckResult) -> CheckResult:
+    """A result without the last digits of an average, which depend on the order of addition."""
+    measured = float(f"{result.measured:.9g}") if isinstance(result.measured, float) else result.measured
+    return replace(result, measured=measured)
 
 
 def test_a_gate_opens_exactly_where_the_verdict_lets_it(validated: Validation, store: SQLiteStore) -> None:

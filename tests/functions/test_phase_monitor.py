@@ -36,9 +36,9 @@ class Served:
     def post(self, body: bytes, **headers: str) -> int:
         """Deliver a request; gives the status."""
         given = {name.replace("_", "-"): value for name, value in headers.items()}
-        request = urllib.request.Request(self.address, body, given, method="POST")  # noqa: S310
+        request = urllib.request.Request(self.address, body, given, method="POST")
         try:
-            with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310
+            with urllib.request.urlopen(request, timeout=30) as answer:
                 return int(answer.status)
         except urllib.error.HTTPError as error:
             return error.code
@@ -71,7 +71,7 @@ def serve(folder: Path, warehouse: Path) -> tuple[subprocess.Popen[bytes], str]:
     source = str(REPO / "functions/phase_monitor/main.py")
     command = [str(Path(sys.executable).parent / "functions-framework"), "--target", "phase_monitor", "--source", source]
     with (folder / "log").open("wb") as log:
-        process = subprocess.Popen([*command, "--host", "127.0.0.1", "--port", str(port)], env=environ, stdout=log, stderr=log)  # noqa: S603
+        process = subprocess.Popen([*command, "--host", "127.0.0.1", "--port", str(port)], env=environ, stdout=log, stderr=log)
     address = f"http://127.0.0.1:{port}/"
     for _ in range(150):
         try:
@@ -163,7 +163,7 @@ def test_a_message_that_makes_no_sense_is_recorded_and_acknowledged(served: Serv
 
 def test_a_get_is_no_message(served: Served) -> None:
     with pytest.raises(urllib.error.HTTPError, match="405"):
-        urllib.request.urlopen(served.address, timeout=10)  # noqa: S310
+        urllib.request.urlopen(served.address, timeout=10)
 
 
 def test_state_that_cannot_be_written_is_answered_with_an_error_so_that_the_message_comes_again(
@@ -185,6 +185,6 @@ def test_state_that_cannot_be_written_is_answered_with_an_error_so_that_the_mess
 def test_a_wrong_setting_stops_the_start_and_names_everything_that_is_wrong(tmp_path: Path) -> None:
     environ = {"PATH": os.environ["PATH"], "PHASEGATE_WAREHOUSE": "oracle:w", "PHASEGATE_BUS": "kafka:", "PHASEGATE_STATE": "x"}
     source = REPO / "functions/phase_monitor/main.py"
-    done = subprocess.run([sys.executable, source], env=environ, cwd=tmp_path, capture_output=True, text=True, check=False)  # noqa: S603
+    done = subprocess.run([sys.executable, source], env=environ, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode != 0
     assert all(f"PHASEGATE_{name}: expected" in done.stderr for name in ("WAREHOUSE", "STATE", "BUS"))

@@ -2,6 +2,7 @@
 
 import json
 import sqlite3
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -35,7 +36,7 @@ CREATE TABLE IF NOT EXISTS rejected (seq INTEGER PRIMARY KEY, message_id TEXT NO
 _PENDING = """
 SELECT message, attempts, error FROM outbox WHERE sent_at IS NULL AND NOT parked AND next_at <= ? ORDER BY seq LIMIT ?
 """
-_PARKED = "SELECT message, attempts, error FROM outbox WHERE parked ORDER BY seq"
+_PARKED = "SELECT message, attempts, error FROM outbox WHERE sent_at IS NULL AND parked ORDER BY seq"
 
 
 class SQLiteStore:
@@ -48,6 +49,7 @@ class SQLiteStore:
     def __init__(self, path: str) -> None:
         self._path = path
         self._memory: sqlite3.Connection | None = None
+        self._turn = threading.Lock()  # in memory all threads share one connection, and with it one transaction
         if path == ":memory:":
             self._memory = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
             self._memory.executescript(_SCHEMA)
@@ -65,7 +67,8 @@ class SQLiteStore:
         """A connection of this call's own: threads share nothing, and a fork inherits nothing."""
         try:
             if self._memory is not None:
-                yield self._memory
+                with self._turn:
+                    yield self._memory
                 return
             connection = sqlite3.connect(self._path, timeout=30, isolation_level=None)
             try:
@@ -84,7 +87,8 @@ class SQLiteStore:
             try:
                 yield connection
             except BaseException:
-                connection.execute("ROLLBACK")
+                if connection.in_transaction:  # a full disk has ended it already; that is what must be told
+                    connection.execute("ROLLBACK")
                 raise
             connection.execute("COMMIT")
 
@@ -159,7 +163,9 @@ class SQLiteStore:
         values = (error, _stamp(again) if again else "", again is None, key)
         with self._writing() as connection:
             connection.execute(
-                "UPDATE outbox SET attempts = attempts + 1, error = ?, next_at = ?, parked = ? WHERE key = ?", values
+                "UPDATE outbox SET attempts = attempts + 1, error = ?, next_at = ?, parked = ?"
+                " WHERE key = ? AND sent_at IS NULL",
+                values,
             )
 
     def _entries(self, query: str, values: tuple[Any, ...]) -> Sequence[Pending]:

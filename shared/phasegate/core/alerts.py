@@ -45,12 +45,13 @@ def compose(alert: Mapping[str, Any]) -> Notice:
     if recovered:
         title = f"recovered after {_duration(alert)} (was {title})"
     subject = _one_line(f"[{alert.get('pipeline', 'phasegate')}] {run + ': ' if run else ''}{title}")
-    lines = [f"{alert['detail']}.", str(alert["effect"]), ""]
+    lines = [f"{_one_line(alert['detail'])}.", _one_line(alert["effect"]), ""]
     evidence = [line for line in alert["evidence"] if line != alert["detail"]]
     lines += ["Evidence:", *(f"  - {_one_line(line)}" for line in evidence), ""] if evidence else []
     if run and not recovered:
-        lines += ["Next:", f"  phasegate explain {alert['phase']} {alert['run_date']} --pipeline {alert['pipeline']}", ""]
-    lines.append(f"since {_minute(alert['since'])} UTC, {alert['key']}")
+        command = f"phasegate explain {alert['phase']} {alert['run_date']} --pipeline {alert['pipeline']}"
+        lines += ["Next:", f"  {_one_line(command)}", ""]
+    lines.append(_one_line(f"since {_minute(alert['since'])} UTC, {alert['key']}"))
     severity = "recovered" if recovered else str(alert["severity"])
     return Notice(str(alert["key"]), severity, subject, "\n".join(lines) + "\n")
 
@@ -65,5 +66,6 @@ def _duration(alert: Mapping[str, Any]) -> str:
     return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min"
 
 
-def _one_line(text: str) -> str:
-    return " ".join(str(text).split())
+def _one_line(text: object) -> str:
+    """Text of a message or a table, without what a terminal, a mail header or a reader's eye would take for an order."""
+    return " ".join("".join(c if c.isprintable() else " " for c in str(text)).split())

@@ -89,24 +89,30 @@ class Case:
 
     @cached_property
     def failed(self) -> tuple[Report, ...]:
-        """Newest reports of needed producers that say failed."""
-        if Reason.PRODUCER_FAILED in self.waived:
-            return ()
+        """Newest reports of needed producers that say failed; none while that is waived."""
+        return () if Reason.PRODUCER_FAILED in self.waived else self._failed
+
+    @cached_property
+    def _failed(self) -> tuple[Report, ...]:
         reports = self.gate.reports
         return tuple(reports[name] for name in self.needed if name in reports and reports[name].status is Status.FAILED)
 
     @cached_property
     def unheard(self) -> tuple[str, ...]:
-        """Needed producers that have said nothing."""
-        if Reason.PRODUCERS_MISSING in self.waived:
-            return ()
+        """Needed producers that have said nothing; none while that is waived."""
+        return () if Reason.PRODUCERS_MISSING in self.waived else self._unheard
+
+    @cached_property
+    def _unheard(self) -> tuple[str, ...]:
         return tuple(name for name in self.needed if name not in self.gate.reports)
 
     @cached_property
     def early(self) -> tuple[str, ...]:
-        """Upstream phases that were not released when a producer began."""
-        if Reason.RAN_BEFORE_UPSTREAM in self.waived:
-            return ()
+        """Upstream phases that were not released when a producer began; none while that is waived."""
+        return () if Reason.RAN_BEFORE_UPSTREAM in self.waived else self._early
+
+    @cached_property
+    def _early(self) -> tuple[str, ...]:
         began = min((report.began for report in self.gate.reports.values()), default=self.now)
         return tuple(name for name in self.phase.after if not self._released_by(name, began))
 
@@ -120,6 +126,18 @@ class Case:
     def waived(self) -> frozenset[str]:
         """Checks that a live override lets pass."""
         return frozenset(name for o in self.gate.overrides if o.at <= self.now < o.until for name in o.checks)
+
+    @cached_property
+    def wrongs(self) -> frozenset[str]:
+        """What would hold the gate, waived or not, by the names that an override gives."""
+        outputs = () if self.verdict is None else self.verdict.outputs
+        conditions = {
+            Reason.PRODUCER_FAILED: self._failed,
+            Reason.PRODUCERS_MISSING: self._unheard,
+            Reason.RAN_BEFORE_UPSTREAM: self._early,
+        }
+        checks = (result.name for output in outputs for result in (*output.blocking(), *output.unmeasured()))
+        return frozenset((*(reason for reason, found in conditions.items() if found), *checks))
 
     @cached_property
     def gap_accepted(self) -> bool:
@@ -157,15 +175,20 @@ class Case:
         quorum, verdict = self.phase.quorum, self.verdict
         if quorum is None or verdict is None or verdict.reason or (quorum.when is QuorumWhen.DUE and not self.past_due):
             return False
-        good = [output.table for output in verdict.outputs if output.table not in self.lacking]
-        names = {name for table in good for name in (table, table.rpartition(".")[2])}
-        return len(good) >= quorum.at_least and names.issuperset(quorum.always)
+        bad = [output.table for output in verdict.outputs if output.table in self.lacking]
+        names = {name for table in bad for name in (table, table.rpartition(".")[2])}
+        return len(verdict.outputs) - len(bad) >= quorum.at_least and names.isdisjoint(quorum.always)
 
     @cached_property
     def complete(self) -> bool:
         """True when everything that the policy asks for is there."""
         heard = not self.unheard or (self.past_due and self.phase.message is MessageNeed.OPTIONAL)
         return self.measured and heard and not self.blocking and not self.unmeasured
+
+    @cached_property
+    def observed(self) -> bool:
+        """True when the phase is only observed, and everyone has reported: whatever the tables say, it is released."""
+        return self.phase.mode is GateMode.OBSERVE and not self.unheard
 
     @cached_property
     def satisfied(self) -> bool:
@@ -349,8 +372,7 @@ def _why_open(case: Case) -> tuple[Reason, str]:
     judged = f", score {score:g}" if score is not None else ""
     if case.complete:
         live = [o for o in case.gate.overrides if o.at <= case.now < o.until]
-        failing = {r.name for o in (case.verdict.outputs if case.verdict else ()) for r in (*o.blocking(), *o.unmeasured())}
-        if used := [o for o in live if failing.intersection(o.checks)]:
+        if used := [o for o in live if case.wrongs.intersection(o.checks)]:
             return Reason.OVERRIDDEN, f"released by {used[0].by}: {used[0].why}"
         warned = (*_warnings(case), *case.mismatches)
         return Reason.PASSED, f"all needed checks pass{judged}" + (f"; {len(warned)} to look at" if warned else "")
@@ -365,16 +387,7 @@ def _signal(case: Case, opened: Gate) -> GoSignal:
     start = tuple(name for name in followers if may_start(case.pipeline, name, opened.run.run_date, after))
     upstream = tuple(decision_id(after[name].run, n) for name, n in opened.consumed.items())
     newest = max(opened.reports.values(), key=lambda report: report.order, default=None)
-    own: dict[str, Any] = {
-        "pipeline": opened.run.pipeline,
-        "phase": opened.run.phase,
-        "run_date": str(opened.run.run_date),
-        "generation": opened.generation,
-        "decision_id": opened.decision_id,
-        "score": opened.score,
-    }
-    extra = {name: own.get(text[1:]) if text.startswith("$") else text for name, text in case.phase.signal.items()}
-    return GoSignal(
+    signal = GoSignal(
         opened.decision_id,
         opened.run,
         opened.generation,
@@ -385,8 +398,11 @@ def _signal(case: Case, opened: Gate) -> GoSignal:
         upstream,
         opened.score,
         newest.correlation_id if newest and newest.correlation_id else opened.decision_id,
-        extra,
+        traceparent=newest.traceparent if newest else None,
     )
+    own = signal.fields
+    extra = {name: own.get(text[1:]) if text.startswith("$") else text for name, text in case.phase.signal.items()}
+    return replace(signal, extra=extra)
 
 
 def _off(case: Case, rule: str) -> Decision:
@@ -396,11 +412,19 @@ def _off(case: Case, rule: str) -> Decision:
         state=GateState.OFF,
         reason=Reason.NOT_EXPECTED,
         detail=reason,
-        since=case.now,
+        since=case.gate.since if case.gate.state is GateState.OFF else case.now,
         verdict=Verdict.OFF,
         alert=None,
     )
     return Decision(gate, rule, Reason.NOT_EXPECTED, reason, case.now, alerts=_recovery(case, GateState.OFF, reason))
+
+
+def _open_off(case: Case, rule: str) -> Decision:
+    """Nothing is measured on a date without a run, so there is nothing to release again and nothing to complain about."""
+    detail = case.verdict.reason if case.verdict else ""
+    gate = replace(case.gate, detail=detail, alert=None)
+    alerts = _recovery(case, GateState.OPEN, detail)
+    return Decision(gate, rule, Reason.NOT_EXPECTED, detail, case.now, alerts=alerts)
 
 
 def _late_failure(case: Case, rule: str) -> Decision:
@@ -429,16 +453,21 @@ def _failing(case: Case) -> str:
 def _found_same(case: Case, rule: str) -> Decision:
     """Open, and the tables hold what was released: whatever was wrong in between is over."""
     consumed = {name: case.day[name].generation for name in case.phase.after if name in case.day}
+    detail = "the tables hold what was released"
     alerts = _recovery(case, GateState.OPEN, "the tables hold again what was released")
-    gate = replace(_with_evidence(case.gate, case.verdict), consumed=consumed, alert=None)
-    return Decision(gate, rule, Reason.NOTHING_NEW, "the tables hold what was released", case.now, alerts=alerts)
+    gate = replace(_with_evidence(case.gate, case.verdict), detail=detail, consumed=consumed, alert=None)
+    return Decision(gate, rule, Reason.NOTHING_NEW, detail, case.now, alerts=alerts)
 
 
 def _changed_never(case: Case, rule: str) -> Decision:
-    detail = "the data changed; this phase is released once only (again: never)"
-    return Decision(
-        _with_evidence(replace(case.gate, detail=detail), case.verdict), rule, Reason.DATA_CHANGED, detail, case.now
-    )
+    if case.phase.again is Again.NEVER:
+        why = "this phase is released once only (again: never)"
+    else:
+        why = _paused(case) if case.paused else _missing(case)
+    detail = f"the data changed; {why}"
+    gate = replace(_with_evidence(case.gate, case.verdict), detail=detail, alert=None)
+    alerts = _recovery(case, GateState.OPEN, detail)
+    return Decision(gate, rule, Reason.DATA_CHANGED, detail, case.now, alerts=alerts)
 
 
 def _missing(case: Case) -> str:
@@ -464,8 +493,11 @@ def _hold_early(case: Case, rule: str) -> Decision:
 
 
 def _hold_paused(case: Case, rule: str) -> Decision:
-    detail = f"{case.gate.run.phase} is paused" + (f" until {case.phase.until}" if case.phase.until else "")
-    return _shut(case, rule, Found(GateState.HELD, Reason.PAUSED, (), detail), alert=False)
+    return _shut(case, rule, Found(GateState.HELD, Reason.PAUSED, (), _paused(case)), alert=False)
+
+
+def _paused(case: Case) -> str:
+    return f"{case.gate.run.phase} is paused" + (f" until {case.phase.until}" if case.phase.until else "")
 
 
 def _hold_failed(case: Case, rule: str) -> Decision:
@@ -519,7 +551,8 @@ def _unverified(case: Case, rule: str) -> Decision:
     since = case.gate.since if case.gate.state is GateState.UNVERIFIED else None
     lasts = since is not None and case.now - since >= UNVERIFIED_PATIENCE
     heals = all(r.unmeasured is None or r.unmeasured.retryable for r in case.unmeasured)
-    return _shut(case, rule, found, alert=lasts or case.past_due or not heals)
+    unknown = case.gate.alert is None  # people who know that it is shut are not told of every outage beside that
+    return _shut(case, rule, found, alert=lasts or (case.past_due and unknown) or not heals)
 
 
 def _is_open(case: Case) -> bool:
@@ -535,8 +568,15 @@ RULES: tuple[Rule, ...] = (
         _off,
     ),
     Rule(
+        "it is open, and no run is expected on the date any more",
+        lambda c: c.gate.is_open and c.verdict is not None and c.verdict.verdict is Verdict.OFF,
+        "open",
+        "–; recovery, if an alert was raised",
+        _open_off,
+    ),
+    Rule(
         "it is open, and a producer now reports failure or the tables no longer pass",
-        lambda c: c.gate.is_open and (bool(c.failed) or (bool(c.blocking) and not c.has_quorum)),
+        lambda c: c.gate.is_open and (bool(c.failed) or (bool(c.blocking) and not (c.has_quorum or c.observed))),
         "open",
         "alert: late failure",
         _late_failure,
@@ -557,7 +597,9 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         "it is open, and the tables pass with other data than released",
-        lambda c: c.gate.is_open and c.changed and c.satisfied and c.phase.again is Again.ON_CHANGE and not c.paused,
+        lambda c: (
+            c.gate.is_open and c.changed and (c.satisfied or c.observed) and c.phase.again is Again.ON_CHANGE and not c.paused
+        ),
         "open, next generation",
         "go-signal; recovery, if an alert was raised",
         _release,
@@ -566,7 +608,7 @@ RULES: tuple[Rule, ...] = (
         "the same, but the phase says `again: never` or is paused",
         lambda c: c.gate.is_open and c.changed,
         "open",
-        "–",
+        "–; recovery, if an alert was raised",
         _changed_never,
     ),
     Rule(
@@ -614,7 +656,7 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         "the phase is in observe mode",
-        lambda c: c.phase.mode is GateMode.OBSERVE and not c.unheard,
+        lambda c: c.observed,
         "open, next generation",
         "go-signal; alert (warning) for what would have held it",
         _release,

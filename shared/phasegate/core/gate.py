@@ -205,6 +205,8 @@ class GoSignal:
         start: The phases that may start now: followers whose every upstream gate is open.
         missing: Outputs and producers that a degraded release goes without.
         upstream: The decision ids of the upstream releases it was built on.
+        extra: Fields that the pipeline file adds.
+        traceparent: The trace of the run that reported last.
     """
 
     decision_id: str
@@ -217,4 +219,25 @@ class GoSignal:
     upstream: tuple[str, ...]
     score: float | None
     correlation_id: str
-    extra: Mapping[str, Any]
+    extra: Mapping[str, Any] = field(default_factory=dict)
+    traceparent: str | None = None
+
+    @property
+    def fields(self) -> Mapping[str, Any]:
+        """Its own fields, as they stand in the message: what `signal:` in the pipeline file can copy."""
+        trace = {} if self.traceparent is None else {"traceparent": self.traceparent}
+        return {
+            "pipeline": self.run.pipeline,
+            "phase": self.run.phase,
+            "start": list(self.start),
+            "run_date": str(self.run.run_date),
+            "generation": self.generation,
+            "decision_id": self.decision_id,
+            "degraded": self.degraded,
+            "missing": list(self.missing),
+            "upstream": list(self.upstream),
+            "score": self.score,
+            "correlation_id": self.correlation_id,
+            "at": self.at.isoformat(),
+            **trace,
+        }

@@ -30,6 +30,10 @@ LONGEST_TEXT = 1_000
 """Characters kept of any text of a message."""
 
 
+TRACEPARENT = "traceparent"
+"""The name, as attribute or field, under which a trace is carried on; the same in every pipeline."""
+
+
 class Status(StrEnum):
     """How a producer says that it ended."""
 
@@ -80,6 +84,7 @@ class Report:
     rows: int | None = None
     correlation_id: str | None = None
     error: str | None = None
+    traceparent: str | None = None
 
     @property
     def order(self) -> tuple[datetime, int, str, str]:
@@ -200,6 +205,7 @@ def parse_completion(envelope: Envelope, pipelines: Sequence[Pipeline], *, now: 
         rows=_whole(fields.get(names.rows), names.rows),
         correlation_id=_text(fields.get(names.correlation_id)),
         error=_text(fields.get(names.error)),
+        traceparent=read_traceparent(fields.get(TRACEPARENT)),
     )
     return Completion(RunKey(pipeline.name, phase, run_date), report)
 
@@ -321,6 +327,8 @@ def _whole(value: object, name: str) -> int | None:
         return None
     if isinstance(value, str) and re.fullmatch(r"\d{1,15}", value, re.ASCII):
         return int(value)
+    if isinstance(value, float) and value.is_integer():  # in JSON 930.0 is the number 930; data frames write it so
+        value = int(value)
     if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 10**15:
         return value
     raise MessageError(f"{name} must be a whole number ≥ 0, got {_shown(value)}")
@@ -338,15 +346,30 @@ def _moment(value: object, name: str, *, latest: datetime) -> datetime | None:
     return moment
 
 
+_TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
+
+
+def read_traceparent(value: object) -> str | None:
+    """A trace context to be carried on; None for what is none. A wrong one costs the trace, never the message.
+
+    Source: W3C "Trace Context", section 3.2.
+    """
+    return value if isinstance(value, str) and _TRACEPARENT.fullmatch(value) else None
+
+
 def encode_completion(pipeline: Pipeline, phase: str, run_date: date, report: Report) -> Mapping[str, Any]:
     """The completion message that `parse_completion` reads as this report, in the pipeline's own field names."""
-    names = pipeline.messages
+    return completion_fields(RunKey(pipeline.name, phase, run_date), report, pipeline.messages)
+
+
+def completion_fields(run: RunKey, report: Report, names: Messages) -> Mapping[str, Any]:
+    """The completion message of a report, in given field names; without a producer's name when the report has none."""
     words = getattr(names.status, report.status.value)
     body = {
-        names.pipeline: pipeline.name,
-        names.phase: phase,
-        names.producer: report.producer,
-        names.run_date: str(run_date),
+        names.pipeline: run.pipeline,
+        names.phase: run.phase,
+        names.producer: report.producer or None,
+        names.run_date: str(run.run_date),
         names.status_field: words[0] if words else report.status.value,
         names.run_id: report.run_id,
         names.attempt: report.attempt,
@@ -355,5 +378,6 @@ def encode_completion(pipeline: Pipeline, phase: str, run_date: date, report: Re
         names.rows: report.rows,
         names.correlation_id: report.correlation_id,
         names.error: report.error,
+        TRACEPARENT: report.traceparent,
     }
     return {name: value for name, value in body.items() if value is not None}

@@ -2,12 +2,12 @@
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from enum import StrEnum
 
 from phasegate.core.checks import Answers, CheckResult, Mode, Outcome, Severity, evaluate, plan
-from phasegate.core.metrics import Number, Query, TableSource, Unmeasured
+from phasegate.core.metrics import Number, Query, Rows, TableSource, Unmeasured
 from phasegate.core.pipeline import Pipeline, applies
 
 
@@ -128,14 +128,30 @@ def points_lost(results: Iterable[CheckResult]) -> Mapping[str, float]:
     """What each check cost of the score, in points; they add up to 100 minus the unrounded score."""
     counted = [r for r in results if r.mode is Mode.ENFORCE and r.outcome in _CREDIT]
     total = sum(r.weight for r in counted)
-    return {r.name: 100 * r.weight * (1 - _CREDIT[r.outcome]) / total for r in counted if r.weight and _CREDIT[r.outcome] < 1}
+    lost: dict[str, float] = {}
+    for r in counted:
+        if r.weight and _CREDIT[r.outcome] < 1:  # a table that two phases fill has checks of one name in both
+            lost[r.name] = lost.get(r.name, 0.0) + 100 * r.weight * (1 - _CREDIT[r.outcome]) / total
+    return lost
 
 
 def queries(pipeline: Pipeline, phases: Iterable[str]) -> tuple[Query, ...]:
-    """What must be asked to judge some phases: one query per table, one per compared pair, one for the calendar."""
-    asked = plan(placed for phase in phases for checks in pipeline.checks(phase).values() for placed in checks)
+    """What must be asked to judge some phases: one query per table, one per compared pair.
+
+    Rows of every output are counted, with checks or without. What the calendar expects is counted in the query of its table,
+    when that is asked anyway, and else in one of its own.
+    """
+    chosen = tuple(phases)
+    asked = plan(placed for phase in chosen for checks in pipeline.checks(phase).values() for placed in checks)
+    counted = (TableSource(table, pipeline.date_columns[table]) for phase in chosen for table in pipeline.checks(phase))
     expected = pipeline.calendar.expected
-    return asked if expected is None else (*asked, expected.asked())
+    more = [Query(source, (Rows(),)) for source in counted] + ([] if expected is None else [expected.asked()])
+    by_source = {query.source: query for query in asked}
+    for query in more:
+        known = by_source.setdefault(query.source, query)
+        metrics = tuple(dict.fromkeys((*known.metrics, *query.metrics)))
+        by_source[query.source] = replace(known, metrics=metrics)
+    return tuple(by_source.values())
 
 
 def why_off(pipeline: Pipeline, phase: str, day: date, answers: Answers) -> str | None:
@@ -178,7 +194,9 @@ def judge_phase(pipeline: Pipeline, phase: str, day: date, answers: Answers, *, 
 
 
 def _fingerprint(measured: Mapping[str, Number | None]) -> str:
-    return hashlib.sha256(repr(sorted(measured.items())).encode()).hexdigest()[:16]
+    # A warehouse adds floats up in any order: two measurements of the same rows differ in the last digits.
+    stable = sorted((what, f"{number:.6g}" if isinstance(number, float) else number) for what, number in measured.items())
+    return hashlib.sha256(repr(stable).encode()).hexdigest()[:16]
 
 
 def judge_date(pipeline: Pipeline, phases: Iterable[str], day: date, answers: Answers, *, now: datetime) -> DateVerdict:

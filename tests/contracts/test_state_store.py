@@ -1,0 +1,374 @@
+"""What every state store and outbox promises; one suite for all backends."""
+
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import fields, replace
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any, Protocol
+
+import pytest
+from phasegate.adapters.sqlite import SQLiteStore
+from phasegate.core.checks import CheckResult, Mode, Outcome, Severity
+from phasegate.core.gate import AcceptedGap, Alert, AlertState, Gate, GateState, Override, Reason
+from phasegate.core.messages import Report, RunKey, Status
+from phasegate.core.metrics import Fault, Unmeasured
+from phasegate.core.notation import Span
+from phasegate.core.pipeline import AlertSeverity
+from phasegate.core.verdict import Verdict
+from phasegate.errors import Conflict, StateError
+from phasegate.ports import Change, Event, Outbox, Outgoing, Rejected, StateStore
+
+DAY = date(2026, 3, 2)
+NOW = datetime(2026, 3, 3, 6, 0, 0, 123456, tzinfo=UTC)
+MINUTE = timedelta(minutes=1)
+RUN = RunKey("shop", "raw", DAY)
+
+
+class Store(StateStore, Outbox, Protocol):
+    """Both ports; a backend keeps both, so that a commit covers both."""
+
+
+@pytest.fixture
+def sqlite_store(tmp_path: Path) -> Store:
+    """State in a file."""
+    return SQLiteStore(str(tmp_path / "folder" / "state.sqlite"))
+
+
+@pytest.fixture
+def memory_store() -> Store:
+    """State in memory."""
+    return SQLiteStore(":memory:")
+
+
+@pytest.fixture(params=["sqlite", "memory", "firestore"])
+def store(request: pytest.FixtureRequest) -> Store:
+    """Each backend; each has an empty store in a fixture of its own."""
+    found: Store = request.getfixturevalue(f"{request.param}_store")
+    return found
+
+
+def message(key: str, **body: Any) -> Outgoing:
+    """Something that must be sent."""
+    return Outgoing(key, "alerts", {"key": key, **body}, {"key": key})
+
+
+def event(rule: str, run: RunKey = RUN) -> Event:
+    """A line of history."""
+    return Event(run, NOW, rule, GateState.HELD, Reason.CHECKS_FAILED, "detail", 1, 66.7, "m1")
+
+
+def rejected(message_id: str, reason: str = "no run_date given") -> Rejected:
+    """A message that made no sense."""
+    return Rejected(message_id, NOW, reason, "\x00 ünïcode \ufffd", {"a": "b"})
+
+
+def loaded(store: Store, run: RunKey = RUN) -> Gate:
+    """The gate as it is stored, or a new one."""
+    return store.load(run.pipeline, Span(run.run_date, run.run_date)).get(run.run_date, {}).get(run.phase, Gate(run))
+
+
+def keys(store: Store, now: datetime = NOW + timedelta(days=1), limit: int = 100) -> list[str]:
+    """The keys of what must be sent, in order."""
+    return [entry.message.key for entry in store.pending(now, limit)]
+
+
+def everything(store: Store) -> tuple[Any, ...]:
+    """All that a store tells."""
+    span = Span(date(2000, 1, 1), date(2100, 1, 1))
+    return store.load("shop", span), store.pending(NOW, 99), store.parked(), store.history(RUN), store.rejected(99)
+
+
+FULL = Gate(
+    run=RUN,
+    state=GateState.OPEN,
+    reason=Reason.QUORUM,
+    detail="released without report.extra – «ü» \x00 \" '",
+    since=NOW,
+    reports={
+        "orders": Report("orders", Status.PARTIAL, NOW, "r1", 2, NOW - MINUTE, NOW, 10**14, "c1", "disk\nfull"),
+        "prices": Report("prices", Status.DONE, NOW),
+    },
+    generation=3,
+    opened_at=NOW,
+    consumed={"up": 2},
+    fingerprint="abc",
+    score=66.7,
+    verdict=Verdict.ACCEPTABLE,
+    results=(
+        CheckResult("a", "row_count", "t", Severity.WARN, Mode.OBSERVE, 0.5, Outcome.FAILED, 0.1 + 0.2, "e", "m"),
+        CheckResult("b", "unique", "t", Severity.BLOCK, Mode.ENFORCE, 1.0, Outcome.PASSED, 2**60, "e", "m"),
+        CheckResult("c", "sql", "t", Severity.BLOCK, Mode.ENFORCE, 1.0, Outcome.ACCEPTABLE, "12", "e", "m"),
+        CheckResult(
+            "d", "x", "t", Severity.BLOCK, Mode.ENFORCE, 1.0, Outcome.NOT_EVALUATED, None, "e", "m", Unmeasured(Fault.SQL, "r")
+        ),
+    ),
+    rows={"t": 0, "u": 5},
+    degraded=True,
+    missing=("report.extra",),
+    overrides=(Override(("a", "b"), "ann", "why", NOW, NOW + MINUTE),),
+    gap=AcceptedGap("bob", "why", NOW, NOW + MINUTE),
+    alert=Alert(
+        "k", RUN, AlertSeverity.CRITICAL, AlertState.FIRING, Reason.QUORUM, ("a",), GateState.HELD, "d", ("e", "f"), "eff", NOW, NOW
+    ),
+)  # fmt: skip
+
+
+def test_an_empty_store_holds_nothing(store: Store) -> None:
+    assert everything(store) == ({}, [], [], [], [])
+    assert store.latest("shop") is None
+    store.sent(["unknown"], NOW)
+    store.failed("unknown", "x", NOW)
+    assert everything(store) == ({}, [], [], [], [])
+
+
+def test_a_gate_comes_back_as_it_was(store: Store) -> None:
+    """Every field of it, under the next version."""
+    defaults = Gate(RUN)
+    same = [f.name for f in fields(Gate) if getattr(FULL, f.name) == getattr(defaults, f.name)]
+    assert same == ["run", "version"], "the example sets every field"
+    assert store.commit(Change(FULL)) is True
+    assert loaded(store) == replace(FULL, version=1)
+    assert store.commit(Change(loaded(store))) is True
+    assert loaded(store) == replace(FULL, version=2)
+
+
+def test_a_commit_writes_all_of_a_change(store: Store) -> None:
+    change = Change(Gate(RUN), {}, "m1", (message("a", n=[1, {"b": None}]), message("b")), event("rule"), rejected("m1"))
+    assert store.commit(change) is True
+    assert loaded(store).version == 1
+    assert [entry.message for entry in store.pending(NOW, 9)] == list(change.outbox)
+    assert [(entry.attempts, entry.error) for entry in store.pending(NOW, 9)] == [(0, ""), (0, "")]
+    assert store.history(RUN) == [change.event]
+    assert store.rejected(9) == [change.rejected]
+
+
+@pytest.mark.parametrize("version", [0, 1, 3])
+def test_a_gate_that_moved_is_a_conflict_and_nothing_is_written(store: Store, version: int) -> None:
+    store.commit(Change(Gate(RUN)))
+    store.commit(Change(loaded(store)))
+    before = everything(store)
+    late = Change(Gate(RUN, version=version, state=GateState.OPEN), {}, "m1", (message("a"),), event("rule"), rejected("m1"))
+    with pytest.raises(Conflict) as caught:
+        store.commit(late)
+    assert caught.value.retryable
+    assert everything(store) == before
+    assert store.commit(replace(late, gate=loaded(store))) is True, "the message still counts as not handled"
+
+
+@pytest.mark.parametrize(
+    ("stored", "read", "fits"), [(0, 0, True), (0, 1, False), (1, 0, False), (1, 1, True), (2, 1, False), (2, 2, True)]
+)
+def test_gates_beside_must_not_have_moved(store: Store, stored: int, read: int, fits: bool) -> None:
+    """0 is a gate that did not exist."""
+    other = replace(RUN, phase="stock")
+    for _ in range(stored):
+        store.commit(Change(loaded(store, other)))
+    before = everything(store)
+    change = Change(Gate(RUN), {other: read}, "m1", (message("a"),), event("rule"), rejected("m1"))
+    if fits:
+        assert store.commit(change) is True
+        assert loaded(store, other).version == stored, "what stands beside is looked at, not written"
+    else:
+        with pytest.raises(Conflict):
+            store.commit(change)
+        assert everything(store) == before
+
+
+def test_commit_refuses_a_message_it_has_handled(store: Store) -> None:
+    """The second commit of one message changes nothing and says so, even when its gate moved meanwhile."""
+    change = Change(Gate(RUN), {}, "m1", (message("a"),), event("rule"))
+    assert store.commit(change) is True
+    before = everything(store)
+    assert store.commit(change) is False
+    assert store.commit(Change(loaded(store), {}, "m1", (message("b"),), event("other"), rejected("m1"))) is False
+    assert store.commit(Change(handled="m1")) is False
+    assert everything(store) == before
+
+
+def test_a_message_alone_is_handled_once(store: Store) -> None:
+    assert [store.commit(Change(handled=m)) for m in ("m1", "m1", "m2", "m2")] == [True, False, True, False]
+    assert everything(store) == ({}, [], [], [], [])
+
+
+def test_gates_are_loaded_by_span(store: Store) -> None:
+    """Both ends included, of one pipeline, by date and phase; dates without any are absent."""
+    for run in (
+        *(RunKey("shop", "raw", DAY + timedelta(days=n)) for n in (-2, -1, 0, 1, 2)),
+        RunKey("shop", "clean", DAY),
+        RunKey("other", "raw", DAY),
+    ):
+        store.commit(Change(Gate(run)))
+    found = store.load("shop", Span(DAY - timedelta(days=1), DAY + timedelta(days=1)))
+    assert {day: set(gates) for day, gates in found.items()} == {
+        DAY - timedelta(days=1): {"raw"},
+        DAY: {"raw", "clean"},
+        DAY + timedelta(days=1): {"raw"},
+    }
+    assert all(gate.run == RunKey("shop", phase, day) for day, gates in found.items() for phase, gate in gates.items())
+    assert store.load("shop", Span(DAY + timedelta(days=9), DAY + timedelta(days=99))) == {}
+    assert store.load("none", Span(DAY, DAY)) == {}
+
+
+def test_latest_is_the_newest_run_date_of_a_pipeline(store: Store) -> None:
+    for run in (RUN, replace(RUN, run_date=DAY - timedelta(days=400)), RunKey("other", "raw", DAY + timedelta(days=1))):
+        store.commit(Change(Gate(run)))
+    assert (store.latest("shop"), store.latest("other"), store.latest("none")) == (DAY, DAY + timedelta(days=1), None)
+
+
+def test_history_is_told_oldest_first_gate_by_gate(store: Store) -> None:
+    other = replace(RUN, phase="clean")
+    for n in range(12):
+        store.commit(Change(loaded(store), event=event(f"rule {n}")))
+        store.commit(Change(loaded(store, other), event=event(f"other {n}", other)))
+    assert [e.rule for e in store.history(RUN)] == [f"rule {n}" for n in range(12)]
+    assert [e.rule for e in store.history(other)] == [f"other {n}" for n in range(12)]
+
+
+def test_rejected_messages_are_told_newest_first(store: Store) -> None:
+    for n in range(5):
+        at = NOW + n * MINUTE
+        store.commit(Change(handled=f"m{n}", rejected=replace(rejected(f"m{n}"), at=at)))
+    assert [r.message_id for r in store.rejected(3)] == ["m4", "m3", "m2"]
+    assert store.rejected(9)[-1] == rejected("m0")
+
+
+def test_pending_entries_come_in_the_order_of_their_commits(store: Store) -> None:
+    for n in range(3):
+        store.commit(Change(handled=f"m{n}", outbox=(message(f"b{n}"), message(f"a{n}"))))
+    assert keys(store) == ["b0", "a0", "b1", "a1", "b2", "a2"]
+    assert keys(store, limit=3) == ["b0", "a0", "b1"]
+
+
+def test_a_failed_entry_waits_for_its_next_attempt(store: Store) -> None:
+    store.commit(Change(outbox=(message("a"), message("b"))))
+    store.failed("a", "the bus is silent", NOW + MINUTE)
+    assert keys(store, NOW) == ["b"]
+    assert keys(store, NOW + MINUTE - timedelta(microseconds=1)) == ["b"]
+    assert keys(store, NOW + MINUTE) == ["a", "b"]
+    assert [(e.attempts, e.error) for e in store.pending(NOW + MINUTE, 9)] == [(1, "the bus is silent"), (0, "")]
+    store.failed("a", "still", NOW + 2 * MINUTE)
+    assert [(e.attempts, e.error) for e in store.pending(NOW + 2 * MINUTE, 1)] == [(2, "still")]
+
+
+def test_a_whole_second_is_not_later_than_the_same_with_decimals(store: Store) -> None:
+    whole = NOW.replace(microsecond=0)
+    store.commit(Change(outbox=(message("a"),)))
+    store.failed("a", "x", whole)
+    assert keys(store, whole) == ["a"]
+    assert keys(store, whole + timedelta(microseconds=1)) == ["a"]
+    assert keys(store, whole - timedelta(microseconds=1)) == []
+
+
+def test_a_parked_entry_is_kept_and_not_tried_again(store: Store) -> None:
+    store.commit(Change(outbox=(message("a"), message("b"))))
+    store.failed("a", "no such topic", None)
+    assert keys(store) == ["b"]
+    assert [(e.message, e.attempts, e.error) for e in store.parked()] == [(message("a"), 1, "no such topic")]
+
+
+def test_a_sent_entry_is_gone_however_often_that_is_said(store: Store) -> None:
+    store.commit(Change(outbox=(message("a"), message("b"), message("c"))))
+    store.sent(["a"], NOW)
+    store.sent(["a", "b"], NOW + MINUTE)
+    store.sent([], NOW)
+    assert keys(store) == ["c"]
+    assert store.parked() == []
+
+
+@pytest.mark.parametrize("again", [NOW, None])
+def test_an_entry_that_was_taken_stays_taken(store: Store, again: datetime | None) -> None:
+    """Two processes may send one entry; that the second failed is no reason to try again, or to park it."""
+    store.commit(Change(outbox=(message("a"),)))
+    store.sent(["a"], NOW)
+    store.failed("a", "the bus is silent", again)
+    assert (keys(store), store.parked()) == ([], [])
+
+
+def test_a_parked_entry_that_is_sent_is_parked_no_more(store: Store) -> None:
+    store.commit(Change(outbox=(message("a"),)))
+    store.failed("a", "no such topic", None)
+    store.sent(["a"], NOW)
+    assert (keys(store), store.parked()) == ([], [])
+
+
+def together(count: int, work: Callable[[int], Any]) -> Sequence[Any]:
+    """Do something in so many threads at once."""
+    start = threading.Barrier(count)
+
+    def one(n: int) -> Any:
+        start.wait()
+        return work(n)
+
+    with ThreadPoolExecutor(count) as pool:
+        return list(pool.map(one, range(count)))
+
+
+def test_contended_commits_lose_nothing(store: Store) -> None:
+    """8 threads write one gate 25 times each; whoever comes late loads again."""
+
+    def work(thread: int) -> None:
+        for n in range(25):
+            while True:
+                gate = loaded(store)
+                change = Change(
+                    replace(gate, generation=gate.generation + 1),
+                    {},
+                    f"m{thread}-{n}",
+                    (message(f"k{thread}-{n}"),),
+                    event("r"),
+                )
+                try:
+                    assert store.commit(change) is True
+                    break
+                except Conflict:
+                    continue
+
+    together(8, work)
+    assert (loaded(store).version, loaded(store).generation) == (200, 200)
+    assert len(set(keys(store, limit=999))) == 200
+    assert len(store.history(RUN)) == 200
+
+
+def test_one_message_in_many_hands_is_handled_once(store: Store) -> None:
+    def work(_: int) -> bool:
+        try:
+            return store.commit(Change(Gate(RUN), {}, "m1", (message("a"),), event("rule")))
+        except Conflict:
+            return False
+
+    assert sum(together(8, work)) == 1
+    assert (loaded(store).version, keys(store), len(store.history(RUN))) == (1, ["a"], 1)
+
+
+# -- SQLite -------------------------------------------------------------------------------------------------------------------
+
+
+def test_a_file_that_is_opened_again_still_has_everything(tmp_path: Path) -> None:
+    path = str(tmp_path / "state.sqlite")
+    first = SQLiteStore(path)
+    first.commit(Change(FULL, {}, "m1", (message("a"), message("b"), message("c")), event("rule"), rejected("m1")))
+    first.failed("a", "x", NOW + MINUTE)
+    first.failed("b", "x", None)
+    second = SQLiteStore(path)
+    assert everything(second) == everything(first)
+    assert loaded(second) == replace(FULL, version=1)
+    assert second.commit(Change(handled="m1")) is False
+
+
+def test_a_file_may_be_opened_by_many_at_once(tmp_path: Path) -> None:
+    """Also when it does not exist yet."""
+    path = str(tmp_path / "new" / "state.sqlite")
+    stores = together(8, lambda _: SQLiteStore(path))
+    assert [found.commit(Change(handled=f"m{n}")) for n, found in enumerate(stores)] == [True] * 8
+
+
+@pytest.mark.parametrize("path", ["{tmp}/file/state.sqlite", "{tmp}/folder", "{tmp}/file"])
+def test_an_unusable_path_is_an_error_that_names_it(tmp_path: Path, path: str) -> None:
+    """A file where a folder should be, a folder where the file should be, and a file of something else."""
+    (tmp_path / "file").write_text("this is no database, but long enough to be looked at as one" * 50)
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(StateError, match=str(tmp_path)) as caught:
+        SQLiteStore(path.format(tmp=tmp_path))
+    assert not caught.value.retryable

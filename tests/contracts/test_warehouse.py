@@ -1,0 +1,572 @@
+"""What every warehouse does; see `phasegate.ports.Warehouse`. A backend is a way to make small tables and a warehouse to ask."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta, timezone
+from decimal import Decimal
+from pathlib import Path
+
+import duckdb
+import pytest
+from phasegate.adapters.duckdb import DuckDBWarehouse
+from phasegate.core.metrics import (
+    Aggregate,
+    Answer,
+    AnyMetric,
+    Breaking,
+    Cost,
+    CustomSource,
+    Distinct,
+    Fault,
+    KeysOf,
+    KeysPresent,
+    Linked,
+    Newest,
+    NotIn,
+    NotMatching,
+    NullKeys,
+    Nulls,
+    Number,
+    Orphans,
+    OutOfRange,
+    PairSource,
+    Query,
+    Rows,
+    Source,
+    Surplus,
+    TableSource,
+)
+from phasegate.core.notation import Span
+from phasegate.errors import ConfigError
+from phasegate.ports import Warehouse
+
+MON, TUE, WED = date(2013, 6, 3), date(2013, 6, 4), date(2013, 6, 5)
+DAYS = Span(MON, WED)
+NAN, INF = float("nan"), float("inf")
+FLIGHTS = TableSource("raw.flights", "d")
+
+
+@dataclass(frozen=True)
+class Backend:
+    """A warehouse, and a way to make a table: its name, its columns in GoogleSQL, its rows."""
+
+    warehouse: Warehouse
+    create: Callable[[str, str, Sequence[tuple[object, ...]]], None]
+
+
+@pytest.fixture
+def duckdb_backend(tmp_path: Path) -> Backend:
+    path = tmp_path / "warehouse.duckdb"
+    names = {
+        "INT64": "BIGINT",
+        "FLOAT64": "DOUBLE",
+        "DATETIME": "TIMESTAMP",
+        "TIMESTAMP": "TIMESTAMPTZ",
+        "NUMERIC": "DECIMAL(38, 9)",
+    }
+    duckdb.connect(path).close()
+
+    def create(table: str, columns: str, rows: Sequence[tuple[object, ...]]) -> None:
+        declared = [column.split() for column in columns.split(", ")]
+        types = ", ".join(f'"{name}" {names.get(kind, kind)}' for name, kind in declared)
+        with duckdb.connect(path) as connection:
+            connection.execute(f"CREATE SCHEMA IF NOT EXISTS {table.split('.')[0]}")
+            connection.execute(f"CREATE TABLE {table} ({types})")
+            if rows:
+                connection.executemany(f"INSERT INTO {table} VALUES ({', '.join('?' * len(declared))})", rows)  # noqa: S608
+
+    return Backend(DuckDBWarehouse(path), create)
+
+
+@pytest.fixture(params=["duckdb"])
+def backend(request: pytest.FixtureRequest) -> Backend:
+    made: Backend = request.getfixturevalue(f"{request.param}_backend")
+    return made
+
+
+def ask(backend: Backend, source: Source, *metrics: AnyMetric, span: Span = DAYS) -> Answer:
+    [answer] = backend.warehouse.measure([Query(source, metrics)], span)
+    return answer
+
+
+def on(backend: Backend, day: date, source: Source, *metrics: AnyMetric) -> tuple[Number | None, ...]:
+    """The numbers of one date, when all could be measured."""
+    answer = ask(backend, source, *metrics)
+    assert not answer.unmeasured
+    return answer.numbers[day]
+
+
+def one_column(backend: Backend, kind: str, *values: object) -> None:
+    """A table whose column x holds these values on Monday."""
+    backend.create("raw.flights", f"d DATE, x {kind}", [(MON, value) for value in values])
+
+
+def test_numbers_come_per_date_in_the_order_of_the_metrics(backend: Backend) -> None:
+    backend.create("raw.flights", "d DATE, x INT64", [(MON, 1), (MON, None), (WED, 7)])
+
+    answer = ask(backend, FLIGHTS, Nulls("x"), Rows(), Aggregate("SUM(x)"))
+
+    assert answer.numbers == {MON: (1, 2, 1), WED: (0, 1, 7)}
+    assert answer.unmeasured == {} and answer.cost == Cost(queries=1) and answer.types is None
+
+
+def test_both_ends_of_the_span_are_asked_for_and_nothing_beyond(backend: Backend) -> None:
+    backend.create("raw.flights", "d DATE", [(MON + timedelta(days=n),) for n in range(-1, 4)] + [(None,)])
+
+    assert set(ask(backend, FLIGHTS, Rows()).numbers) == {MON, TUE, WED}
+
+
+def test_an_empty_table_gives_no_date(backend: Backend) -> None:
+    backend.create("raw.flights", "d DATE, x INT64", [])
+
+    answer = ask(backend, FLIGHTS, Rows(), Surplus(("d", "x")), Aggregate("SUM(x)", "x > 1"), Newest("d"))
+
+    assert answer.numbers == {} and answer.unmeasured == {}
+
+
+def test_nulls_are_counted(backend: Backend) -> None:
+    backend.create(
+        "raw.flights", "d DATE, x INT64, y STRING", [(MON, 1, None), (MON, None, None), (MON, None, "a"), (MON, 2, "")]
+    )
+
+    assert on(backend, MON, FLIGHTS, Nulls("x"), Nulls("y"), NullKeys(("x", "y"))) == (2, 2, 3)
+
+
+def test_surplus_rows_are_those_beyond_the_first(backend: Backend) -> None:
+    """a, a, a, b has two; rows with a null are left out."""
+    rows = [(MON, "a", 1), (MON, "a", 1), (MON, "a", 1), (MON, "b", 1), (MON, None, 1), (MON, None, 1), (MON, "a", None)]
+    backend.create("raw.flights", "d DATE, x STRING, y INT64", [*rows, (TUE, "a", 1), (WED, None, None)])
+
+    answer = ask(
+        backend, FLIGHTS, Surplus(("x",)), Surplus(("x", "y")), Surplus(("d", "x", "y")), Surplus(("x", "y"), "x = 'b'")
+    )
+
+    assert answer.numbers == {MON: (3, 2, 2, 0), TUE: (0, 0, 0, 0), WED: (0, 0, 0, 0)}
+
+
+def test_combinations_are_not_confused_by_what_their_parts_contain(backend: Backend) -> None:
+    backend.create(
+        "raw.flights", "d DATE, x STRING, y STRING", [(MON, 'a"', "b"), (MON, "a", '"b'), (MON, "a,", "b"), (MON, "a", ",b")]
+    )
+
+    assert on(backend, MON, FLIGHTS, Surplus(("x", "y"))) == (0,)
+
+
+def test_distinct_values_are_counted_without_null(backend: Backend) -> None:
+    one_column(backend, "STRING", "a", "A", "a", "é", "e\u0301", "", None)
+
+    assert on(backend, MON, FLIGHTS, Distinct("x"), Distinct("x", "x = 'a'")) == (5, 1)
+
+
+def test_nan_is_one_value(backend: Backend) -> None:
+    one_column(backend, "FLOAT64", NAN, NAN, 1.0, None)
+
+    assert on(backend, MON, FLIGHTS, Distinct("x"), Surplus(("x",)), Surplus(("d", "x"))) == (2, 1, 1)
+
+
+def test_values_outside_the_accepted_ones_are_counted(backend: Backend) -> None:
+    one_column(backend, "STRING", "EWR", "JFK", "jfk", "'; DROP TABLE raw.flights; --", "Zoë", None)
+
+    assert on(backend, MON, FLIGHTS, NotIn("x", ("EWR", "JFK", "Zoë")), NotIn("x", ("'; DROP TABLE raw.flights; --",))) == (
+        2,
+        4,
+    )
+
+
+@pytest.mark.parametrize(
+    ("kind", "values", "accepted", "expected"),
+    [
+        ("INT64", (1, 2, 3, None), (1, 2), 1),
+        ("INT64", (1, 2, 3), (1.0, 2.5), 2),
+        ("FLOAT64", (1.0, 0.1, NAN, None), (1, 0.1), 1),
+        ("NUMERIC", (Decimal("0.1"), Decimal("0.2")), (0.1,), 1),
+        ("BOOL", (True, False, None), (True,), 1),
+        ("DATE", (MON, TUE, None), ("2013-06-03",), 1),
+    ],
+)
+def test_accepted_values_are_of_any_type(
+    backend: Backend, kind: str, values: tuple[object, ...], accepted: tuple[str | float | bool, ...], expected: int
+) -> None:
+    one_column(backend, kind, *values)
+
+    assert on(backend, MON, FLIGHTS, NotIn("x", accepted)) == (expected,)
+
+
+@pytest.mark.parametrize("kind", ["INT64", "FLOAT64", "NUMERIC"])
+def test_bounds_are_inclusive_and_null_is_no_violation(backend: Backend, kind: str) -> None:
+    one_column(backend, kind, -1, 0, 5, 10, 11, None)
+
+    ranges = (OutOfRange("x", 0, 10), OutOfRange("x", 0, None), OutOfRange("x", None, 10), OutOfRange("x", -0.5, 10.5))
+    assert on(backend, MON, FLIGHTS, *ranges, OutOfRange("x", 0, 10, "x > 5")) == (2, 1, 1, 2, 1)
+
+
+def test_nan_is_out_of_every_range_and_infinity_only_of_bounded_ones(backend: Backend) -> None:
+    one_column(backend, "FLOAT64", NAN, INF, -INF, 1.0, None)
+
+    assert on(backend, MON, FLIGHTS, OutOfRange("x", 0, 10), OutOfRange("x", 0, None), OutOfRange("x", None, 10)) == (3, 2, 2)
+
+
+@pytest.mark.parametrize(
+    ("kind", "values", "low", "high"),
+    [
+        ("DATE", (MON, TUE, WED), "2013-06-04", "2013-06-04"),
+        (
+            "DATETIME",
+            (datetime(2013, 6, 3, 23), datetime(2013, 6, 4), datetime(2013, 6, 4, 1)),
+            "2013-06-04",
+            "2013-06-04 00:00:00",
+        ),
+        (
+            "TIMESTAMP",
+            tuple(datetime(2013, 6, 4, hour, tzinfo=timezone(timedelta(hours=2))) for hour in (1, 2, 3)),
+            "2013-06-04 00:00:00",
+            "2013-06-04 00:00:00+00",
+        ),
+        ("STRING", ("a", "b", "c"), "b", "b"),
+        ("STRING", ("1", "10", "2"), "10", "10"),  # as text
+    ],
+)
+def test_bounds_are_of_any_ordered_type(backend: Backend, kind: str, values: tuple[object, ...], low: str, high: str) -> None:
+    one_column(backend, kind, *values, None)
+
+    assert on(backend, MON, FLIGHTS, OutOfRange("x", low, high), OutOfRange("x", low, None), OutOfRange("x", None, high)) == (
+        2,
+        1,
+        1,
+    )
+
+
+def test_a_pattern_is_looked_for_anywhere(backend: Backend) -> None:
+    one_column(backend, "STRING", "N123", "xN123", "n123", "N12\n", "", "Zoë", None)
+
+    patterns = ("N1", "^N[0-9]+$", "(?i)n1", r"ë", r"^\S*$", "N12.")
+    assert on(backend, MON, FLIGHTS, *(NotMatching("x", pattern) for pattern in patterns)) == (3, 5, 2, 5, 1, 4)
+
+
+@pytest.mark.parametrize(
+    ("kind", "values"), [("INT64", (12, -12, 3, None)), ("DATE", (date(2012, 1, 1), date(1912, 1, 1), MON, None))]
+)
+def test_a_pattern_is_looked_for_in_the_text_of_other_types(backend: Backend, kind: str, values: tuple[object, ...]) -> None:
+    one_column(backend, kind, *values)
+
+    assert on(backend, MON, FLIGHTS, NotMatching("x", "12"), NotMatching("x", "^-?[12]")) == (1, 1 if kind == "INT64" else 0)
+
+
+def test_rows_that_break_a_condition_are_those_for_which_it_is_false(backend: Backend) -> None:
+    backend.create("raw.flights", "d DATE, x INT64, y INT64", [(MON, 1, 2), (MON, 2, 1), (MON, None, 1), (MON, 3, 3)])
+
+    breaking = (Breaking("x <= y"), Breaking("x <= y", "x = 3"), Breaking("x < y OR y < x"), Breaking("x IS NOT NULL"))
+    assert on(backend, MON, FLIGHTS, *breaking) == (1, 0, 1, 1)
+
+
+def test_where_leaves_out_rows_for_which_it_is_false_or_null(backend: Backend) -> None:
+    rows = [(MON, 1, True), (MON, 1, True), (MON, 1, False), (MON, 1, None), (MON, None, True), (TUE, 1, False)]
+    backend.create("raw.flights", "d DATE, x INT64, b BOOL", rows)
+    where = "b = TRUE"
+
+    metrics: tuple[AnyMetric, ...] = (
+        Rows(where),
+        Nulls("x", where),
+        NullKeys(("x", "b"), where),
+        Surplus(("x",), where),
+        Surplus(("x", "b"), where),
+        Distinct("x", where),
+        NotIn("x", (2,), where),
+        OutOfRange("x", 2, 3, where),
+        NotMatching("x", "2", where),
+        Breaking("x = 2", where),
+        Newest("d", where),
+        Aggregate("COUNT(*)", where),
+    )
+
+    answer = ask(backend, FLIGHTS, *metrics)
+
+    assert not answer.unmeasured
+    assert answer.numbers[MON] == (3, 1, 1, 1, 1, 1, 2, 2, 2, 2, 1370217600, 3)
+    assert answer.numbers[TUE] == (0, 0, 0, 0, 0, 0, 0, 0, 0, 0, None, None)
+
+
+@pytest.mark.parametrize(
+    ("kind", "values", "expected"),
+    [
+        ("DATE", (MON, WED, None), 1370390400),
+        ("DATETIME", (datetime(2013, 6, 3, 1, 2, 3, 999999), datetime(2012, 1, 1)), 1370221323),
+        (
+            "TIMESTAMP",
+            (datetime(2013, 6, 3, 3, 2, 3, tzinfo=timezone(timedelta(hours=2))), datetime(2013, 6, 3, 1, tzinfo=UTC)),
+            1370221323,
+        ),
+        ("TIMESTAMP", (datetime(1969, 12, 31, 23, 59, 59, 500000, tzinfo=UTC),), -1),
+        ("TIMESTAMP", (None,), None),
+    ],
+)
+def test_the_newest_time_is_whole_seconds_utc(
+    backend: Backend, kind: str, values: tuple[object, ...], expected: int | None
+) -> None:
+    one_column(backend, kind, *values)
+
+    assert on(backend, MON, FLIGHTS, Newest("x")) == (expected,)
+
+
+@pytest.mark.parametrize(
+    ("kind", "values", "expression", "expected"),
+    [
+        ("INT64", (1, 2, None), "SUM(x)", 3),
+        ("INT64", (1, 2, None), "AVG(x)", 1.5),
+        ("INT64", (None,), "SUM(x)", None),
+        ("FLOAT64", (1.5, 2.5), "SUM(x)", 4.0),
+        ("FLOAT64", (INF, 1.0), "MAX(x)", None),
+        ("FLOAT64", (INF, -INF), "SUM(x)", None),
+        ("NUMERIC", (Decimal("1.25"), Decimal("1.25")), "SUM(x)", 2.5),
+        ("STRING", ("a", "b", None), "SAFE_DIVIDE(COUNTIF(x = 'a'), COUNT(*))", 1 / 3),
+        ("STRING", (None,), "SAFE_DIVIDE(COUNTIF(x = 'a'), COUNT(x))", None),
+    ],
+)
+def test_an_aggregate_is_a_whole_number_a_finite_float_or_none(
+    backend: Backend, kind: str, values: tuple[object, ...], expression: str, expected: Number | None
+) -> None:
+    one_column(backend, kind, *values)
+
+    [got] = on(backend, MON, FLIGHTS, Aggregate(expression))
+
+    assert (got, type(got)) == (expected, type(expected))
+
+
+def test_aggregates_of_different_rows_stand_in_one_statement(backend: Backend) -> None:
+    backend.create("raw.flights", "d DATE, x INT64", [(MON, 1), (MON, 2), (MON, 3), (TUE, 1)])
+
+    answer = ask(
+        backend, FLIGHTS, Aggregate("SUM(x)", "x > 1"), Rows(), Aggregate("MAX(x)", "x < 2"), Aggregate("MIN(x)", "x > 1")
+    )
+
+    assert answer.numbers == {MON: (5, 3, 1, 2), TUE: (None, 1, 1, None)}
+    assert answer.cost == Cost(queries=1)
+
+
+def test_names_may_be_words_of_the_language(backend: Backend) -> None:
+    backend.create("raw.group", "from DATE, select INT64, order STRING", [(MON, 1, "a"), (MON, 1, "a")])
+
+    assert on(backend, MON, TableSource("raw.group", "from"), Surplus(("select", "order")), Distinct("order")) == (1, 1)
+
+
+def test_column_names_are_taken_in_any_case(backend: Backend) -> None:
+    backend.create("raw.flights", "d DATE, depTime INT64", [(MON, 1)])
+
+    assert on(backend, MON, TableSource("raw.flights", "D"), Nulls("DEPTIME"), Aggregate("SUM(deptime)")) == (0, 1)
+
+
+def test_two_tables_are_answered_in_one_call_in_any_order(backend: Backend) -> None:
+    backend.create("raw.flights", "d DATE", [(MON,), (MON,)])
+    backend.create("raw.weather", "day DATE, x INT64", [(TUE, 5)])
+    queries = [Query(FLIGHTS, (Rows(),)), Query(TableSource("raw.weather", "day"), (Rows(), Aggregate("MAX(x)")))]
+
+    answers = {answer.query: answer.numbers for answer in backend.warehouse.measure(queries, DAYS)}
+
+    assert answers == {queries[0]: {MON: (2,)}, queries[1]: {TUE: (1, 5)}}
+
+
+def test_types_come_under_their_googlesql_names(backend: Backend) -> None:
+    backend.create("raw.flights", "d DATE, aB INT64, c FLOAT64, e STRING, f BOOL, g DATETIME, h TIMESTAMP, i NUMERIC", [])
+
+    [answer] = backend.warehouse.measure([Query(FLIGHTS, (Rows(),), types=True)], DAYS)
+
+    names = {
+        "d": "DATE",
+        "ab": "INT64",
+        "c": "FLOAT64",
+        "e": "STRING",
+        "f": "BOOL",
+        "g": "DATETIME",
+        "h": "TIMESTAMP",
+        "i": "NUMERIC",
+    }
+    assert answer.types == names
+
+
+# Pairs.
+
+PLANES = PairSource("raw.flights", "d", "raw.planes", None)
+CLEAN = PairSource("raw.flights", "d", "clean.flights", "day")
+
+
+def test_orphans_of_a_table_without_dates(backend: Backend) -> None:
+    rows = [(MON, "N1"), (MON, "N1"), (MON, "N2"), (MON, "N9"), (MON, "N9"), (MON, None), (TUE, "N2"), (WED, None)]
+    backend.create("raw.flights", "d DATE, tail STRING", rows)
+    backend.create("raw.planes", "tailnum STRING", [("N1",), ("N2",), ("N2",), (None,)])
+
+    answer = ask(backend, PLANES, Linked(("tail",)), Orphans(("tail",), ("tailnum",), dated=False))
+
+    assert not answer.unmeasured and answer.cost == Cost(queries=1)
+    assert {day: numbers for day, numbers in answer.numbers.items() if any(numbers)} == {MON: (5, 2), TUE: (1, 0)}
+
+
+def test_a_partner_of_another_date_is_none_when_the_comparison_is_dated(backend: Backend) -> None:
+    backend.create("raw.flights", "d DATE, x INT64", [(MON, 1), (MON, 2), (TUE, 1)])
+    backend.create("clean.flights", "day DATE, x INT64", [(MON, 1), (MON, 1), (WED, 2), (date(2013, 1, 1), 1)])
+
+    answer = ask(
+        backend, CLEAN, Orphans(("x",), ("x",), dated=True), Orphans(("x",), ("x",), dated=False), Linked(("x",), "x > 1")
+    )
+
+    assert {day: answer.numbers[day] for day in (MON, TUE)} == {MON: (1, 0, 1), TUE: (1, 0, 0)}
+
+
+def test_keys_of_several_columns_match_as_a_whole(backend: Backend) -> None:
+    backend.create("raw.flights", "d DATE, a STRING, b INT64", [(MON, "x", 1), (MON, "x", 2), (MON, "y", None), (MON, None, 1)])
+    backend.create("clean.flights", "day DATE, c STRING, e INT64", [(MON, "x", 1), (MON, "y", 2), (MON, "y", None)])
+
+    assert on(backend, MON, CLEAN, Linked(("a", "b")), Orphans(("a", "b"), ("c", "e"), dated=True)) == (2, 1)
+
+
+def test_coverage_counts_distinct_keys_of_the_other_table_on_the_date(backend: Backend) -> None:
+    backend.create("raw.flights", "d DATE, a STRING, b INT64", [(MON, "x", 1), (MON, "x", 1), (MON, "z", 9), (TUE, "y", 1)])
+    there = [
+        (MON, "x", 1, True),
+        (MON, "x", 1, True),
+        (MON, "y", 1, True),
+        (MON, "w", 1, False),
+        (MON, None, 1, True),
+        (WED, "x", 1, True),
+    ]
+    backend.create("clean.flights", "day DATE, a STRING, e INT64, due BOOL", there)
+
+    keys, present = KeysOf(("a", "e"), "due = TRUE"), KeysPresent(("a", "e"), ("a", "b"), "due = TRUE")
+    answer = ask(backend, CLEAN, keys, present, KeysOf(("a",)), KeysPresent(("a",), ("a",)))
+
+    assert not answer.unmeasured
+    assert {day: numbers for day, numbers in answer.numbers.items() if any(numbers)} == {MON: (2, 1, 3, 1), WED: (1, 0, 1, 0)}
+
+
+def test_all_comparisons_of_a_pair_stand_in_one_statement(backend: Backend) -> None:
+    backend.create("raw.flights", "d DATE, x INT64", [(MON, 1), (MON, 2), (TUE, 2)])
+    backend.create("clean.flights", "day DATE, x INT64", [(MON, 1), (MON, 3), (WED, 4)])
+
+    comparisons = (Linked(("x",)), KeysOf(("x",)), Orphans(("x",), ("x",), dated=True), KeysPresent(("x",), ("x",)))
+    answer = ask(backend, CLEAN, *comparisons)
+
+    assert answer.numbers == {MON: (2, 2, 1, 1), TUE: (1, 0, 1, 0), WED: (0, 1, 0, 0)}
+    assert answer.cost == Cost(queries=1)
+
+
+def test_a_table_can_be_compared_with_itself(backend: Backend) -> None:
+    backend.create("raw.flights", "d DATE, id INT64, before INT64", [(MON, 1, None), (MON, 2, 1), (MON, 3, 7), (TUE, 4, 3)])
+    own = PairSource("raw.flights", "d", "raw.flights", "d")
+
+    answer = ask(backend, own, Linked(("before",)), Orphans(("before",), ("id",), dated=True))
+
+    assert answer.numbers[MON] == (2, 1) and answer.numbers[TUE] == (1, 1)
+
+
+# Queries of the user's.
+
+
+def test_rows_of_a_query_are_counted_by_date_within_the_span(backend: Backend) -> None:
+    backend.create("raw.flights", "d DATE, x INT64", [(MON, 1), (MON, 2), (WED, 2), (date(2013, 7, 1), 2), (None, 2)])
+    source = CustomSource("SELECT d, x FROM raw.flights WHERE x > 1 AND (d IS NULL OR d >= @from OR d <= @to)", "d")
+
+    assert ask(backend, source, Rows()).numbers == {MON: (1,), WED: (1,)}
+
+
+def test_a_query_may_give_the_number_itself(backend: Backend) -> None:
+    backend.create("raw.flights", "d DATE, x FLOAT64", [(MON, 1.5), (MON, 2.5), (TUE, None)])
+    text = "SELECT d, SUM(x) AS total FROM raw.flights WHERE d BETWEEN @from AND @to GROUP BY d -- per date"
+
+    assert ask(backend, CustomSource(text, "d", "total"), Rows()).numbers == {MON: (4.0,), TUE: (None,)}
+
+
+def test_a_query_that_gives_several_numbers_for_a_date_gives_none(backend: Backend) -> None:
+    backend.create("raw.flights", "d DATE, x INT64", [(MON, 1), (MON, 2)])
+    source = CustomSource("SELECT d, x FROM raw.flights WHERE d BETWEEN @from AND @to", "d", "x")
+
+    assert ask(backend, source, Rows()).unmeasured[Rows()].fault is Fault.SQL
+
+
+# What goes wrong.
+
+
+def test_a_missing_table_sinks_its_own_numbers_only(backend: Backend) -> None:
+    backend.create("raw.flights", "d DATE", [(MON,)])
+    queries = [Query(TableSource("raw.flihgts", "d"), (Rows(), Nulls("x")), types=True), Query(FLIGHTS, (Rows(),))]
+
+    missing, there = sorted(backend.warehouse.measure(queries, DAYS), key=lambda answer: queries.index(answer.query))
+
+    assert {unmeasured.fault for unmeasured in missing.unmeasured.values()} == {Fault.TABLE}
+    assert set(missing.unmeasured) == {Rows(), Nulls("x")} and missing.numbers == {} and not isinstance(missing.types, dict)
+    assert there.numbers == {MON: (1,)}
+
+
+def test_a_missing_column_sinks_the_numbers_that_need_it_only(backend: Backend) -> None:
+    backend.create("raw.flights", "d DATE, dep_time INT64", [(MON, 7)])
+    bad = (Nulls("dep_tme"), Aggregate("AVG(dep_tme)"), Rows("dep_tme > 1"), Surplus(("d", "nope")))
+
+    answer = ask(backend, FLIGHTS, Rows(), *bad, Aggregate("AVG(dep_time)"))
+
+    assert {metric: unmeasured.fault for metric, unmeasured in answer.unmeasured.items()} == dict.fromkeys(bad, Fault.COLUMN)
+    assert "dep_tme" in answer.unmeasured[bad[0]].reason and "\n" not in answer.unmeasured[bad[1]].reason
+    assert answer.numbers[MON][0] == 1 and answer.numbers[MON][-1] == 7.0
+
+
+def test_a_run_date_column_that_is_no_date_is_not_measured(backend: Backend) -> None:
+    backend.create("raw.flights", "d TIMESTAMP, x INT64", [(datetime(2013, 6, 3, 12, tzinfo=UTC), 1)])
+
+    answer = ask(backend, FLIGHTS, Rows(), Nulls("x"))
+
+    assert {unmeasured.fault for unmeasured in answer.unmeasured.values()} == {Fault.COLUMN}
+    assert "DATE" in answer.unmeasured[Rows()].reason
+
+
+def test_sql_that_the_warehouse_refuses_sinks_its_own_number_only(backend: Backend) -> None:
+    backend.create("raw.flights", "d DATE, x INT64, s STRING", [(MON, 1, "a")])
+    bad = (Aggregate("AVG(s)"), Aggregate("x"), Breaking("COUNT(*) > 1"), NotMatching("s", "("), Aggregate("MIN(s)"))
+
+    answer = ask(backend, FLIGHTS, Rows(), *bad, Nulls("x"))
+
+    assert {metric: unmeasured.fault for metric, unmeasured in answer.unmeasured.items()} == dict.fromkeys(bad, Fault.SQL)
+    assert (answer.numbers[MON][0], answer.numbers[MON][-1]) == (1, 0)
+
+
+def test_types_that_cannot_be_compared_are_told(backend: Backend) -> None:
+    backend.create("raw.flights", "d DATE, x INT64, s STRING", [(MON, 1, "1")])
+    bad = (NotIn("s", (1, 2)), NotIn("x", ("1",)), OutOfRange("s", 0, 1), OutOfRange("x", "0", "1"), Newest("s"))
+
+    assert set(ask(backend, FLIGHTS, Rows(), *bad).unmeasured) == set(bad)
+
+
+def test_a_comparison_that_lacks_a_column_sinks_alone(backend: Backend) -> None:
+    backend.create("raw.flights", "d DATE, x INT64", [(MON, 1)])
+    backend.create("clean.flights", "day DATE, x INT64", [(MON, 1)])
+    bad = Orphans(("x",), ("y",), dated=True)
+
+    answer = ask(backend, CLEAN, Linked(("x",)), bad)
+
+    assert answer.unmeasured[bad].fault is Fault.COLUMN and set(answer.unmeasured) == {bad}
+    assert answer.numbers[MON][0] == 1
+
+
+def test_a_missing_partner_table_leaves_what_does_not_need_it(backend: Backend) -> None:
+    backend.create("raw.flights", "d DATE, x INT64", [(MON, 1)])
+    orphans, keys = Orphans(("x",), ("x",), dated=True), KeysOf(("x",))
+
+    answer = ask(backend, CLEAN, Linked(("x",)), orphans, keys)
+
+    assert {metric: unmeasured.fault for metric, unmeasured in answer.unmeasured.items()} == {
+        orphans: Fault.TABLE,
+        keys: Fault.TABLE,
+    }
+    assert answer.numbers[MON][0] == 1
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        Query(FLIGHTS, (Rows(), Rows("x >"))),
+        Query(FLIGHTS, (Aggregate("SUM(x"),)),
+        Query(CustomSource("SELEC d FROM raw.flights WHERE d BETWEEN @from AND @to", "d"), (Rows(),)),
+        Query(TableSource("raw.flights; DROP TABLE raw.flights", "d"), (Rows(),)),
+    ],
+)
+def test_what_is_no_sql_or_no_name_is_an_error_of_the_file(backend: Backend, query: Query) -> None:
+    backend.create("raw.flights", "d DATE, x INT64", [(MON, 1)])
+
+    with pytest.raises(ConfigError):
+        list(backend.warehouse.measure([query], DAYS))

@@ -1,0 +1,454 @@
+"""Messages through the whole monitor: what is stored, what is sent, and what a crash at any point leaves."""
+
+import base64
+import json
+from collections.abc import Iterator, Sequence
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Any
+
+import pytest
+from phasegate.adapters.sqlite import SQLiteStore
+from phasegate.core.gate import AcceptedGap, Gate, GateState, Reason
+from phasegate.core.kinds import RowCount
+from phasegate.core.messages import Envelope, RunKey
+from phasegate.core.metrics import Answer, Query
+from phasegate.core.notation import Due, Span
+from phasegate.core.pipeline import Calendar, Output, Phase, Pipeline, Producer
+from phasegate.errors import ConfigError, PublishError
+from phasegate.monitor import ATTEMPTS, Handled, Monitor
+from phasegate.ports import Change, Outgoing
+from phasegate.testing import Countdown, Crash, Crashing, ScriptedWarehouse, SetClock
+
+DAY = date(2026, 3, 2)
+SPAN = Span(DAY, DAY)
+MORNING = datetime(2026, 3, 3, 1, tzinfo=UTC)
+MINUTE = timedelta(minutes=1)
+CHECKS = (RowCount(at_least=10),)
+SHOP = Pipeline(
+    pipeline="shop",
+    calendar=Calendar(from_=DAY),
+    phases={
+        "raw": Phase(
+            producers={"orders": Producer(), "prices": Producer()},
+            due=Due(at=time(6), days=1),
+            outputs={"raw.orders": Output(date="d", checks=CHECKS), "raw.prices": Output(date="d", checks=CHECKS)},
+        ),
+        "clean": Phase(after=("raw",), outputs={"clean.orders": Output(date="d", checks=CHECKS)}),
+        "report": Phase(
+            after=("clean",), due=Due(at=time(9), days=1), outputs={"report.sales": Output(date="d", checks=CHECKS)}
+        ),
+    },
+)
+TABLES = [table for phase in SHOP.phases.values() for table in phase.outputs]
+
+
+class Bus:
+    """Records what it takes; refuses while it is told to."""
+
+    def __init__(self) -> None:
+        self.taken: list[Outgoing] = []
+        self.refuses: PublishError | None = None
+
+    def publish(self, message: Outgoing) -> str:
+        if self.refuses:
+            raise self.refuses
+        self.taken.append(message)
+        return f"bus-{len(self.taken)}"
+
+    @property
+    def keys(self) -> list[str]:
+        return [message.key for message in self.taken]
+
+    @property
+    def alerts(self) -> list[tuple[str, str]]:
+        return [(m.body["cause"], m.body["state"]) for m in self.taken if m.topic == "alerts"]
+
+    @property
+    def signals(self) -> list[str]:
+        return [message.key for message in self.taken if message.topic.endswith("-go")]
+
+
+SILENT = PublishError("the bus is silent", retryable=True)
+REFUSED = PublishError("no such topic", retryable=False)
+
+
+class World:
+    """A monitor with everything around it; every table has enough rows."""
+
+    def __init__(self, warehouse: Any = None, store: Any = None) -> None:
+        self.clock = SetClock(MORNING)
+        self.store = store or SQLiteStore(":memory:")
+        self.warehouse = warehouse or ScriptedWarehouse({(table, DAY): 10 for table in TABLES})
+        self.bus = Bus()
+        self.calls = Countdown()
+        self.monitor = self.started()
+        self.sent = 0
+
+    def started(self) -> Monitor:
+        """A process that starts; it dies when the countdown says so."""
+        return Monitor(
+            [SHOP],
+            warehouse=Crashing(self.warehouse, self.calls),
+            store=Crashing(self.store, self.calls),
+            outbox=Crashing(self.store, self.calls),
+            publisher=Crashing(self.bus, self.calls),
+            clock=self.clock,
+        )
+
+    def done(self, phase: str, producer: str | None = None, **fields: Any) -> Envelope:
+        """A completion of a run that has just ended."""
+        self.sent += 1
+        now = self.clock.now().isoformat()
+        body = {
+            "phase": phase, "producer": producer or phase, "run_date": str(DAY), "status": "done",
+            "started_at": now, "finished_at": now, **fields,
+        }  # fmt: skip
+        return Envelope(f"m{self.sent}", json.dumps(body).encode(), {})
+
+    def gate(self, phase: str) -> Gate:
+        return self.store.load("shop", SPAN).get(DAY, {}).get(phase, Gate(RunKey("shop", phase, DAY)))
+
+    def pending(self) -> Sequence[str]:
+        """What will be sent one day."""
+        return [entry.message.key for entry in self.store.pending(self.clock.now() + timedelta(days=99), 999)]
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+def run_raw(world: World) -> None:
+    """Both producers of raw are done."""
+    world.monitor.handle(world.done("raw", "orders"))
+    world.monitor.handle(world.done("raw", "prices"))
+
+
+def test_three_phases_open_one_after_the_other(world: World) -> None:
+    first = world.monitor.handle(world.done("raw", "orders"))
+    assert (first.handled, first.message_id, world.bus.taken) == (Handled.DECIDED, "m1", [])
+    assert world.warehouse.asked == [], "nothing is measured before everyone has reported"
+    second = world.monitor.handle(world.done("raw", "prices"))
+    assert second.decision is not None
+    assert second.decision.gate.state is GateState.OPEN
+    world.clock.advance(MINUTE)
+    world.monitor.handle(world.done("clean"))
+    world.clock.advance(MINUTE)
+    world.monitor.handle(world.done("report", correlation_id="c1"))
+    assert [(m.topic, m.key, m.body["start"]) for m in world.bus.taken] == [
+        ("shop-raw-go", "shop/raw/2026-03-02/g1", ["clean"]),
+        ("shop-clean-go", "shop/clean/2026-03-02/g1", ["report"]),
+        ("shop-report-go", "shop/report/2026-03-02/g1", []),
+    ]
+    last = world.bus.taken[-1]
+    assert last.body["upstream"] == ["shop/clean/2026-03-02/g1"]
+    assert last.body["correlation_id"] == "c1"
+    assert last.attributes["decision_id"] == last.key
+    assert world.pending() == []
+    assert [e.trigger for e in world.store.history(RunKey("shop", "raw", DAY))] == ["m1", "m2"]
+    assert [world.gate(phase).version for phase in SHOP.phases] == [2, 1, 1]
+
+
+def test_a_push_request_is_taken_in(world: World) -> None:
+    data = base64.b64encode(world.done("clean").data).decode()
+    body = json.dumps({"message": {"data": data, "messageId": "p1"}}).encode()
+    assert world.monitor.receive({}, body).handled is Handled.DECIDED
+    assert world.monitor.receive({}, body).handled is Handled.DUPLICATE
+
+
+def test_a_duplicate_changes_nothing(world: World) -> None:
+    """Under its old id or a new one."""
+    run_raw(world)
+    before, taken = world.gate("raw"), list(world.bus.taken)
+    again = world.done("raw", "orders")
+    for envelope in (Envelope("m1", again.data, {}), Envelope("new", again.data, {}), Envelope("new", again.data, {})):
+        outcome = world.monitor.handle(envelope)
+        assert (outcome.handled, outcome.decision) == (Handled.DUPLICATE, None)
+    assert (world.gate("raw"), world.bus.taken) == (before, taken)
+
+
+def test_what_a_silent_bus_did_not_take_is_sent_later(world: World) -> None:
+    """First after 2 s, then after twice as long each time."""
+    world.bus.refuses = SILENT
+    run_raw(world)
+    assert world.gate("raw").state is GateState.OPEN, "the decision stands, whatever the bus does"
+    waits = []
+    for _ in range(4):
+        (entry,) = world.store.pending(world.clock.now() + timedelta(days=1), 9)
+        start = world.clock.now()
+        while not world.store.pending(world.clock.now(), 9):
+            world.clock.advance(timedelta(seconds=1))
+        waits.append((entry.attempts, (world.clock.now() - start).seconds))
+        assert world.monitor.relay() == 0
+    assert waits == [(1, 2), (2, 4), (3, 8), (4, 16)]
+    world.bus.refuses = None
+    assert world.monitor.relay() == 0, "not before its time"
+    world.clock.advance(timedelta(seconds=32))
+    assert world.monitor.relay() == 1
+    assert (world.bus.keys, world.pending()) == (["shop/raw/2026-03-02/g1"], [])
+    assert world.monitor.relay() == 0
+
+
+def test_an_entry_that_is_never_taken_is_parked(world: World) -> None:
+    world.bus.refuses = SILENT
+    run_raw(world)
+    tries = 1
+    while world.pending():
+        world.clock.advance(timedelta(hours=1))
+        world.monitor.relay()
+        tries += 1
+    assert tries == ATTEMPTS
+    (parked,) = world.store.parked()
+    assert (parked.message.key, parked.attempts, parked.error) == ("shop/raw/2026-03-02/g1", ATTEMPTS, "the bus is silent")
+
+
+def test_what_the_bus_refuses_for_good_is_parked_at_once(world: World) -> None:
+    world.bus.refuses = REFUSED
+    run_raw(world)
+    assert [entry.message.key for entry in world.store.parked()] == ["shop/raw/2026-03-02/g1"]
+    assert world.pending() == []
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b'{"phase": "enrch", "run_date": "2026-03-02", "status": "done"}', 'unknown phase "enrch"'),
+        (b'{"phase": "clean", "run_date": "TODAY", "status": "done"}', "run_date must be a date"),
+        (b"\xff\x00 garbage \xed\xa0\x80", "a body that is not JSON"),
+        (b'{"phase": "\\ud800\\u0000"}', 'unknown phase "?\\u0000"'),
+        (b"[" * 990 + b"]" * 990, "a body that is no"),
+        (b"", "an empty message"),
+        (b"x" * 1_000_000, "a body that is not JSON"),
+    ],
+)
+def test_a_message_that_makes_no_sense_is_kept_told_once_and_acknowledged(world: World, data: bytes, reason: str) -> None:
+    for n in range(2):
+        outcome = world.monitor.handle(Envelope("bad", data, {}))
+        assert outcome.handled is (Handled.DUPLICATE if n else Handled.REJECTED)
+    (kept,) = world.store.rejected(9)
+    assert kept.message_id == "bad"
+    assert kept.reason.startswith(reason)
+    assert len(kept.data) <= 100_000
+    assert world.bus.keys == ["rejected/bad"]
+    assert world.bus.alerts == [("message_rejected", "firing")]
+    assert world.store.load("shop", SPAN) == {}
+
+
+def test_an_envelope_that_makes_no_sense_is_kept_and_told_once(world: World) -> None:
+    for n in range(2):
+        outcome = world.monitor.receive({"ce-id": "x"}, b"\xff")
+        assert outcome.handled is (Handled.DUPLICATE if n else Handled.REJECTED)
+    assert len(world.store.rejected(9)) == len(world.bus.taken) == 1
+
+
+def test_hostile_text_is_stored_and_sent(world: World) -> None:
+    """Half a surrogate pair in any field is no reason for a message to come again for ever."""
+    bad = "\ud800\x00\x1b"
+    body = {"phase": "clean", "run_date": str(DAY), "status": "failed", "run_id": bad, "error": bad, "correlation_id": bad}
+    message = {"data": base64.b64encode(json.dumps(body).encode()).decode(), "messageId": bad, "attributes": {bad: bad}}
+    for text in (json.dumps({"message": message}), json.dumps({"message": {**message, "data": "", "messageId": "other"}})):
+        world.monitor.receive({}, text.encode())
+    assert world.gate("clean").reason is Reason.PRODUCER_FAILED
+    assert len(world.store.rejected(9)) == 1
+    for taken in world.bus.taken:
+        json.dumps(taken.body, ensure_ascii=False).encode()
+
+
+def test_an_older_message_without_times_that_comes_late_is_old(world: World) -> None:
+    """The broker does not keep an order, but it says when it took a message."""
+    body = {"phase": "clean", "run_date": str(DAY)}
+    run_raw(world)
+    world.clock.advance(5 * MINUTE)
+    done = Envelope("b", json.dumps({**body, "status": "done"}).encode(), {}, world.clock.now())
+    failed = Envelope("a", json.dumps({**body, "status": "failed"}).encode(), {}, world.clock.now() - MINUTE)
+    world.monitor.handle(done)
+    world.clock.advance(MINUTE)
+    assert world.monitor.handle(failed).handled is Handled.DUPLICATE
+    assert world.gate("clean").state is GateState.OPEN
+
+
+def test_a_warehouse_that_is_down_leaves_the_gate_unverified_until_it_is_back(world: World) -> None:
+    world.warehouse.down = "the warehouse is down"
+    run_raw(world)
+    gate = world.gate("raw")
+    assert (gate.state, gate.detail) == (GateState.UNVERIFIED, "could not be measured: the warehouse is down")
+    for _ in range(11):
+        world.clock.advance(MINUTE)
+        world.monitor.watch(SPAN)
+    assert world.bus.alerts == [("not_measured", "firing")]
+    world.warehouse.down = ""
+    world.clock.advance(MINUTE)
+    (decision,) = world.monitor.watch(SPAN)
+    assert decision.gate.state is GateState.OPEN
+    assert world.bus.signals == ["shop/raw/2026-03-02/g1"]
+    assert world.bus.alerts == [("not_measured", "firing"), ("not_measured", "recovered")]
+
+
+def test_a_table_that_does_not_answer_leaves_the_gate_unverified(world: World) -> None:
+    world.warehouse.broken = {"raw.orders"}
+    run_raw(world)
+    assert world.gate("raw").state is GateState.UNVERIFIED
+    assert [r.name for r in world.gate("raw").results if r.unmeasured] == ["raw.orders.row_count"]
+
+
+class Refusing(ScriptedWarehouse):
+    """A warehouse to which the SQL of the pipeline file makes no sense, as it says half-way."""
+
+    def measure(self, queries: Sequence[Query], span: Span) -> Iterator[Answer]:
+        for n, answer in enumerate(super().measure(queries, span)):
+            if n:
+                raise ConfigError("phases.raw: expected GoogleSQL")
+            yield answer
+
+
+def test_sql_that_does_not_parse_leaves_the_gate_unverified() -> None:
+    world = World(Refusing())
+    run_raw(world)
+    gate = world.gate("raw")
+    assert (gate.state, gate.detail) == (GateState.UNVERIFIED, "could not be measured: phases.raw: expected GoogleSQL")
+    assert world.bus.signals == []
+
+
+def test_a_held_gate_opens_when_its_rows_are_there(world: World) -> None:
+    """By the next tick, with no message; then its alert is over."""
+    world.warehouse.numbers["raw.orders", DAY] = 3
+    run_raw(world)
+    assert world.gate("raw").state is GateState.HELD
+    assert world.monitor.watch(SPAN)[0].alerts == ()
+    versions = world.gate("raw").version
+    world.monitor.watch(SPAN)
+    assert world.gate("raw").version == versions, "a look that finds nothing new writes nothing"
+    world.warehouse.numbers["raw.orders", DAY] = 11
+    world.monitor.watch(SPAN)
+    assert world.gate("raw").state is GateState.OPEN
+    assert world.bus.alerts == [("checks_failed", "firing"), ("checks_failed", "recovered")]
+
+
+def test_silence_is_noticed_at_the_due_time(world: World) -> None:
+    world.clock.set(datetime(2026, 3, 3, 5, 59, 59, tzinfo=UTC))
+    assert world.monitor.watch(SPAN) == ()
+    world.clock.advance(timedelta(seconds=1))
+    assert [decision.gate.state for decision in world.monitor.watch(SPAN)] == [GateState.OVERDUE]
+    world.monitor.watch(SPAN)
+    assert world.bus.alerts == [("nothing_heard", "firing")]
+
+
+def test_an_accepted_gap_that_expires_is_looked_at_again(world: World) -> None:
+    """What a person closed for a time is open again after it, and somebody hears of it."""
+    world.clock.set(datetime(2026, 3, 3, 7, tzinfo=UTC))
+    world.monitor.watch(SPAN)
+    until = world.clock.now() + timedelta(days=1)
+    gap = AcceptedGap("ann", "lost at the source", world.clock.now(), until)
+    gate = world.gate("raw")
+    world.store.commit(Change(Gate(gate.run, gate.version, gate.state, gate.reason, gap=gap, alert=gate.alert)))
+    world.monitor.watch(SPAN)
+    assert world.gate("raw").state is GateState.ACCEPTED
+    world.clock.set(until - MINUTE)
+    assert "raw" not in [decision.gate.run.phase for decision in world.monitor.watch(SPAN)]
+    world.clock.set(until)
+    world.monitor.watch(SPAN)
+    assert world.gate("raw").state is GateState.OVERDUE
+    assert world.bus.alerts[-1] == ("nothing_heard", "firing")
+
+
+def test_an_open_gate_is_not_looked_at_by_the_tick(world: World) -> None:
+    run_raw(world)
+    world.clock.set(datetime(2026, 3, 3, 7, tzinfo=UTC))
+    world.warehouse.asked.clear()
+    assert world.monitor.watch(SPAN) == ()
+    assert world.warehouse.asked == []
+
+
+def test_a_gate_that_moves_while_it_is_measured_is_decided_anew(world: World) -> None:
+    other = world.started()
+    world.monitor.handle(world.done("raw", "orders"))
+
+    def meanwhile() -> None:
+        world.warehouse.asking = None
+        other.handle(world.done("raw", "orders", attempt=2))
+
+    world.warehouse.asking = meanwhile
+    outcome = world.monitor.handle(world.done("raw", "prices"))
+    assert outcome.handled is Handled.DECIDED
+    assert world.gate("raw").reports["orders"].attempt == 2
+    assert world.bus.signals == ["shop/raw/2026-03-02/g1"]
+
+
+# -- crashes ------------------------------------------------------------------------------------------------------------------
+
+
+def crash_at(point: int, *, rows: int, bus: PublishError | None = None) -> tuple[World, bool]:
+    """raw's last message is handled, and the process dies at a point; then the message comes again, and the clock ticks."""
+    world = World()
+    world.warehouse.numbers["raw.orders", DAY] = rows
+    world.monitor.handle(world.done("raw", "orders"))
+    last = world.done("raw", "prices")
+    world.bus.refuses = bus
+    world.calls.left = point
+    try:
+        world.monitor.handle(last)
+        died = False
+    except Crash:
+        died = True
+    world.calls.left = None
+    world.bus.refuses = None
+    world.monitor = world.started()
+    world.monitor.handle(last)
+    world.clock.advance(MINUTE)
+    world.monitor.watch(SPAN)
+    return world, died
+
+
+def points(**how: Any) -> int:
+    """How many points there are: steps before and after every call of a port."""
+    point = 0
+    while crash_at(point, **how)[1]:
+        point += 1
+    return point
+
+
+@pytest.mark.parametrize("bus", [None, SILENT], ids=["bus", "silent bus"])
+def test_a_crash_anywhere_loses_and_doubles_no_signal(bus: PublishError | None) -> None:
+    """One decision and one key, however often it is sent; nothing recorded stays unsent."""
+    # load, measure, commit, publish, and sent or failed: each may die before it is done and after it.
+    # A publish that is refused has no after.
+    assert points(rows=10, bus=bus) == (9 if bus else 10)
+    for point in range(11):
+        world, _ = crash_at(point, rows=10, bus=bus)
+        gate = world.gate("raw")
+        assert (gate.state, gate.generation) == (GateState.OPEN, 1), point
+        assert set(world.bus.keys) == {"shop/raw/2026-03-02/g1"}, point
+        assert len(world.bus.taken) <= 2, point
+        assert len({json.dumps(dict(message.body)) for message in world.bus.taken}) == 1, "one key means one thing"
+        assert world.pending() == [], point
+        assert world.store.parked() == [], point
+        assert len(world.store.history(gate.run)) == 2, point
+
+
+def test_a_crash_anywhere_loses_and_doubles_no_alert() -> None:
+    for point in range(points(rows=3) + 1):
+        world, _ = crash_at(point, rows=3)
+        assert world.gate("raw").state is GateState.HELD, point
+        assert set(world.bus.keys) == {"shop/raw/2026-03-02/v2/checks_failed"}, point
+        assert world.pending() == [], point
+
+
+def test_a_crash_anywhere_keeps_a_rejected_message_once() -> None:
+    point, died = 0, True
+    while died:
+        world = World()
+        world.calls.left = point
+        bad = Envelope("bad", b"{}", {})
+        try:
+            world.monitor.handle(bad)
+            died = False
+        except Crash:
+            died = True
+        world.calls.left = None
+        world.started().handle(bad)
+        world.started().watch(SPAN)
+        assert len(world.store.rejected(9)) == 1, point
+        assert set(world.bus.keys) == {"rejected/bad"}, point
+        assert world.pending() == [], point
+        point += 1
+    assert point == 7, "commit, publish, sent: before and after each, and once without"
