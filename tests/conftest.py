@@ -57,6 +57,13 @@ def pubsub_emulator() -> Iterator[str]:
         yield host
 
 
+@pytest.fixture(scope="session")
+def bigquery_emulator() -> Iterator[str]:
+    """Where the BigQuery emulator listens; one for each worker, started when it is first needed."""
+    with emulators.running(emulators.BIGQUERY) as host:
+        yield host
+
+
 @pytest.fixture
 def project() -> str:
     """A project that no other test uses, so that nothing need be wiped in an emulator."""

@@ -1,4 +1,4 @@
-"""Google's emulators, run for the tests: the jars of the Google Cloud SDK, started with `java` itself.
+"""Emulators, run for the tests: the jars of the Google Cloud SDK, started with `java` itself, and one of BigQuery.
 
 Killing `gcloud beta emulators …` leaves its Java process behind, and starting it takes twice as long.
 """
@@ -28,6 +28,11 @@ REQUIRED = "PHASEGATE_REQUIRE_EMULATORS"
 
 SDK = Path("/usr/lib/google-cloud-sdk")
 
+SIDE = Path(__file__).parents[1] / ".venv-emulators"
+"""What `make emulators` makes."""
+
+PINS = Path(__file__).with_name("emulators-requirements.txt")
+
 READY = 60.0
 """Seconds that one may take to answer; a loaded machine with two cores needs some."""
 
@@ -41,6 +46,17 @@ class Emulator:
     jars: str
     host_variable: str
     main: str | None = None
+    alive: str = "/"
+    """A path that answers 200 once it is ready."""
+
+    @property
+    def way(self) -> str:
+        """How to come by it."""
+        return f"gcloud components install {self.component}, with Java, or set {FOLDER} to a folder with its jar"
+
+    def environ(self) -> Mapping[str, str] | None:
+        """What it runs in; None for our own environment."""
+        return None
 
     def find(self, environ: Mapping[str, str] = os.environ) -> Path | None:
         """Its jar; None when there is none, or no Java to run it."""
@@ -68,8 +84,8 @@ class Emulator:
                 return str(json.loads(note.read_text())["components"][0]["version"]["version_string"])
         return "of unknown version"
 
-    def command(self, jar: Path, port: int) -> Sequence[str]:
-        """How it is started."""
+    def command(self, jar: Path, port: int, folder: Path) -> Sequence[str]:
+        """How it is started; *folder* is for what it keeps."""
         start = ["-cp", str(jar), self.main] if self.main else ["-jar", str(jar)]
         return ["java", "-XX:TieredStopAtLevel=1", "-Xmx512m", *start, "--host=127.0.0.1", f"--port={port}"]
 
@@ -84,10 +100,44 @@ FIRESTORE = Emulator(
 PUBSUB = Emulator("Pub/Sub", "pubsub-emulator", "cloud-pubsub-emulator*.jar", "PUBSUB_EMULATOR_HOST")
 
 
+@dataclass(frozen=True)
+class LocalBigQuery:
+    """The package local-bigquery, in an environment of its own: it needs Python 3.13, and DuckDB with extensions."""
+
+    name: str = "BigQuery"
+    host_variable: str = "BIGQUERY_EMULATOR_HOST"
+    way: str = "make emulators"
+    alive: str = "/bigquery/v2/projects/ready/datasets"
+    """The first request loads the extensions, and takes a second."""
+
+    def find(self) -> Path | None:
+        """Its command; None when `make emulators` has not been run."""
+        found = SIDE / "bin" / "local-bigquery"
+        return found if (SIDE / "ready").exists() else None
+
+    def version(self, command: Path) -> str:
+        """Its version, from the pins that it was installed by."""
+        return next(
+            line.partition("==")[2] for line in PINS.read_text().splitlines() if line.startswith("local-bigquery==")
+        ).strip()
+
+    def command(self, command: Path, port: int, folder: Path) -> Sequence[str]:
+        """How it is started; by itself it would listen to everybody."""
+        own = ["--host", "127.0.0.1", "--port", str(port), "--grpc-port", str(_free_port()), "--data-dir", str(folder)]
+        return [str(command), *own, "serve"]
+
+    def environ(self) -> Mapping[str, str] | None:
+        """DuckDB looks for its extensions in the home folder: theirs is beside the environment."""
+        return {**os.environ, "HOME": str(SIDE / "home")}
+
+
+BIGQUERY = LocalBigQuery()
+
+
 def describe() -> str:
     """One line for the head of the report: which emulators there are."""
     found = []
-    for emulator in (FIRESTORE, PUBSUB):
+    for emulator in (FIRESTORE, PUBSUB, BIGQUERY):
         host, jar = os.environ.get(emulator.host_variable), emulator.find()
         what = f"at {host}" if host else emulator.version(jar) if jar else "missing"
         found.append(f"{emulator.name} {what}")
@@ -95,7 +145,7 @@ def describe() -> str:
 
 
 @contextmanager
-def running(emulator: Emulator) -> Iterator[str]:
+def running(emulator: Emulator | LocalBigQuery) -> Iterator[str]:
     """Where the emulator listens: the one that its variable names, or one that is started here and stopped at the end."""
     given = os.environ.get(emulator.host_variable)
     if given:
@@ -106,16 +156,17 @@ def running(emulator: Emulator) -> Iterator[str]:
 
 
 @contextmanager
-def started(emulator: Emulator) -> Iterator[str]:
+def started(emulator: Emulator | LocalBigQuery) -> Iterator[str]:
     """Where an emulator of our own listens; it is stopped at the end, whatever happens."""
     jar = emulator.find()
     if jar is None:
         _missing(emulator)
-    with tempfile.TemporaryFile() as output:
+    with tempfile.TemporaryFile() as output, tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         port = _free_port()
-        process = subprocess.Popen(emulator.command(jar, port), stdout=output, stderr=subprocess.STDOUT)  # noqa: S603
+        command = emulator.command(jar, port, Path(folder))
+        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env=emulator.environ())
         try:
-            if not _answers(process, port):
+            if not _answers(process, port, emulator.alive):
                 output.seek(0)
                 raise RuntimeError(f"{emulator.name} emulator did not start: {output.read()[-2000:].decode(errors='replace')}")
             yield f"127.0.0.1:{port}"
@@ -125,9 +176,8 @@ def started(emulator: Emulator) -> Iterator[str]:
             process.wait()
 
 
-def _missing(emulator: Emulator) -> NoReturn:
-    way = f"gcloud components install {emulator.component}, with Java, or set {FOLDER} to a folder with its jar"
-    text = f"no {emulator.name} emulator: {way}"
+def _missing(emulator: Emulator | LocalBigQuery) -> NoReturn:
+    text = f"no {emulator.name} emulator: {emulator.way}"
     if os.environ.get(REQUIRED) == "1":
         pytest.fail(text, pytrace=False)
     pytest.skip(text)
@@ -139,13 +189,13 @@ def _free_port() -> int:
         return int(found.getsockname()[1])
 
 
-def _answers(process: "subprocess.Popen[bytes]", port: int) -> bool:
+def _answers(process: "subprocess.Popen[bytes]", port: int, path: str) -> bool:
     """True once it answers a request; False when it ended, or takes too long."""
     end = time.monotonic() + READY
     while process.poll() is None and time.monotonic() < end:
         connection = HTTPConnection("127.0.0.1", port, timeout=5)
         try:
-            connection.request("GET", "/")
+            connection.request("GET", path)
             if connection.getresponse().status == 200:
                 return True
         except (OSError, HTTPException):

@@ -2,7 +2,6 @@
 
 import flask
 import functions_framework
-
 from phasegate.wiring import Wiring
 
 app = Wiring.from_env()  # a wrong setting stops the new revision, not the first event

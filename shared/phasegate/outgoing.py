@@ -1,10 +1,15 @@
-"""What goes out, as messages: go-signals, alerts, and the complaint about a message that made no sense."""
+"""What goes out, as messages: completions, go-signals, alerts, and the complaint about a message that made no sense.
+
+`schemas/` says what stands in each; a test holds every message that is written here against it.
+"""
 
 from collections.abc import Mapping
 from typing import Any
 
 from phasegate.core.gate import Alert, GoSignal
-from phasegate.ports import Outgoing, Rejected
+from phasegate.core.messages import TRACEPARENT, Report, RunKey, completion_fields
+from phasegate.core.pipeline import Messages
+from phasegate.ports import Event, Outgoing, Rejected
 
 ALERTS = "alerts"
 """The topic of all alerts."""
@@ -15,24 +20,46 @@ def go_topic(pipeline: str, phase: str) -> str:
     return f"{pipeline}-{phase}-go"
 
 
+def complete_topic(pipeline: str, phase: str) -> str:
+    """The topic on which the producers of a phase report."""
+    return f"{pipeline}-{phase}-complete"
+
+
+def completion_message(topic: str, run: RunKey, report: Report, names: Messages) -> Outgoing:
+    """A producer's report, in given field names; its key is the same for one run, however often that is published.
+
+    The attributes repeat, under the names of the body, what a subscription may want to filter on.
+    """
+    body = completion_fields(run, report, names)
+    told = (names.pipeline, names.phase, names.producer, names.run_date, names.status_field, TRACEPARENT)
+    attempt = "" if report.attempt is None else f"/a{report.attempt}"
+    key = f"{run}/{report.producer or run.phase}/{report.run_id}{attempt}"
+    return Outgoing(key, topic, body, {name: str(body[name]) for name in told if name in body})
+
+
+def event_row(event: Event) -> Mapping[str, Any]:
+    """A decision as a flat row for analysis; its key is the same however often the row is written."""
+    run, at = event.run, event.at.isoformat()
+    return {
+        "key": f"{run}/{at}/{event.trigger}",
+        "pipeline": run.pipeline,
+        "phase": run.phase,
+        "run_date": str(run.run_date),
+        "at": at,
+        "rule": event.rule,
+        "state": event.state,
+        "reason": event.reason,
+        "detail": event.detail,
+        "generation": event.generation,
+        "score": event.score,
+        "trigger": event.trigger,
+    }
+
+
 def signal_message(signal: GoSignal) -> Outgoing:
     """A go-signal; its key is the decision id, on which consumers de-duplicate."""
     run = signal.run
-    body: Mapping[str, Any] = {
-        **signal.extra,
-        "pipeline": run.pipeline,
-        "phase": run.phase,
-        "start": list(signal.start),
-        "run_date": str(run.run_date),
-        "generation": signal.generation,
-        "decision_id": signal.decision_id,
-        "degraded": signal.degraded,
-        "missing": list(signal.missing),
-        "upstream": list(signal.upstream),
-        "score": signal.score,
-        "correlation_id": signal.correlation_id,
-        "at": signal.at.isoformat(),
-    }
+    body = {**signal.extra, **signal.fields}
     attributes = {
         "decision_id": signal.decision_id,
         "pipeline": run.pipeline,
@@ -40,6 +67,8 @@ def signal_message(signal: GoSignal) -> Outgoing:
         "run_date": str(run.run_date),
         "degraded": str(signal.degraded).lower(),
     }
+    if signal.traceparent is not None:
+        attributes[TRACEPARENT] = signal.traceparent
     return Outgoing(signal.decision_id, go_topic(run.pipeline, run.phase), body, attributes)
 
 

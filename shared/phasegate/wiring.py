@@ -21,6 +21,7 @@ from phasegate.pipeline_file import load_all
 from phasegate.ports import Clock, Notifier, Outgoing, Publisher, Warehouse
 
 if TYPE_CHECKING:
+    from phasegate.adapters.firestore import FirestoreStore
     from phasegate.adapters.local import LocalBus
     from phasegate.adapters.sqlite import SQLiteStore
 
@@ -92,13 +93,18 @@ class Wiring:
         raise _unknown("warehouse", str(location))
 
     @cached_property
-    def store(self) -> "SQLiteStore":
+    def store(self) -> "SQLiteStore | FirestoreStore":
         """Where gates and the outbox are kept."""
         location = self.settings.state
         if location.scheme == "sqlite":
             from phasegate.adapters.sqlite import SQLiteStore
 
             return SQLiteStore(location.rest)
+        if location.scheme == "firestore":
+            from phasegate.adapters.firestore import FirestoreStore
+
+            project, _, database = location.rest.partition("/")
+            return FirestoreStore(project, database)
         raise _unknown("state", str(location))
 
     def known_gates(self, pipeline: str, span: Span) -> Mapping[date, Day]:
@@ -122,6 +128,10 @@ class Wiring:
         """The way out."""
         if self.settings.bus.scheme == "local":
             return self.local_bus
+        if self.settings.bus.scheme == "pubsub":
+            from phasegate.adapters.pubsub import PubSubPublisher
+
+            return PubSubPublisher(self.settings.bus.rest)
         raise _unknown("bus", str(self.settings.bus))
 
     @cached_property
@@ -159,7 +169,9 @@ class Wiring:
             return Console(self._screen)
         if destination.kind is DestinationKind.EML:
             to = destination.to[0] if destination.to else "you@localhost"
-            return MailFolder(Path(self.settings.state.rest).parent / "mails" / name, to=to)
+            state = self.settings.state
+            folder = Path(state.rest).parent if state.scheme == "sqlite" else Path(".phasegate")
+            return MailFolder(folder / "mails" / name, to=to)
         return None
 
     def _routed(self, alert: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
