@@ -3,11 +3,9 @@
 import base64
 import json
 import os
-import socket
 import sqlite3
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -22,7 +20,8 @@ from phasegate.adapters.sqlite import SQLiteStore
 from phasegate.core.gate import GateState
 from phasegate.core.notation import Span
 
-REPO = Path(__file__).parents[2]
+from tests.serving import PHASE_MONITOR, REPO, serving
+
 DAY = date(2013, 3, 5)
 
 
@@ -53,46 +52,21 @@ class Served:
         return [r.reason for r in SQLiteStore(str(self.folder / "state.sqlite")).rejected(100)]
 
 
-def free_port() -> int:
-    with closing(socket.socket()) as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
-
-
-def serve(folder: Path, warehouse: Path) -> tuple[subprocess.Popen[bytes], str]:
-    port = free_port()
-    environ = {
-        **os.environ,
+def settings(folder: Path, warehouse: Path) -> dict[str, str]:
+    return {
         "PHASEGATE_PIPELINES": str(REPO / "shared/pipelines/flights.yaml"),
         "PHASEGATE_WAREHOUSE": f"duckdb:{warehouse}",
         "PHASEGATE_STATE": f"sqlite:{folder / 'state.sqlite'}",
         "PHASEGATE_BUS": "local:",
     }
-    source = str(REPO / "functions/phase_monitor/main.py")
-    command = [str(Path(sys.executable).parent / "functions-framework"), "--target", "phase_monitor", "--source", source]
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen([*command, "--host", "127.0.0.1", "--port", str(port)], env=environ, stdout=log, stderr=log)
-    address = f"http://127.0.0.1:{port}/"
-    for _ in range(150):
-        try:
-            urllib.request.urlopen(address, timeout=5)
-        except urllib.error.HTTPError:
-            return process, address
-        except OSError:
-            time.sleep(0.1)
-    raise AssertionError((folder / "log").read_text())
 
 
 @pytest.fixture(scope="module")
 def served(demo_warehouse: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     folder = tmp_path_factory.mktemp("function")
     copy(demo_warehouse, folder / "warehouse.duckdb")
-    process, address = serve(folder, folder / "warehouse.duckdb")
-    try:
+    with serving(folder, settings(folder, folder / "warehouse.duckdb")) as address:
         yield Served(address, folder)
-    finally:
-        process.terminate()
-        process.wait(20)
 
 
 def completion(producer: str, day: date = DAY, **more: object) -> dict[str, object]:
@@ -169,22 +143,19 @@ def test_a_get_is_no_message(served: Served) -> None:
 def test_state_that_cannot_be_written_is_answered_with_an_error_so_that_the_message_comes_again(
     demo_warehouse: Path, tmp_path: Path
 ) -> None:
-    process, address = serve(tmp_path, demo_warehouse)
-    try:
+    with serving(tmp_path, settings(tmp_path, demo_warehouse)) as address:
         function = Served(address, tmp_path)
         assert function.post(wrapped(completion("flights_loader"), "s1")) == 204
         with closing(sqlite3.connect(tmp_path / "state.sqlite")) as connection:
             connection.execute("DROP TABLE outbox")
         assert function.post(wrapped(completion("weather_loader"), "s2")) == 500
         assert function.gate("raw") is GateState.OVERDUE, "nothing of it was stored"
-    finally:
-        process.terminate()
-        process.wait(20)
 
 
 def test_a_wrong_setting_stops_the_start_and_names_everything_that_is_wrong(tmp_path: Path) -> None:
     environ = {"PATH": os.environ["PATH"], "PHASEGATE_WAREHOUSE": "oracle:w", "PHASEGATE_BUS": "kafka:", "PHASEGATE_STATE": "x"}
-    source = REPO / "functions/phase_monitor/main.py"
-    done = subprocess.run([sys.executable, source], env=environ, cwd=tmp_path, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, PHASE_MONITOR], env=environ, cwd=tmp_path, capture_output=True, text=True, check=False
+    )
     assert done.returncode != 0
     assert all(f"PHASEGATE_{name}: expected" in done.stderr for name in ("WAREHOUSE", "STATE", "BUS"))
