@@ -1,1 +1,24 @@
-"""Gates between the phases of a data pipeline."""
+"""Gates between the phases of a data pipeline.
+
+For the pipeline's own code there are `phasegate.report` and `phasegate.retrying`.
+"""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from phasegate.reporting import report as report
+    from phasegate.retries import retrying as retrying
+else:
+    # Loaded when they are first used: a function that judges, or a command, does not pay for what it does not call.
+    _HOMES = {"report": "phasegate.reporting", "retrying": "phasegate.retries"}
+
+    def __getattr__(name):
+        """Give what a pipeline's own code uses, from the module where it is."""
+        if name not in _HOMES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from importlib import import_module
+
+        return getattr(import_module(_HOMES[name]), name)
+
+
+__all__ = ["report", "retrying"]

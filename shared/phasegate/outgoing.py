@@ -26,14 +26,15 @@ def complete_topic(pipeline: str, phase: str) -> str:
 
 
 def completion_message(topic: str, run: RunKey, report: Report, names: Messages) -> Outgoing:
-    """A producer's report, in given field names; its key is the same for one run, however often that is published.
+    """A producer's report, in given field names.
 
-    The attributes repeat, under the names of the body, what a subscription may want to filter on.
+    The key tells runs apart by when they ended, too: a job that is started again may keep its run id. The attributes repeat,
+    under the names of the body, what a subscription may want to filter on.
     """
     body = completion_fields(run, report, names)
     told = (names.pipeline, names.phase, names.producer, names.run_date, names.status_field, TRACEPARENT)
-    attempt = "" if report.attempt is None else f"/a{report.attempt}"
-    key = f"{run}/{report.producer or run.phase}/{report.run_id}{attempt}"
+    ended = report.finished_at.isoformat() if report.finished_at else report.status
+    key = f"{run}/{report.producer or run.phase}/{report.run_id}/{ended}"
     return Outgoing(key, topic, body, {name: str(body[name]) for name in told if name in body})
 
 

@@ -715,6 +715,13 @@ def test_all_numbers_of_a_table_travel_in_one_query():
     }
 
 
+def test_rows_are_counted_beside_every_check():
+    """Or an empty partition could not be told from one where nothing is wrong."""
+    checks = [placed(NotNull(columns=("a",), where="x")), placed(Coverage(of="raw.weather", key=("a",)))]
+    asked = {query.source: query.metrics for query in plan(checks)}
+    assert asked[FLIGHTS] == (Rows(), Rows("x"), Nulls("a", "x"))
+
+
 def test_types_are_asked_for_only_when_a_check_needs_them():
     assert [query.types for query in plan([placed(RowCount(at_least=1))])] == [False]
     assert [query.types for query in plan([placed(RowCount(at_least=1)), placed(SCHEMA)])] == [True]
