@@ -24,8 +24,8 @@ CONFLICTS = 20
 LONGEST_PAUSE = 1.0
 """Seconds, before a decision is taken anew."""
 
-ATTEMPTS = 12
-"""How often sending is tried before an entry is parked."""
+LONGEST_WAIT = 3_600
+"""Seconds between two attempts to send what the bus does not take."""
 
 
 TICK = "tick"
@@ -209,8 +209,8 @@ class Monitor:
         pipeline = self.pipelines[gate.run.pipeline]
         beside = {
             replace(gate.run, phase=other): day[other].version if other in day else 0
-            for follower in pipeline.followers(gate.run.phase)
-            for other in pipeline.phase(follower).after
+            for follower in pipeline.followers(gate.run.phase, gate.run.run_date)
+            for other in pipeline.inputs(follower, gate.run.run_date)
             if decision.signal and other != gate.run.phase
         }
         return Change(gate, beside, message_id, outbox, event)
@@ -230,9 +230,9 @@ class Monitor:
             try:
                 self._publisher.publish(entry.message)
             except PublishError as error:
-                attempts = entry.attempts + 1
-                wait = timedelta(seconds=min(2**attempts, 3600))
-                again = self._clock.now() + wait if error.retryable and attempts < ATTEMPTS else None
+                # What may still be taken is never given up; only what the bus refuses for good is parked.
+                wait = timedelta(seconds=min(2 ** (entry.attempts + 1), LONGEST_WAIT))
+                again = self._clock.now() + wait if error.retryable else None
                 self._outbox.failed(entry.message.key, str(error), again)
             else:
                 taken.append(entry.message.key)

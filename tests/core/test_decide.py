@@ -579,8 +579,28 @@ def test_the_earliest_of_the_producers_counts():
 def test_an_upstream_that_does_not_run_on_the_date_holds_up_nobody():
     skipping = shop(raw=replace(RAW, skip_in=("warm_up",)))
     assert decided(gate("clean"), tables("clean"), pipeline=skipping).gate.state is GateState.OPEN
-    assert is_released(skipping, "raw", DAY, {})
-    assert not is_released(skipping, "raw", DAY + timedelta(days=1), {})
+    assert may_start(skipping, "clean", DAY, {})
+    assert not may_start(skipping, "clean", DAY + timedelta(days=1), {})
+
+
+def test_through_a_phase_that_does_not_run_on_the_date_its_followers_wait_for_its_inputs():
+    """Nobody starts what is off, and what stands behind it is started instead."""
+    skipping = shop(
+        clean=replace(SHOP.phases["clean"], skip_in=("warm_up",)), stock=replace(SHOP.phases["stock"], skip_in=("warm_up",))
+    )
+    found = decided(gate("raw"), tables("raw"), pipeline=skipping)
+    assert found.signal is not None
+    assert found.signal.start == ("report",)
+    early = decided(gate("report"), tables("report"), pipeline=skipping)
+    assert early.reason is Reason.RAN_BEFORE_UPSTREAM
+
+
+def test_an_old_report_of_an_optional_producer_keeps_nothing_early():
+    before = report("extras", began=NOW - timedelta(hours=9))
+    optional = replace(SHOP.phases["clean"], producers={"clean": Producer(), "extras": Producer(optional=True)})
+    heard = gate("clean")
+    heard = replace(heard, reports={**heard.reports, "extras": before})
+    assert decided(heard, tables("clean"), day=days(opened("raw")), pipeline=shop(clean=optional)).gate.state is GateState.OPEN
 
 
 # -- standing -------------------------------------------------------------------------------------------------------------------
@@ -593,7 +613,7 @@ def test_an_open_gate_is_stale_when_an_input_was_released_again():
     day = days(raw, clean, stock, report_gate)
     states = {phase: standing(day[phase], day, SHOP) for phase in day}
     assert states == {"raw": "open", "clean": "stale", "stock": "open", "report": "stale"}
-    assert not is_released(SHOP, "clean", DAY, day)
+    assert not is_released(SHOP, "clean", day)
     assert not may_start(SHOP, "report", DAY, day)
     assert all(gate.state is GateState.OPEN for gate in day.values())
 
@@ -610,7 +630,7 @@ def test_a_gate_is_no_longer_stale_when_it_ran_again():
 def test_a_shut_gate_is_what_it_is(state):
     day = days(opened("raw", 2), silent("clean", state=state))
     assert standing(day["clean"], day, SHOP) is state
-    assert not is_released(SHOP, "clean", DAY, day)
+    assert not is_released(SHOP, "clean", day)
 
 
 # -- hearing --------------------------------------------------------------------------------------------------------------------

@@ -235,8 +235,8 @@ def test_followers_are_the_phases_directly_after():
         report=Phase(after=("raw",), outputs=FLIGHTS),
         publish=Phase(after=("features",), outputs=FLIGHTS),
     )
-    assert names.followers("raw") == ("features", "report")
-    assert names.followers("publish") == ()
+    assert names.followers("raw", date(2013, 2, 8)) == ("features", "report")
+    assert names.followers("publish", date(2013, 2, 8)) == ()
 
 
 def test_an_unknown_phase_names_the_known_ones():

@@ -111,7 +111,7 @@ class Oracle:
         else:
             assert enough, f"{gate.run} opened without evidence"
         for upstream in phase.after:
-            assert is_released(PIPELINE, upstream, gate.run.run_date, day), f"{gate.run} opened before {upstream}"
+            assert is_released(PIPELINE, upstream, day), f"{gate.run} opened before {upstream}"
             opened = day[upstream].opened_at
             early = [report for report in gate.reports.values() if opened is not None and report.began < opened]
             assert not early, f"{gate.run} rests on a run that began before {upstream} was released"

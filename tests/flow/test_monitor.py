@@ -15,7 +15,7 @@ from phasegate.core.metrics import Answer, Query
 from phasegate.core.notation import Due, Span
 from phasegate.core.pipeline import Calendar, Output, Phase, Pipeline, Producer
 from phasegate.errors import ConfigError, PublishError
-from phasegate.monitor import ATTEMPTS, Handled, Monitor
+from phasegate.monitor import LONGEST_WAIT, Handled, Monitor
 from phasegate.ports import Change, Outgoing
 from phasegate.testing import Countdown, Crash, Crashing, ScriptedWarehouse, SetClock
 
@@ -189,17 +189,18 @@ def test_what_a_silent_bus_did_not_take_is_sent_later(world: World) -> None:
     assert world.monitor.relay() == 0
 
 
-def test_an_entry_that_is_never_taken_is_parked(world: World) -> None:
+def test_a_silent_bus_is_tried_for_ever_at_least_once_an_hour(world: World) -> None:
+    """Nothing recorded is given up while the bus may still take it."""
     world.bus.refuses = SILENT
     run_raw(world)
-    tries = 1
-    while world.pending():
-        world.clock.advance(timedelta(hours=1))
-        world.monitor.relay()
-        tries += 1
-    assert tries == ATTEMPTS
-    (parked,) = world.store.parked()
-    assert (parked.message.key, parked.attempts, parked.error) == ("shop/raw/2026-03-02/g1", ATTEMPTS, "the bus is silent")
+    for _ in range(50):
+        world.clock.advance(timedelta(seconds=LONGEST_WAIT))
+        assert world.monitor.relay() == 0
+    assert not world.store.parked()
+    world.bus.refuses = None
+    world.clock.advance(timedelta(seconds=LONGEST_WAIT))
+    assert world.monitor.relay() == 1
+    assert world.bus.keys == ["shop/raw/2026-03-02/g1"]
 
 
 def test_what_the_bus_refuses_for_good_is_parked_at_once(world: World) -> None:

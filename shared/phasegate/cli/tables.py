@@ -184,7 +184,7 @@ def print_gate(pipeline: Pipeline, gate: Gate, day: Day, events: Sequence[Event]
         waived = f"{', '.join(override.checks)} ({override.why})"
         out.print(escape(f"  waived until {override.until:%Y-%m-%d %H:%M} by {override.by}: {waived}"))
     _print_producers(out, pipeline, gate)
-    for upstream in pipeline.phase(gate.run.phase).after:
+    for upstream in pipeline.inputs(gate.run.phase, gate.run.run_date):
         source = day.get(upstream)
         found = f"{standing(source, day, pipeline)}, generation {source.generation}" if source else "nothing known"
         used = f" (used generation {gate.consumed[upstream]})" if upstream in gate.consumed else ""

@@ -5,7 +5,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from functools import cached_property
 from typing import Any
 
@@ -72,6 +72,17 @@ class Case:
         return self.pipeline.phase(self.gate.run.phase)
 
     @cached_property
+    def inputs(self) -> tuple[str, ...]:
+        """The phases that this one waits for on the date."""
+        return self.pipeline.inputs(self.gate.run.phase, self.gate.run.run_date)
+
+    @cached_property
+    def heard(self) -> tuple[Report, ...]:
+        """Newest reports of needed producers."""
+        reports = self.gate.reports
+        return tuple(reports[name] for name in self.needed if name in reports)
+
+    @cached_property
     def past_due(self) -> bool:
         """True when the phase should have been released by now."""
         return self.due is not None and self.now >= self.due
@@ -94,8 +105,7 @@ class Case:
 
     @cached_property
     def _failed(self) -> tuple[Report, ...]:
-        reports = self.gate.reports
-        return tuple(reports[name] for name in self.needed if name in reports and reports[name].status is Status.FAILED)
+        return tuple(report for report in self.heard if report.status is Status.FAILED)
 
     @cached_property
     def unheard(self) -> tuple[str, ...]:
@@ -113,12 +123,12 @@ class Case:
 
     @cached_property
     def _early(self) -> tuple[str, ...]:
-        began = min((report.began for report in self.gate.reports.values()), default=self.now)
-        return tuple(name for name in self.phase.after if not self._released_by(name, began))
+        began = min((report.began for report in self.heard), default=self.now)
+        return tuple(name for name in self.inputs if not self._released_by(name, began))
 
     def _released_by(self, phase: str, moment: datetime) -> bool:
         gate = self.day.get(phase)
-        if not is_released(self.pipeline, phase, self.gate.run.run_date, self.day):
+        if not is_released(self.pipeline, phase, self.day):
             return False
         return gate is None or gate.opened_at is None or gate.opened_at <= moment
 
@@ -302,7 +312,7 @@ def _alert(case: Case, gate: Gate, severity: AlertSeverity, found: Found) -> Ale
 
 def _effect(case: Case, gate: Gate) -> str:
     phase = gate.run.phase
-    followers = ", ".join(_all_followers(case.pipeline, phase))
+    followers = ", ".join(_all_followers(case.pipeline, phase, gate.run.run_date))
     if not gate.is_open:
         return f"The gate of {phase} stays shut" + (f": {followers} cannot start." if followers else ".")
     if case.gate.is_open:
@@ -310,11 +320,11 @@ def _effect(case: Case, gate: Gate) -> str:
     return f"The gate of {phase} is open" + (f": {followers} go on." if followers else ".")
 
 
-def _all_followers(pipeline: Pipeline, phase: str) -> tuple[str, ...]:
+def _all_followers(pipeline: Pipeline, phase: str, day: date) -> tuple[str, ...]:
     found: dict[str, None] = {}
-    for follower in pipeline.followers(phase):
+    for follower in pipeline.followers(phase, day):
         found[follower] = None
-        found.update(dict.fromkeys(_all_followers(pipeline, follower)))
+        found.update(dict.fromkeys(_all_followers(pipeline, follower, day)))
     return tuple(found)
 
 
@@ -352,7 +362,7 @@ def _release(case: Case, rule: str) -> Decision:
         since=gate.since if again else case.now,
         generation=generation,
         opened_at=case.now,
-        consumed={name: case.day[name].generation for name in case.phase.after if name in case.day},
+        consumed={name: case.day[name].generation for name in case.inputs if name in case.day},
         fingerprint=verdict.fingerprint if verdict else None,
         degraded=bool(missing),
         missing=missing,
@@ -383,7 +393,7 @@ def _why_open(case: Case) -> tuple[Reason, str]:
 
 def _signal(case: Case, opened: Gate) -> GoSignal:
     after = {**case.day, opened.run.phase: opened}
-    followers = case.pipeline.followers(opened.run.phase)
+    followers = case.pipeline.followers(opened.run.phase, opened.run.run_date)
     start = tuple(name for name in followers if may_start(case.pipeline, name, opened.run.run_date, after))
     upstream = tuple(decision_id(after[name].run, n) for name, n in opened.consumed.items())
     newest = max(opened.reports.values(), key=lambda report: report.order, default=None)
@@ -452,7 +462,7 @@ def _failing(case: Case) -> str:
 
 def _found_same(case: Case, rule: str) -> Decision:
     """Open, and the tables hold what was released: whatever was wrong in between is over."""
-    consumed = {name: case.day[name].generation for name in case.phase.after if name in case.day}
+    consumed = {name: case.day[name].generation for name in case.inputs if name in case.day}
     detail = "the tables hold what was released"
     alerts = _recovery(case, GateState.OPEN, "the tables hold again what was released")
     gate = replace(_with_evidence(case.gate, case.verdict), detail=detail, consumed=consumed, alert=None)
@@ -592,7 +602,7 @@ RULES: tuple[Rule, ...] = (
         "it is open, and the tables can't be measured now",
         lambda c: c.gate.is_open and not c.measured,
         "open",
-        "–; measured again by the next tick",
+        "–",
         _open_unmeasured,
     ),
     Rule(
@@ -642,7 +652,7 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         "a producer began before the upstream gates were open",
-        lambda c: bool(c.early) and bool(c.gate.reports),
+        lambda c: bool(c.early) and bool(c.heard),
         "held",
         "alert: ran before its upstream",
         _hold_early,

@@ -141,7 +141,7 @@ Day = Mapping[str, Gate]
 def standing(gate: Gate, day: Day, pipeline: Pipeline) -> GateState:
     """The gate's state as people see it: an open gate is stale when an input was released again, or is stale itself."""
     if gate.is_open:
-        for upstream in pipeline.phase(gate.run.phase).after:
+        for upstream in pipeline.inputs(gate.run.phase, gate.run.run_date):
             source = day.get(upstream)
             if source is None:
                 continue
@@ -151,18 +151,15 @@ def standing(gate: Gate, day: Day, pipeline: Pipeline) -> GateState:
     return gate.state
 
 
-def is_released(pipeline: Pipeline, phase: str, run_date: date, day: Day) -> bool:
-    """True when a phase holds up no follower: its gate is open and not stale, or it does not run on the date."""
+def is_released(pipeline: Pipeline, phase: str, day: Day) -> bool:
+    """True when a phase holds up no follower: its gate is open and not stale, off, or an accepted gap."""
     gate = day.get(phase)
-    if gate is None:
-        calendar = pipeline.calendar
-        return not (calendar.has_run(run_date) and pipeline.phase(phase).runs_in(calendar.parts_of(run_date)))
-    return standing(gate, day, pipeline) in (GateState.OPEN, GateState.OFF, GateState.ACCEPTED)
+    return gate is not None and standing(gate, day, pipeline) in (GateState.OPEN, GateState.OFF, GateState.ACCEPTED)
 
 
 def may_start(pipeline: Pipeline, phase: str, run_date: date, day: Day) -> bool:
     """True when every upstream gate of a phase is released."""
-    return all(is_released(pipeline, upstream, run_date, day) for upstream in pipeline.phase(phase).after)
+    return all(is_released(pipeline, upstream, day) for upstream in pipeline.inputs(phase, run_date))
 
 
 class AlertState(StrEnum):

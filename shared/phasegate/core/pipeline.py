@@ -418,9 +418,20 @@ class Pipeline:
         """The (phase, producer) pairs that a producer's name or alias stands for."""
         return self._reporters.get(name, ())
 
-    def followers(self, phase: str) -> tuple[str, ...]:
-        """The phases that come directly after one."""
-        return tuple(name for name, other in self.phases.items() if phase in other.after)
+    def runs(self, phase: str, day: date) -> bool:
+        """True when the calendar and the phase's parts foresee a run; `expected` may still say 0."""
+        return self.calendar.has_run(day) and self.phase(phase).runs_in(self.calendar.parts_of(day))
+
+    def inputs(self, phase: str, day: date) -> tuple[str, ...]:
+        """The phases that one waits for on a date: those in `after`; in place of one that does not run then, its inputs."""
+        found: dict[str, None] = {}
+        for name in self.phase(phase).after:
+            found.update(dict.fromkeys((name,) if self.runs(name, day) else self.inputs(name, day)))
+        return tuple(found)
+
+    def followers(self, phase: str, day: date) -> tuple[str, ...]:
+        """The phases that run on a date and wait for one."""
+        return tuple(name for name in self.phases if self.runs(name, day) and phase in self.inputs(name, day))
 
     def today(self, now: datetime) -> date:
         """The date that it is in the pipeline's zone."""
