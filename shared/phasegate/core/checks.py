@@ -122,6 +122,7 @@ class Answers:
     def __init__(self, answers: Iterable[Answer], calendar: Query | None = None) -> None:
         self._of = {answer.query.source: (answer, {m: n for n, m in enumerate(answer.query.metrics)}) for answer in answers}
         self._calendar = calendar
+        self._names: dict[Source, tuple[tuple[str, int], ...]] = {}
 
     @property
     def cost(self) -> Cost:
@@ -165,12 +166,22 @@ class Answers:
         """Every number of some sources on a date, but for load times, by what it is."""
         found: dict[str, Number | None] = {}
         for source in sources:
-            answer, positions = self._of[source]
-            row = answer.numbers.get(day, ())
-            for metric, n in positions.items():
-                if row and not isinstance(metric, Newest) and metric not in answer.unmeasured:
-                    found[f"{source.table} {metric}"] = row[n]
+            row = self._of[source][0].numbers.get(day)
+            if row is not None:
+                found.update((name, row[n]) for name, n in self._named(source))
         return found
+
+    def _named(self, source: Source) -> tuple[tuple[str, int], ...]:
+        """What each number of a source is, in words that do not depend on the order of the query."""
+        if source not in self._names:
+            answer, positions = self._of[source]
+            kept = {
+                metric: n
+                for metric, n in positions.items()
+                if not isinstance(metric, Newest) and metric not in answer.unmeasured
+            }
+            self._names[source] = tuple((f"{source.table} {metric}", n) for metric, n in kept.items())
+        return self._names[source]
 
     def types(self, source: Source) -> Mapping[str, str]:
         """GoogleSQL type by lower-case column name."""
