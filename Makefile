@@ -1,6 +1,6 @@
 # Each target makes the environment it needs; nothing but Python, make and git is expected.
 .DELETE_ON_ERROR:
-.PHONY: demo test check schema docs bench clean
+.PHONY: demo test check schema docs bench emulators clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -26,8 +26,10 @@ docs: .venv/dev  ## Write the generated parts of the README anew
 bench: .venv/dev  ## Measure, beside a floor in the same run
 	$(BIN)/python bench/validate.py
 
+emulators: .venv-emulators/ready  ## Install what stands in for BigQuery in tests; needs Python 3.13
+
 clean:  ## Remove the environment, caches and what the demo left
-	rm -rf .venv .phasegate .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-emulators .phasegate .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 .venv/bin/python:
 	@echo "making .venv …"
@@ -37,4 +39,16 @@ clean:  ## Remove the environment, caches and what the demo left
 .venv/demo .venv/dev: .venv/%: shared/pyproject.toml constraints.txt | .venv/bin/python
 	@echo "installing phasegate[$*] …"
 	@$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable './shared[$*]'
+	@touch $@
+
+# Its DuckDB would fetch extensions when it starts; they come as packages instead, and are put into a home folder of its own.
+.venv-emulators/ready: tests/emulators-requirements.txt
+	@echo "making .venv-emulators (0.8 GB) …"
+	@for python in $(PYTHON313) python3.13 "$$HOME"/.pyenv/versions/3.13*/bin/python3.13; do \
+	  "$$python" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 13))' 2>/dev/null && exec "$$python" -m venv --clear .venv-emulators; \
+	done; echo "Python 3.13 is needed: put python3.13 on the path, or say make emulators PYTHON313=…" >&2; exit 1
+	@.venv-emulators/bin/pip install --quiet --disable-pip-version-check --requirement $<
+	@mkdir .venv-emulators/home
+	@HOME=$(CURDIR)/.venv-emulators/home .venv-emulators/bin/python -c \
+	  'from duckdb_extensions import import_extension; [import_extension(name) for name in ("ducklake", "icu", "spatial")]'
 	@touch $@

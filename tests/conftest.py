@@ -13,6 +13,7 @@ from phasegate.demo.warehouse import build_warehouse
 from tests import emulators
 
 if TYPE_CHECKING:
+    from google.cloud.bigquery import Client
     from phasegate.adapters.firestore import FirestoreStore
 
 REPO = Path(__file__).parents[1]
@@ -68,6 +69,23 @@ def bigquery_emulator() -> Iterator[str]:
 def project() -> str:
     """A project that no other test uses, so that nothing need be wiped in an emulator."""
     return f"test-{uuid4().hex[:12]}"
+
+
+@pytest.fixture(scope="session")
+def bigquery_project() -> str:
+    """One project for all tests of a worker: every project that it has ever seen makes the emulator slower."""
+    return f"test-{uuid4().hex[:12]}"
+
+
+@pytest.fixture
+def bigquery_client(bigquery_emulator: str, bigquery_project: str) -> Iterator["Client"]:
+    """A client of an empty project in the BigQuery emulator, which is emptied at the end."""
+    from tests.bigquery import connect, empty
+
+    with connect(bigquery_emulator.removeprefix("http://"), bigquery_project) as client:
+        yield client
+    with connect(bigquery_emulator.removeprefix("http://"), bigquery_project) as client:
+        empty(client)
 
 
 @pytest.fixture

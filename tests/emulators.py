@@ -112,14 +112,11 @@ class LocalBigQuery:
 
     def find(self) -> Path | None:
         """Its command; None when `make emulators` has not been run."""
-        found = SIDE / "bin" / "local-bigquery"
-        return found if (SIDE / "ready").exists() else None
+        return SIDE / "bin/local-bigquery" if (SIDE / "ready").exists() else None
 
     def version(self, command: Path) -> str:
         """Its version, from the pins that it was installed by."""
-        return next(
-            line.partition("==")[2] for line in PINS.read_text().splitlines() if line.startswith("local-bigquery==")
-        ).strip()
+        return next(line.partition("==")[2] for line in PINS.read_text().split() if line.startswith("local-bigquery=="))
 
     def command(self, command: Path, port: int, folder: Path) -> Sequence[str]:
         """How it is started; by itself it would listen to everybody."""

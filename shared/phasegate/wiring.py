@@ -90,6 +90,10 @@ class Wiring:
             from phasegate.adapters.duckdb import DuckDBWarehouse
 
             return DuckDBWarehouse(location.rest)
+        if location.scheme == "bigquery":
+            from phasegate.adapters.bigquery import BigQueryWarehouse
+
+            return BigQueryWarehouse(location.rest)
         raise _unknown("warehouse", str(location))
 
     @cached_property

@@ -4,18 +4,16 @@ import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import date
-from decimal import Decimal
+from functools import partial
 from pathlib import Path
 
 import duckdb
 
-from phasegate.adapters.catalogue import NUMBERS, Catalogue, Table, googlesql_type, sql_of
+from phasegate.adapters.asking import Asking, NoAnswer, Part, numbers, unusable
+from phasegate.adapters.catalogue import Catalogue, Table, googlesql_type, sql_of
 from phasegate.adapters.dialect import Dialect, render
 from phasegate.adapters.googlesql import check_sql
 from phasegate.core.metrics import (
-    Aggregate,
     Answer,
     AnyMetric,
     Cost,
@@ -23,7 +21,6 @@ from phasegate.core.metrics import (
     Fault,
     KeysOf,
     KeysPresent,
-    Number,
     OutOfRange,
     PairSource,
     Query,
@@ -35,8 +32,6 @@ from phasegate.errors import WarehouseError
 
 _NOT_THE_DATABASE = (duckdb.ProgrammingError, duckdb.DataError, duckdb.NotSupportedError)
 """What was asked, or what it was asked of, is at fault; any other error is the database's."""
-
-_NUMERIC = (*NUMBERS, '"NULL"')
 
 _COLUMNS = """
 SELECT schema_name, table_name, column_name, data_type FROM duckdb_columns()
@@ -64,7 +59,7 @@ class DuckDBWarehouse:
         with self._opened() as connection:
             catalogue = self._catalogue(connection)
             for query in queries:
-                yield _Asking(connection, catalogue, query, span).answer()
+                yield _Asked(connection, catalogue, query, span).answer()
 
     @contextmanager
     def _opened(self) -> Iterator[duckdb.DuckDBPyConnection]:
@@ -138,16 +133,8 @@ def _first_line(error: Exception) -> str:
     return re.sub(r"'[^']*'", "'…'", line) if isinstance(error, duckdb.DataError) else line
 
 
-@dataclass(frozen=True, slots=True)
-class _Part:
-    """Some metrics of a query, and the rows they came back in: the date, then a value for each."""
-
-    metrics: tuple[AnyMetric, ...]
-    rows: Sequence[Sequence[object]]
-
-
-class _Asking:
-    """One query, being answered."""
+class _Asked:
+    """One query, to be answered."""
 
     def __init__(self, connection: duckdb.DuckDBPyConnection, catalogue: Catalogue, query: Query, span: Span) -> None:
         self._connection = connection
@@ -167,34 +154,28 @@ class _Asking:
         for place, guarded in guards.items():
             self._refuse_nans(guarded, parts if place == query.source else self._ask(place, tuple(guarded)))
         unmeasured = {metric: self._unmeasured[metric] for metric in query.metrics if metric in self._unmeasured}
-        return Answer(query, self._numbers(parts), unmeasured, types, Cost(self._statements))
+        return Answer(query, numbers(query, parts, unmeasured), unmeasured, types, Cost(self._statements))
 
-    def _ask(self, source: Source, metrics: tuple[AnyMetric, ...]) -> list[_Part]:
-        """Ask for all in one statement; when that is refused, halve until those at fault stand alone."""
-        if not metrics:
-            return []
-        try:
-            return [self._run(source, metrics)]
-        except _NOT_THE_DATABASE as exc:
-            if len(metrics) > 1:
-                half = len(metrics) // 2
-                return self._ask(source, metrics[:half]) + self._ask(source, metrics[half:])
-            self._unmeasured[metrics[0]] = self._explained(source, metrics[0], exc)
-        except duckdb.Error as exc:
-            fault = Unmeasured(Fault.UNAVAILABLE, f"the warehouse failed: {_first_line(exc)}")
-            self._unmeasured |= dict.fromkeys(metrics, fault)
-        return []
+    def _ask(self, source: Source, metrics: tuple[AnyMetric, ...]) -> Sequence[Part]:
+        asking = Asking(partial(self._run, source))
+        asking.ask(metrics)
+        self._unmeasured |= asking.unmeasured
+        for part in asking.parts:
+            self._unmeasured |= unusable(source, part)
+        return asking.parts
 
-    def _run(self, source: Source, metrics: tuple[AnyMetric, ...]) -> _Part:
+    def _run(self, source: Source, metrics: tuple[AnyMetric, ...]) -> Part:
         statement = render(Query(source, metrics), self._span, Dialect.DUCKDB)
         self._statements += 1
-        result = self._connection.execute(statement.text, {param.name: param.value for param in statement.params})
-        day, *kinds = (googlesql_type(str(column[1])) for column in result.description)
-        rows = result.fetchall()
-        for metric, kind in zip(metrics, kinds, strict=True):
-            if fault := _unusable(source, metric, day, kind, rows):
-                self._unmeasured[metric] = fault
-        return _Part(metrics, rows)
+        try:
+            result = self._connection.execute(statement.text, {param.name: param.value for param in statement.params})
+            rows = result.fetchall()
+        except _NOT_THE_DATABASE as exc:
+            raise NoAnswer(self._explained(source, metrics[0], exc), of_all=False) from exc
+        except duckdb.Error as exc:
+            fault = Unmeasured(Fault.UNAVAILABLE, f"the warehouse failed: {_first_line(exc)}")
+            raise NoAnswer(fault, of_all=True) from exc
+        return Part(metrics, tuple(_type(str(column[1])) for column in result.description), rows)
 
     def _explained(self, source: Source, metric: AnyMetric, error: Exception) -> Unmeasured:
         """Why one number was refused."""
@@ -220,7 +201,7 @@ class _Asking:
                     guards.setdefault(place, {}).setdefault(guard, []).append(metric)
         return guards
 
-    def _refuse_nans(self, guarded: Mapping[AnyMetric, list[AnyMetric]], parts: Sequence[_Part]) -> None:
+    def _refuse_nans(self, guarded: Mapping[AnyMetric, list[AnyMetric]], parts: Sequence[Part]) -> None:
         found = {part.metrics[n - 1] for part in parts for row in part.rows for n in range(1, len(row)) if row[n]}
         for guard, metrics in guarded.items():
             assert isinstance(guard, OutOfRange)
@@ -229,42 +210,7 @@ class _Asking:
             if fault is not None:
                 self._unmeasured |= dict.fromkeys(metrics, fault)
 
-    def _numbers(self, parts: Sequence[_Part]) -> Mapping[date, tuple[Number | None, ...]]:
-        """Every part's columns in the order of the query."""
-        places = {metric: n for n, metric in enumerate(self._query.metrics) if metric not in self._unmeasured}
-        numbers: dict[date, list[Number | None]] = {}
-        for part in parts:
-            moves = [(n, places[metric]) for n, metric in enumerate(part.metrics, 1) if metric in places]
-            for row in part.rows:
-                day = row[0]
-                assert isinstance(day, date)
-                found = numbers.setdefault(day, [None] * len(self._query.metrics))
-                for n, place in moves:
-                    found[place] = _number(row[n])
-        return {day: tuple(found) for day, found in numbers.items()}
 
-
-def _unusable(source: Source, metric: AnyMetric, day: str, kind: str, rows: Sequence[Sequence[object]]) -> Unmeasured | None:
-    """Why an answer that came is none: the user's SQL gave something else than dates and numbers."""
-    if isinstance(metric, Aggregate) and kind not in _NUMERIC:
-        return Unmeasured(Fault.SQL, f"{metric.expression} is {kind}, expected a number")
-    if not isinstance(source, CustomSource):
-        return None
-    if day != "DATE":
-        return Unmeasured(Fault.COLUMN, f"column {source.date} of the query is {day}, expected DATE")
-    if kind not in _NUMERIC:
-        return Unmeasured(Fault.SQL, f"column {source.value} of the query is {kind}, expected a number")
-    if len({row[0] for row in rows}) < len(rows):
-        return Unmeasured(
-            Fault.SQL, f"the query gives several rows for one {source.date}, expected one with its {source.value}"
-        )
-    return None
-
-
-def _number(value: object) -> Number | None:
-    """Whole numbers stay whole; what is not finite is no number."""
-    if value is None or isinstance(value, int):
-        return value
-    assert isinstance(value, float | Decimal), value
-    number = float(value)
-    return number if math.isfinite(number) else None
+def _type(declared: str) -> str:
+    """A bare NULL is an INT64 in GoogleSQL."""
+    return "INT64" if declared == '"NULL"' else googlesql_type(declared)
