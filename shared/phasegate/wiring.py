@@ -1,7 +1,7 @@
 """The only place that chooses adapters: from settings to a monitor that works."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import date
 from functools import cached_property
 from pathlib import Path
@@ -26,6 +26,12 @@ if TYPE_CHECKING:
     from phasegate.adapters.sqlite import SQLiteStore
 
 
+class Headers(Protocol):
+    """What is needed of a request's headers."""
+
+    def items(self) -> Iterable[tuple[str, str]]: ...  # noqa: D102
+
+
 class Request(Protocol):
     """What is needed of a Flask request."""
 
@@ -33,7 +39,7 @@ class Request(Protocol):
     def method(self) -> str: ...  # noqa: D102
 
     @property
-    def headers(self) -> Mapping[str, str]: ...  # noqa: D102
+    def headers(self) -> Headers: ...  # noqa: D102
 
     def get_data(self) -> bytes: ...  # noqa: D102
 
@@ -200,7 +206,7 @@ class Wiring:
         if request.method != "POST":
             return "Messages are posted here.", 405
         try:
-            outcome = self.monitor.receive(request.headers, request.get_data())
+            outcome = self.monitor.receive(dict(request.headers.items()), request.get_data())
         except AdapterError as error:
             log("not_handled", severity="ERROR", error=str(error), retryable=error.retryable)
             raise
