@@ -60,7 +60,7 @@ def play(made: Cloud) -> None:
     runner = threading.Thread(target=run_what_is_named)
     runner.start()
     try:
-        wait_for("the last gates", lambda: is_over(made), 150)
+        wait_for("the last gates", lambda: is_over(made), 600)
     finally:
         stop.set()
         runner.join()
@@ -114,5 +114,5 @@ def outcome(gate: Gate) -> object:
 
 def test_every_open_gate_was_announced_once_and_nothing_is_left_unsent(played: Cloud) -> None:
     later = datetime.combine(date(2099, 1, 1), time(), UTC)
-    wait_for("the outbox to empty", lambda: not played.store.pending(later, 100), 20)
+    wait_for("the outbox to empty", lambda: not played.store.pending(later, 100), 120)
     assert not played.store.parked()

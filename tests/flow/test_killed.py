@@ -73,8 +73,8 @@ def test_killed_between_any_two_steps_it_neither_loses_nor_doubles_a_decision(mo
         for n, day in enumerate(SPAN.days()):
             for producer in PIPELINE.producers("raw"):
                 mortal.complete("raw", producer, day, n)
-        wait_for("every gate to open", lambda: len(opened(mortal)) == 2 * POINTS, 240)
-        wait_for("every signal", lambda: len({signal["key"] for signal in seen}) == 2 * POINTS, 60)
+        wait_for("every gate to open", lambda: len(opened(mortal)) == 2 * POINTS, 900)
+        wait_for("every signal", lambda: len({signal["key"] for signal in seen}) == 2 * POINTS, 300)
     finally:
         stop.set()
         follower.join()
