@@ -8,7 +8,7 @@ from typing import Any
 
 from phasegate.backfill import Validation
 from phasegate.core.checks import CheckResult
-from phasegate.core.verdict import DateVerdict
+from phasegate.core.verdict import DateVerdict, Verdict
 
 _SUMMARY = ("pass", "acceptable", "fail", "unverified", "not_due", "off", "accepted")
 
@@ -54,7 +54,8 @@ def _date(day: DateVerdict) -> Mapping[str, Any]:
             "phase": phase.phase,
             "verdict": phase.verdict,
             "score": phase.score,
-            **({"reason": phase.reason} if phase.reason else {}),
+            # Only where no check can say it: whether a run is expected could not be measured.
+            **({"reason": phase.reason} if phase.verdict is Verdict.UNVERIFIED and phase.reason else {}),
             "checks": [_check(result) for result in phase.results],
         }
         for phase in day.phases
