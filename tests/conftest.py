@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 REPO = Path(__file__).parents[1]
 
+# A program of its own, which needs settings to be imported.
+collect_ignore = ["flow/killed_function.py"]
+
 
 @pytest.fixture(scope="session")
 def demo_warehouse(tmp_path_factory: pytest.TempPathFactory) -> Path:
