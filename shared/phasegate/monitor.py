@@ -27,7 +27,6 @@ LONGEST_PAUSE = 1.0
 LONGEST_WAIT = 3_600
 """Seconds between two attempts to send what the bus does not take."""
 
-
 TICK = "tick"
 """What a decision without a message was triggered by."""
 

@@ -4,6 +4,7 @@ import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
 from email.message import EmailMessage
+from itertools import count
 from pathlib import Path
 from typing import TextIO
 
@@ -19,7 +20,7 @@ class LocalBus:
 
     def __init__(self) -> None:
         self._handlers: dict[str, list[Handler]] = {}
-        self._published = 0
+        self._published = count(1)
 
     def subscribe(self, topic: str, handler: Handler) -> None:
         """Call *handler* with every message of a topic."""
@@ -32,8 +33,7 @@ class LocalBus:
                 handler(message)
             except PhasegateError as error:
                 raise PublishError(f"{message.topic}: {error}", retryable=True) from error
-        self._published += 1
-        return f"local-{self._published}"
+        return f"local-{next(self._published)}"
 
 
 class SystemClock:

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from functools import cached_property
-from typing import Any
 
 from phasegate.core.checks import CheckResult, Mode, Outcome
 from phasegate.core.gate import (
@@ -266,10 +265,9 @@ class Found:
     detail: str
 
 
-def _keep(case: Case, rule: str, reason: Reason, detail: str, **changes: Any) -> Decision:
-    """Stay open as released; what was found is told, and remembered as the newest evidence."""
-    gate = replace(case.gate, detail=detail, **changes)
-    return Decision(gate, rule, reason, detail, case.now)
+def _keep(case: Case, rule: str, reason: Reason, detail: str) -> Decision:
+    """Stay open as released, and tell what was found."""
+    return Decision(replace(case.gate, detail=detail), rule, reason, detail, case.now)
 
 
 def _shut(case: Case, rule: str, found: Found, *, alert: bool) -> Decision:
