@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from phasegate.core.gate import Alert, GoSignal
+from phasegate.core.incident import Trouble, TroubleCause
 from phasegate.core.messages import TRACEPARENT, Report, RunKey, completion_fields
 from phasegate.core.pipeline import Messages
 from phasegate.ports import Event, Outgoing, Rejected
@@ -97,19 +98,35 @@ def alert_message(alert: Alert) -> Outgoing:
 
 def rejected_message(rejected: Rejected) -> Outgoing:
     """An alert about a message that was rejected."""
-    key = f"rejected/{rejected.message_id}"
+    trouble = Trouble(
+        key=f"rejected/{rejected.message_id}",
+        cause=TroubleCause.MESSAGE_REJECTED,
+        subject="messages",
+        detail=f"a message was rejected: {rejected.reason}",
+        evidence=(rejected.data[:500],),
+        effect="It counts for no gate; it is kept and can be replayed.",
+        since=rejected.at,
+        at=rejected.at,
+    )
+    return trouble_message(trouble)
+
+
+def trouble_message(trouble: Trouble) -> Outgoing:
+    """An alert about something else than a gate."""
     body: Mapping[str, Any] = {
-        "key": key,
-        "severity": "warning",
-        "state": "firing",
-        "cause": "message_rejected",
-        "detail": f"a message was rejected: {rejected.reason}",
-        "evidence": [rejected.data[:500]],
-        "effect": "It counts for no gate; it is kept and can be replayed.",
-        "since": rejected.at.isoformat(),
-        "at": rejected.at.isoformat(),
+        "key": trouble.key,
+        "severity": trouble.severity,
+        "state": trouble.state,
+        "cause": trouble.cause,
+        "subject": trouble.subject,
+        "detail": trouble.detail,
+        "evidence": list(trouble.evidence),
+        "effect": trouble.effect,
+        "next": list(trouble.next),
+        "since": trouble.since.isoformat(),
+        "at": trouble.at.isoformat(),
     }
-    return Outgoing(key, ALERTS, body, _labels(key, "", "warning", "firing"))
+    return Outgoing(trouble.key, ALERTS, body, _labels(trouble.key, "", trouble.severity, trouble.state))
 
 
 def _labels(key: str, pipeline: str, severity: str, state: str) -> dict[str, str]:

@@ -85,6 +85,26 @@ class Rejected:
 
 
 @dataclass(frozen=True, slots=True)
+class Record:
+    """What is kept beside the gates: an incident, a delivery, a pause, a heartbeat, a day's budget.
+
+    Args:
+        kind: What it is; keys are unique within a kind.
+        body: A JSON object.
+        version: Raised by one with every commit; a commit names the version that it has read, 0 for one that did not exist.
+        due: When it wants to be looked at next; None when nothing is planned.
+        expires: From when on it may be deleted; None while it is live.
+    """
+
+    kind: str
+    key: str
+    body: Mapping[str, Any]
+    version: int = 0
+    due: datetime | None = None
+    expires: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Change:
     """What one message or tick changes, all at once or not at all.
 
@@ -93,6 +113,7 @@ class Change:
         beside: Versions of other gates that the decision rests on and that must not have moved.
         handled: The id of the message that led to it.
         outbox: What must be sent because of it.
+        records: Records to store, each at the version that was read.
     """
 
     gate: Gate | None = None
@@ -101,6 +122,7 @@ class Change:
     outbox: tuple[Outgoing, ...] = ()
     event: Event | None = None
     rejected: Rejected | None = None
+    records: tuple[Record, ...] = ()
 
 
 class StateStore(Protocol):
@@ -117,10 +139,10 @@ class StateStore(Protocol):
     def commit(self, change: Change) -> bool:
         """Write a change as one; False, and nothing written, when its message was handled before.
 
-        The stored gate's version is one above the given one.
+        The stored versions of the gate and of the records are one above the given ones.
 
         Raises:
-            Conflict: The gate, or one beside it, is no longer at the version that was read. Nothing was written.
+            Conflict: The gate, one beside it, or a record is no longer at the version that was read. Nothing was written.
             StateError: The store did not answer; it may have written. The same change may be committed again.
         """
         ...
@@ -131,6 +153,22 @@ class StateStore(Protocol):
 
     def rejected(self, limit: int) -> Sequence[Rejected]:
         """Messages that made no sense, newest first."""
+        ...
+
+
+class Records(Protocol):
+    """What is kept beside the gates; written by `StateStore.commit`."""
+
+    def find(self, kind: str, keys: Sequence[str]) -> Mapping[str, Record]:
+        """Records by key, in one request; those that do not exist are absent."""
+        ...
+
+    def live(self, kind: str) -> Sequence[Record]:
+        """All records of a kind that do not expire, in the order of their keys."""
+        ...
+
+    def due(self, kind: str, now: datetime, limit: int) -> Sequence[Record]:
+        """Records that want to be looked at, longest due first."""
         ...
 
 

@@ -297,6 +297,8 @@ def test_each_query_has_its_index_and_each_index_its_query() -> None:
     store.pending(NOW, 10)
     store.parked()
     store.rejected(10)
+    store.live("incident")
+    store.due("incident", NOW, 10)
     assert {needed_index(query) for query in client.asked} == set(firestore.INDEXES)
 
     client.asked.clear()

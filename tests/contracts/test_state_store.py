@@ -18,7 +18,7 @@ from phasegate.core.notation import Span
 from phasegate.core.pipeline import AlertSeverity
 from phasegate.core.verdict import Verdict
 from phasegate.errors import Conflict, StateError
-from phasegate.ports import Change, Event, Outbox, Outgoing, Rejected, StateStore
+from phasegate.ports import Change, Event, Outbox, Outgoing, Record, Records, Rejected, StateStore
 
 DAY = date(2026, 3, 2)
 NOW = datetime(2026, 3, 3, 6, 0, 0, 123456, tzinfo=UTC)
@@ -26,8 +26,8 @@ MINUTE = timedelta(minutes=1)
 RUN = RunKey("shop", "raw", DAY)
 
 
-class Store(StateStore, Outbox, Protocol):
-    """Both ports; a backend keeps both, so that a commit covers both."""
+class Store(StateStore, Records, Outbox, Protocol):
+    """All three ports; a backend keeps all, so that a commit covers all."""
 
 
 @pytest.fixture
@@ -340,6 +340,85 @@ def test_one_message_in_many_hands_is_handled_once(store: Store) -> None:
 
     assert sum(together(8, work)) == 1
     assert (loaded(store).version, keys(store), len(store.history(RUN))) == (1, ["a"], 1)
+
+
+def incident(key: str, version: int = 0, **more: Any) -> Record:
+    """Something kept beside the gates."""
+    return Record("incident", key, {"n": [1, None, "ü\x00"]}, version, **more)
+
+
+def test_records_are_found_by_key_within_their_kind(store: Store) -> None:
+    whole = incident("a/b", due=NOW, expires=NOW + MINUTE)
+    store.commit(Change(records=(whole, incident("c"), Record("pause", "a/b", {}))))
+    assert store.find("incident", ["a/b", "none", "c"]) == {
+        "a/b": replace(whole, version=1),
+        "c": incident("c", 1),
+    }
+    assert store.find("pause", ["a/b", "c"]) == {"a/b": Record("pause", "a/b", {}, 1)}
+    assert store.find("incident", []) == {}
+
+
+def test_a_record_is_replaced_whole(store: Store) -> None:
+    """Also its times: what is planned no more is looked at no more, and what is live again does not expire."""
+    store.commit(Change(records=(incident("a", due=NOW, expires=NOW),)))
+    store.commit(Change(records=(Record("incident", "a", {"b": 1}, 1),)))
+    assert store.find("incident", ["a"]) == {"a": Record("incident", "a", {"b": 1}, 2)}
+    assert store.due("incident", NOW, 9) == []
+    assert store.live("incident") == [Record("incident", "a", {"b": 1}, 2)]
+
+
+@pytest.mark.parametrize("version", [0, 2])
+def test_a_record_that_moved_is_a_conflict_and_nothing_is_written(store: Store, version: int) -> None:
+    store.commit(Change(records=(incident("a"),)))
+    before = everything(store)
+    with pytest.raises(Conflict):
+        store.commit(Change(Gate(RUN), {}, "m1", (message("x"),), event("r"), None, (incident("b"), incident("a", version))))
+    assert everything(store) == before
+    assert store.find("incident", ["a", "b"]) == {"a": incident("a", 1)}
+
+
+def test_live_records_come_in_the_order_of_their_keys(store: Store) -> None:
+    times = {"b": None, "a": None, "gone": NOW, "c": None}
+    store.commit(Change(records=tuple(incident(key, expires=expires) for key, expires in times.items())))
+    store.commit(Change(records=(Record("pause", "aa", {}),)))
+    assert [record.key for record in store.live("incident")] == ["a", "b", "c"]
+    assert store.live("none") == []
+
+
+def test_due_records_come_longest_due_first(store: Store) -> None:
+    """A record that expires may still be due."""
+    second = timedelta(seconds=1)
+    store.commit(
+        Change(
+            records=(
+                incident("now", due=NOW),
+                incident("later", due=NOW + timedelta(microseconds=1)),
+                incident("before", due=NOW.replace(microsecond=0), expires=NOW),
+                incident("long ago", due=NOW - second),
+                incident("never"),
+                Record("pause", "other", {}, due=NOW),
+            )
+        )
+    )
+    assert [record.key for record in store.due("incident", NOW, 9)] == ["long ago", "before", "now"]
+    assert [record.key for record in store.due("incident", NOW, 1)] == ["long ago"]
+
+
+def test_contended_records_lose_nothing(store: Store) -> None:
+    """8 threads count one record up 10 times each; whoever comes late reads again."""
+
+    def work(_: int) -> None:
+        for _ in range(10):
+            while True:
+                known = store.find("count", ["a"]).get("a", Record("count", "a", {"n": 0}))
+                try:
+                    store.commit(Change(records=(replace(known, body={"n": known.body["n"] + 1}),)))
+                    break
+                except Conflict:
+                    continue
+
+    together(8, work)
+    assert store.find("count", ["a"]) == {"a": Record("count", "a", {"n": 80}, 80)}
 
 
 # -- SQLite -------------------------------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@
 | … that waits | | next_at | until it is sent |
 | … that is parked | | parked | until somebody looks |
 | … that was sent | | sent_at, expires_at | 30 days |
+| `records/{id}` | kind/key | kind, key, version, body, live, shard, due, expires_at | until it is finished |
 | `rejected/{id}` | message id | body, shard, created_at, expires_at | 90 days |
 
 **Compare and set.** A gate's `version` is ours; Firestore's preconditions know a document's update time. A commit reads the
@@ -34,6 +35,7 @@ Source: Firestore "Best practices", "Sharded timestamps", "Manage data retention
 `StructuredQuery.order_by` (which fields an index needs) and `WriteResult.update_time` (a write that changes nothing).
 """
 
+import json
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -62,16 +64,18 @@ from phasegate.core.gate import Day, Gate
 from phasegate.core.messages import RunKey
 from phasegate.core.notation import Span
 from phasegate.errors import Conflict, StateError
-from phasegate.ports import Change, Event, Outgoing, Pending, Rejected
+from phasegate.ports import Change, Event, Outgoing, Pending, Record, Rejected
 
 Snapshot: TypeAlias = DocumentSnapshot[DocumentReference]
 
-GATES, HISTORY, HANDLED, OUTBOX, REJECTED = "gates", "history", "handled", "outbox", "rejected"
+GATES, HISTORY, HANDLED, OUTBOX, RECORDS, REJECTED = "gates", "history", "handled", "outbox", "records", "rejected"
 
 INDEXES = (
     (GATES, ("pipeline", "ASCENDING"), ("run_date", "DESCENDING")),
     (OUTBOX, ("shard", "ASCENDING"), ("created_at", "ASCENDING"), ("place", "ASCENDING"), ("next_at", "ASCENDING")),
     (OUTBOX, ("parked", "ASCENDING"), ("created_at", "ASCENDING"), ("place", "ASCENDING")),
+    (RECORDS, ("kind", "ASCENDING"), ("live", "ASCENDING"), ("key", "ASCENDING")),
+    (RECORDS, ("kind", "ASCENDING"), ("shard", "ASCENDING"), ("due", "ASCENDING")),
     (REJECTED, ("shard", "ASCENDING"), ("created_at", "DESCENDING")),
 )
 """Every index that the queries below need. The emulator asks for none, so Terraform must."""
@@ -167,16 +171,16 @@ class FirestoreStore:
 
     def _prepare(self, change: Change) -> WriteBatch | None:
         """The change, on the condition that what it rests on stays as it is now; None when its message was handled before."""
-        versions = dict(change.beside)
+        versions = {self._gate(run).path: version for run, version in change.beside.items()}
         if change.gate is not None:
-            versions[change.gate.run] = change.gate.version
+            versions[self._gate(change.gate.run).path] = change.gate.version
+        versions |= {self._kept(record.kind, record.key).path: record.version for record in change.records}
         marker = None if change.handled is None else self._document(HANDLED, change.handled)
-        seen = self._look([*map(self._gate, versions), *([marker] if marker else [])])
+        seen = self._look([*map(self._client.document, versions), *([marker] if marker else [])])
         if marker and seen[marker.path].exists:
             return None
-        for run, version in versions.items():
-            if _version(seen[self._gate(run).path]) != version:
-                raise Conflict(f"{run} moved since it was read")
+        if moved := [path for path, version in versions.items() if _version(seen[path]) != version]:
+            raise Conflict(f"state at {self._where}: {', '.join(moved)} moved since it was read")
         batch = self._client.batch()
         if marker:
             batch.create(marker, {"message_id": change.handled, "expires_at": _now() + HANDLED_KEPT})
@@ -186,6 +190,9 @@ class FirestoreStore:
             stored = replace(change.gate, version=change.gate.version + 1)
             fields = {**_named(stored.run, stored.version), "body": to_json(stored)}
             _put(batch, seen[self._gate(stored.run).path], fields)
+        for record in change.records:
+            document = self._kept(record.kind, record.key)
+            _put(batch, seen[document.path], _recorded(record, document))
         self._append(batch, change)
         return batch
 
@@ -215,6 +222,24 @@ class FirestoreStore:
         query = self._client.collection(REJECTED).where(filter=FieldFilter("shard", "in", SHARDS))
         found = self._found(query.order_by("created_at", direction=Query.DESCENDING).limit(limit))
         return [from_json(Rejected, kept.get("body")) for kept in found]
+
+    def find(self, kind: str, keys: Sequence[str]) -> Mapping[str, Record]:
+        """See `Records.find`."""
+        with self._translated():
+            references = [self._kept(kind, key) for key in keys]
+            found = list(self._client.get_all(references, retry=self._again, timeout=self._within)) if references else []
+        return {record.key: record for record in map(_record, (snapshot for snapshot in found if snapshot.exists))}
+
+    def live(self, kind: str) -> Sequence[Record]:
+        """See `Records.live`."""
+        query = self._client.collection(RECORDS).where(filter=FieldFilter("kind", "==", kind))
+        return [_record(found) for found in self._found(query.where(filter=FieldFilter("live", "==", True)).order_by("key"))]
+
+    def due(self, kind: str, now: datetime, limit: int) -> Sequence[Record]:
+        """See `Records.due`."""
+        query = self._client.collection(RECORDS).where(filter=FieldFilter("kind", "==", kind))
+        query = query.where(filter=FieldFilter("shard", "in", SHARDS)).where(filter=FieldFilter("due", "<=", now))
+        return [_record(found) for found in self._found(query.order_by("due").limit(limit))]
 
     def pending(self, now: datetime, limit: int) -> Sequence[Pending]:
         """See `Outbox.pending`."""
@@ -285,6 +310,9 @@ class FirestoreStore:
     def _gate(self, run: RunKey) -> DocumentReference:
         return self._document(GATES, str(run))
 
+    def _kept(self, kind: str, key: str) -> DocumentReference:
+        return self._document(RECORDS, f"{kind}/{key}")
+
 
 def _id(name: str) -> str:
     """A document's id: the same for the same name, and far from that of the next one."""
@@ -298,6 +326,25 @@ def _now() -> datetime:
 
 def _named(run: RunKey, version: int) -> Mapping[str, Any]:
     return {"pipeline": run.pipeline, "run_date": str(run.run_date), "phase": run.phase, "version": version}
+
+
+def _recorded(record: Record, document: DocumentReference) -> Mapping[str, Any]:
+    """The fields of a record; its times are left out where it has none, so that no index holds them."""
+    times = {name: moment for name, moment in (("due", record.due), ("expires_at", record.expires)) if moment is not None}
+    gone = {} if record.version == 0 else {"due": DELETE_FIELD, "expires_at": DELETE_FIELD}
+    fields = {"kind": record.kind, "key": record.key, "version": record.version + 1, "body": json.dumps(record.body)}
+    return {**fields, "live": record.expires is None, "shard": document.id[0], **gone, **times}
+
+
+def _record(found: Snapshot) -> Record:
+    fields = found.to_dict() or {}
+    times = (fields.get(name) and _plain(fields[name]) for name in ("due", "expires_at"))
+    return Record(fields["kind"], fields["key"], json.loads(fields["body"]), fields["version"], *times)
+
+
+def _plain(moment: datetime) -> datetime:
+    """The time without the client's own subclass, which compares and prints otherwise."""
+    return datetime.fromtimestamp(moment.timestamp(), UTC).replace(microsecond=moment.microsecond)
 
 
 def _sharded(reference: DocumentReference) -> Mapping[str, Any]:

@@ -15,7 +15,7 @@ from phasegate.core.gate import Day, Gate
 from phasegate.core.messages import RunKey
 from phasegate.core.notation import Span
 from phasegate.errors import Conflict, StateError
-from phasegate.ports import Change, Event, Outgoing, Pending, Rejected
+from phasegate.ports import Change, Event, Outgoing, Pending, Record, Rejected
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS gate (
@@ -31,11 +31,16 @@ CREATE TABLE IF NOT EXISTS outbox (
 CREATE INDEX IF NOT EXISTS unsent ON outbox (next_at) WHERE sent_at IS NULL AND NOT parked;
 CREATE TABLE IF NOT EXISTS event (seq INTEGER PRIMARY KEY, run TEXT NOT NULL, body TEXT NOT NULL);
 CREATE INDEX IF NOT EXISTS event_run ON event (run, seq);
+CREATE TABLE IF NOT EXISTS record (
+    kind TEXT, key TEXT, version INTEGER NOT NULL, body TEXT NOT NULL, due TEXT, expires TEXT, PRIMARY KEY (kind, key)
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS record_due ON record (kind, due) WHERE due IS NOT NULL;
 CREATE TABLE IF NOT EXISTS rejected (seq INTEGER PRIMARY KEY, message_id TEXT NOT NULL UNIQUE, body TEXT NOT NULL);
 """
 _PENDING = """
 SELECT message, attempts, error FROM outbox WHERE sent_at IS NULL AND NOT parked AND next_at <= ? ORDER BY seq LIMIT ?
 """
+_RECORD = "SELECT kind, key, body, version, due, expires FROM record WHERE kind = ?"
 _PARKED = "SELECT message, attempts, error FROM outbox WHERE sent_at IS NULL AND parked ORDER BY seq"
 
 
@@ -123,6 +128,8 @@ class SQLiteStore:
                     raise Conflict(f"{run} moved since it was read")
             if change.gate is not None:
                 _store(connection, change.gate)
+            for record in change.records:
+                _keep(connection, record)
             for message in change.outbox:
                 connection.execute("INSERT INTO outbox (key, message) VALUES (?, ?)", (message.key, to_json(message)))
             if change.event is not None:
@@ -144,6 +151,24 @@ class SQLiteStore:
         with self._connected() as connection:
             rows = connection.execute("SELECT body FROM rejected ORDER BY seq DESC LIMIT ?", (limit,)).fetchall()
         return [from_json(Rejected, body) for (body,) in rows]
+
+    def find(self, kind: str, keys: Sequence[str]) -> Mapping[str, Record]:
+        """See `Records.find`."""
+        with self._connected() as connection:
+            rows = [connection.execute(f"{_RECORD} AND key = ?", (kind, key)).fetchone() for key in keys]
+        return {row[1]: _record(*row) for row in rows if row}
+
+    def live(self, kind: str) -> Sequence[Record]:
+        """See `Records.live`."""
+        with self._connected() as connection:
+            rows = connection.execute(f"{_RECORD} AND expires IS NULL ORDER BY key", (kind,)).fetchall()
+        return [_record(*row) for row in rows]
+
+    def due(self, kind: str, now: datetime, limit: int) -> Sequence[Record]:
+        """See `Records.due`."""
+        with self._connected() as connection:
+            rows = connection.execute(f"{_RECORD} AND due <= ? ORDER BY due LIMIT ?", (kind, _stamp(now), limit)).fetchall()
+        return [_record(*row) for row in rows]
 
     def pending(self, now: datetime, limit: int) -> Sequence[Pending]:
         """See `Outbox.pending`."""
@@ -180,6 +205,26 @@ def _message(text: str) -> Outgoing:
 
 def _stamp(moment: datetime) -> str:
     return moment.isoformat(timespec="microseconds")
+
+
+def _record(kind: str, key: str, body: str, version: int, due: str | None, expires: str | None) -> Record:
+    return Record(kind, key, json.loads(body), version, _moment(due), _moment(expires))
+
+
+def _moment(text: str | None) -> datetime | None:
+    return datetime.fromisoformat(text) if text else None
+
+
+def _keep(connection: sqlite3.Connection, record: Record) -> None:
+    """Write a record over the version that was read; any other stored version is a conflict."""
+    found = connection.execute("SELECT version FROM record WHERE kind = ? AND key = ?", (record.kind, record.key)).fetchone()
+    if (found[0] if found else 0) != record.version:
+        raise Conflict(f"{record.kind} {record.key} moved since it was read")
+    times = (_stamp(moment) if moment else None for moment in (record.due, record.expires))
+    values = (record.kind, record.key, record.version + 1, json.dumps(record.body), *times)
+    connection.execute(
+        "INSERT OR REPLACE INTO record (kind, key, version, body, due, expires) VALUES (?, ?, ?, ?, ?, ?)", values
+    )
 
 
 def _version(connection: sqlite3.Connection, run: RunKey) -> int:
