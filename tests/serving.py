@@ -12,6 +12,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 REPO = Path(__file__).parents[1]
+BIN = Path(sys.executable).parent
 PHASE_MONITOR = REPO / "functions/phase_monitor/main.py"
 
 
@@ -23,18 +24,29 @@ def free_port() -> int:
 
 
 @contextmanager
-def serving(folder: Path, environ: Mapping[str, str], source: Path = PHASE_MONITOR) -> Iterator[str]:
+def serving(
+    folder: Path,
+    environ: Mapping[str, str],
+    source: Path = PHASE_MONITOR,
+    *,
+    target: str = "phase_monitor",
+    bin: Path = BIN,  # noqa: A002
+    cwd: Path | None = None,
+) -> Iterator[str]:
     """Where the function listens; its output goes to `folder/log`.
 
     Args:
         environ: Settings beside the environment of the tests.
-        source: The file with `phase_monitor` in it.
+        source: The file with the function in it.
+        target: The function's name.
+        bin: Where the environment that serves it has its programs; the tests' own, when left out.
+        cwd: Where it is started.
     """
     port = free_port()
-    framework = [str(Path(sys.executable).parent / "functions-framework"), "--target", "phase_monitor", "--source", str(source)]
+    framework = [str(bin / "functions-framework"), "--target", target, "--source", str(source)]
     command = [*framework, "--host", "127.0.0.1", "--port", str(port)]
     with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(command, env={**os.environ, **environ}, stdout=log, stderr=log)
+        process = subprocess.Popen(command, env={**os.environ, **environ}, stdout=log, stderr=log, cwd=cwd)
     try:
         address = f"http://127.0.0.1:{port}/"
         _wait(address, process, folder / "log")
