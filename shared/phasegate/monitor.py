@@ -3,20 +3,20 @@
 import random
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
-from enum import StrEnum
+from dataclasses import replace
 
 from phasegate.core.checks import Answers
 from phasegate.core.decide import Case, Decision, decide, needs_measuring
 from phasegate.core.gate import Day, Gate, GateState
-from phasegate.core.messages import Envelope, Report, RunKey, content_id, parse_completion, read_envelope
+from phasegate.core.messages import Envelope, Report, RunKey, parse_completion
 from phasegate.core.notation import Span
 from phasegate.core.pipeline import Pipeline
 from phasegate.core.verdict import PhaseVerdict, Verdict, judge_phase, queries
-from phasegate.errors import ConfigError, Conflict, MessageError, PublishError, WarehouseError
-from phasegate.outgoing import alert_message, rejected_message, signal_message
-from phasegate.ports import Change, Clock, Event, Outbox, Outgoing, Pending, Publisher, Rejected, StateStore, Warehouse
+from phasegate.errors import ConfigError, Conflict, WarehouseError
+from phasegate.intake import Handled, Intake, Outcome
+from phasegate.outgoing import alert_message, signal_message
+from phasegate.ports import Change, Clock, Event, Outbox, Outgoing, Publisher, StateStore, Warehouse
+from phasegate.relay import Relay
 
 CONFLICTS = 20
 """How often a decision is taken anew because the gate moved meanwhile, before the message is left to come again."""
@@ -24,33 +24,8 @@ CONFLICTS = 20
 LONGEST_PAUSE = 1.0
 """Seconds, before a decision is taken anew."""
 
-LONGEST_WAIT = 3_600
-"""Seconds between two attempts to send what the bus does not take."""
-
 TICK = "tick"
 """What a decision without a message was triggered by."""
-
-LONGEST_KEPT = 100_000
-"""Characters kept of a rejected message."""
-
-
-class Handled(StrEnum):
-    """What became of a message."""
-
-    DECIDED = "decided"
-    DUPLICATE = "duplicate"
-    REJECTED = "rejected"
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What became of a message, and the decision that it led to."""
-
-    message_id: str
-    handled: Handled
-    decision: Decision | None = None
-    problem: str = ""
-
 
 Progress = Callable[[str, int, int], None]
 """Is told what was just measured, how many queries are done, and of how many."""
@@ -91,9 +66,9 @@ class Monitor:
         self.pipelines = {pipeline.name: pipeline for pipeline in pipelines}
         self._warehouse = warehouse
         self._store = store
-        self._outbox = outbox
-        self._publisher = publisher
         self._clock = clock
+        self._relay = Relay(outbox, publisher, clock)
+        self._intake = Intake(store, self._relay, clock)
 
     def handle(self, envelope: Envelope) -> Outcome:
         """Take in one message; when this returns, its effect is stored, and sent as far as the bus took it.
@@ -101,20 +76,15 @@ class Monitor:
         Raises:
             AdapterError: The effect is not stored; the message must come again.
         """
-        now = self._clock.now()
-        try:
-            completion = parse_completion(envelope, tuple(self.pipelines.values()), now=now)
-        except MessageError as error:
-            return self._reject(envelope, error, now)
-        return self._settle(completion.run, completion.report, envelope.message_id)
+        return self._intake.take(envelope, self._handle)
 
     def receive(self, headers: Mapping[str, str], body: bytes) -> Outcome:
         """Take in one message as an HTTP request brings it; see `handle`."""
-        try:
-            envelope = read_envelope(headers, body)
-        except MessageError as error:
-            return self._reject(Envelope(content_id(body), body, {}), error, self._clock.now())
-        return self.handle(envelope)
+        return self._intake.receive(headers, body, self._handle)
+
+    def _handle(self, envelope: Envelope) -> Outcome:
+        completion = parse_completion(envelope, tuple(self.pipelines.values()), now=self._clock.now())
+        return self._settle(completion.run, completion.report, envelope.message_id)
 
     def look(self, run: RunKey) -> Decision:
         """Judge a gate without a message: because it is due, or because its data may have changed."""
@@ -143,7 +113,7 @@ class Monitor:
 
     def relay(self, limit: int = 1_000) -> int:
         """Send what a crash or a silent bus has left unsent; gives how many entries the bus took."""
-        return self._send(self._outbox.pending(self._clock.now(), limit))
+        return self._relay.send_pending(limit)
 
     def _settle(self, run: RunKey, report: Report | None = None, message_id: str | None = None) -> Outcome:
         """Load, measure, decide and record, again from the start when the gate moved meanwhile; then send."""
@@ -167,7 +137,7 @@ class Monitor:
                 continue
             if not committed:
                 return Outcome(message_id or TICK, Handled.DUPLICATE)
-            self._send([Pending(message) for message in change.outbox])
+            self._relay.send(change.outbox)
             return Outcome(message_id or TICK, Handled.DECIDED, decision)
         raise Conflict(f"{run}: the gate kept moving while it was judged")
 
@@ -213,28 +183,3 @@ class Monitor:
             if decision.signal and other != gate.run.phase
         }
         return Change(gate, beside, message_id, outbox, event)
-
-    def _reject(self, envelope: Envelope, error: MessageError, now: datetime) -> Outcome:
-        data = envelope.data.decode(errors="replace")[:LONGEST_KEPT]
-        rejected = Rejected(envelope.message_id, now, str(error), data, envelope.attributes)
-        message = rejected_message(rejected)
-        if not self._store.commit(Change(handled=envelope.message_id, outbox=(message,), rejected=rejected)):
-            return Outcome(envelope.message_id, Handled.DUPLICATE)
-        self._send([Pending(message)])
-        return Outcome(envelope.message_id, Handled.REJECTED, problem=str(error))
-
-    def _send(self, entries: Sequence[Pending]) -> int:
-        taken = []
-        for entry in entries:
-            try:
-                self._publisher.publish(entry.message)
-            except PublishError as error:
-                # What may still be taken is never given up; only what the bus refuses for good is parked.
-                wait = timedelta(seconds=min(2 ** (entry.attempts + 1), LONGEST_WAIT))
-                again = self._clock.now() + wait if error.retryable else None
-                self._outbox.failed(entry.message.key, str(error), again)
-            else:
-                taken.append(entry.message.key)
-        if taken:
-            self._outbox.sent(taken, self._clock.now())
-        return len(taken)

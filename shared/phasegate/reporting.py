@@ -17,8 +17,8 @@ from phasegate.core.messages import Envelope, Report, RunKey, Status, parse_comp
 from phasegate.core.notation import parse_day
 from phasegate.core.pipeline import Messages, Pipeline
 from phasegate.errors import AdapterError, ConfigError, MessageError, PublishError
+from phasegate.intake import Handled
 from phasegate.logs import log
-from phasegate.monitor import Handled
 from phasegate.outgoing import complete_topic, completion_message
 from phasegate.ports import Clock, Outgoing, Publisher
 from phasegate.retries import retrying

@@ -1,7 +1,7 @@
 """The only place that chooses adapters: from settings to a monitor that works."""
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import date
 from functools import cached_property
 from pathlib import Path
@@ -14,8 +14,9 @@ from phasegate.core.gate import Day
 from phasegate.core.notation import Span
 from phasegate.core.pipeline import Destination, DestinationKind, Pipeline, sql_texts
 from phasegate.errors import AdapterError, ConfigError, PhasegateError, Problem
+from phasegate.intake import Handled, Outcome
 from phasegate.logs import log
-from phasegate.monitor import Handled, Monitor
+from phasegate.monitor import Monitor
 from phasegate.outgoing import ALERTS
 from phasegate.pipeline_file import load_all
 from phasegate.ports import Clock, Notifier, Outgoing, Publisher, Warehouse
@@ -198,6 +199,10 @@ class Wiring:
         return tuple(found)
 
     def handle_pubsub(self, request: Request) -> tuple[str, int]:
+        """Answer one delivered completion message; see `_answer`."""
+        return self._answer(request, lambda headers, body: self.monitor.receive(headers, body))
+
+    def _answer(self, request: Request, receive: Callable[[Mapping[str, str], bytes], Outcome]) -> tuple[str, int]:
         """Answer one delivered message: 204 once its effect is stored, an error otherwise, so that it comes again.
 
         Raises:
@@ -206,7 +211,7 @@ class Wiring:
         if request.method != "POST":
             return "Messages are posted here.", 405
         try:
-            outcome = self.monitor.receive(dict(request.headers.items()), request.get_data())
+            outcome = receive(dict(request.headers.items()), request.get_data())
         except AdapterError as error:
             log("not_handled", severity="ERROR", error=str(error), retryable=error.retryable)
             raise
@@ -218,6 +223,7 @@ class Wiring:
             gate=decision.gate.state if decision else None,
             reason=decision.reason if decision else None,
             decision=decision.signal.decision_id if decision and decision.signal else None,
+            detail=outcome.detail or None,
             message_id=outcome.message_id,
             problem=outcome.problem or None,
         )

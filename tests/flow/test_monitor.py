@@ -15,8 +15,10 @@ from phasegate.core.metrics import Answer, Query
 from phasegate.core.notation import Due, Span
 from phasegate.core.pipeline import Calendar, Output, Phase, Pipeline, Producer
 from phasegate.errors import ConfigError, PublishError
-from phasegate.monitor import LONGEST_WAIT, Handled, Monitor
+from phasegate.intake import Handled
+from phasegate.monitor import Monitor
 from phasegate.ports import Change, Outgoing
+from phasegate.relay import LONGEST_WAIT
 from phasegate.testing import Countdown, Crash, Crashing, ScriptedWarehouse, SetClock
 
 DAY = date(2026, 3, 2)

@@ -10,7 +10,7 @@ from phasegate.core.gate import GateState
 from phasegate.core.messages import Envelope, Report, Status, encode_completion
 from phasegate.core.notation import parse_day
 from phasegate.errors import ConfigError
-from phasegate.monitor import Handled
+from phasegate.intake import Handled
 
 
 @click.command(epilog="Example: phasegate complete raw 2013-02-06 --producer flights_loader --rows 901")

@@ -1,0 +1,43 @@
+"""The last step of the sentence: what was committed is sent."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+
+from phasegate.errors import PublishError
+from phasegate.ports import Clock, Outbox, Outgoing, Pending, Publisher
+
+LONGEST_WAIT = 3_600
+"""Seconds between two attempts to send what the bus does not take."""
+
+
+class Relay:
+    """Hands the outbox to the bus, and notes what became of each entry."""
+
+    def __init__(self, outbox: Outbox, publisher: Publisher, clock: Clock) -> None:
+        self._outbox = outbox
+        self._publisher = publisher
+        self._clock = clock
+
+    def send(self, messages: Sequence[Outgoing]) -> int:
+        """Send what was just committed; gives how many the bus took. The others are left to `send_pending`."""
+        return self._send([Pending(message) for message in messages])
+
+    def send_pending(self, limit: int = 1_000) -> int:
+        """Send what a crash or a silent bus has left unsent; gives how many entries the bus took."""
+        return self._send(self._outbox.pending(self._clock.now(), limit))
+
+    def _send(self, entries: Sequence[Pending]) -> int:
+        taken = []
+        for entry in entries:
+            try:
+                self._publisher.publish(entry.message)
+            except PublishError as error:
+                # What may still be taken is never given up; only what the bus refuses for good is parked.
+                wait = timedelta(seconds=min(2 ** (entry.attempts + 1), LONGEST_WAIT))
+                again = self._clock.now() + wait if error.retryable else None
+                self._outbox.failed(entry.message.key, str(error), again)
+            else:
+                taken.append(entry.message.key)
+        if taken:
+            self._outbox.sent(taken, self._clock.now())
+        return len(taken)
