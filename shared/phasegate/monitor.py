@@ -14,7 +14,7 @@ from phasegate.core.pipeline import Pipeline
 from phasegate.core.verdict import PhaseVerdict, Verdict, judge_phase, queries
 from phasegate.errors import ConfigError, Conflict, WarehouseError
 from phasegate.intake import Handled, Intake, Outcome
-from phasegate.outgoing import alert_message, signal_message
+from phasegate.outgoing import alert_message, event_message, signal_message
 from phasegate.ports import Change, Clock, Event, Outbox, Outgoing, Publisher, StateStore, Warehouse
 from phasegate.relay import Relay
 
@@ -155,7 +155,7 @@ class Monitor:
             answers = measure(self._warehouse, pipeline, [run.phase], Span(run.run_date, run.run_date))
         except (WarehouseError, ConfigError) as error:
             return PhaseVerdict(run.phase, Verdict.UNVERIFIED, reason=str(error))
-        return judge_phase(pipeline, run.phase, run.run_date, answers)
+        return replace(judge_phase(pipeline, run.phase, run.run_date, answers), cost=answers.cost)
 
     def _change(self, decision: Decision, known: Gate, day: Day, message_id: str | None) -> Change | None:
         """The decision as one atomic change; None when a look found nothing that is not stored already."""
@@ -182,4 +182,4 @@ class Monitor:
             for other in pipeline.inputs(follower, gate.run.run_date)
             if decision.signal and other != gate.run.phase
         }
-        return Change(gate, beside, message_id, outbox, event)
+        return Change(gate, beside, message_id, (*outbox, event_message(event, decision)), event)

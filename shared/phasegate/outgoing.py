@@ -6,6 +6,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from phasegate.core.checks import CheckResult
+from phasegate.core.decide import Decision
 from phasegate.core.gate import Alert, GoSignal
 from phasegate.core.incident import Trouble, TroubleCause
 from phasegate.core.messages import TRACEPARENT, Report, RunKey, completion_fields
@@ -14,6 +16,9 @@ from phasegate.ports import Event, Outgoing, Rejected
 
 ALERTS = "alerts"
 """The topic of all alerts."""
+
+EVENTS = "events"
+"""The topic of all decisions, as rows for analysis."""
 
 
 def go_topic(pipeline: str, phase: str) -> str:
@@ -39,22 +44,53 @@ def completion_message(topic: str, run: RunKey, report: Report, names: Messages)
     return Outgoing(key, topic, body, {name: str(body[name]) for name in told if name in body})
 
 
-def event_row(event: Event) -> Mapping[str, Any]:
-    """A decision as a flat row for analysis; its key is the same however often the row is written."""
-    run, at = event.run, event.at.isoformat()
-    return {
-        "key": f"{run}/{at}/{event.trigger}",
+def event_message(event: Event, decision: Decision) -> Outgoing:
+    """A decision and the results of its checks, as one row of the history; `schemas/history.bigquery.json` is its table.
+
+    The key tells one version of a gate from the next, so a row that comes twice is seen. What is not known is left out: a
+    subscription that writes into a table takes a column that is absent for null.
+    """
+    run, verdict = event.run, decision.verdict
+    cost = verdict.cost if verdict else None
+    key = f"{run}/v{decision.gate.version + 1}"
+    known = {
+        "decision_id": decision.signal.decision_id if decision.signal else None,
+        "verdict": verdict.verdict if verdict else None,
+        "score": verdict.score if verdict else None,
+        "queries": cost.queries if cost else None,
+        "bytes_billed": cost.bytes_billed if cost else None,
+        "cost_usd": cost.usd if cost else None,
+    }
+    body = {
+        "key": key,
         "pipeline": run.pipeline,
         "phase": run.phase,
         "run_date": str(run.run_date),
-        "at": at,
+        "decided_at": event.at.isoformat(),
         "rule": event.rule,
         "state": event.state,
         "reason": event.reason,
         "detail": event.detail,
         "generation": event.generation,
-        "score": event.score,
         "trigger": event.trigger,
+        **{name: value for name, value in known.items() if value is not None},
+        "checks": [_check(result) for result in verdict.results] if verdict else [],
+    }
+    return Outgoing(key, EVENTS, body, {"pipeline": run.pipeline, "phase": run.phase, "state": event.state})
+
+
+def _check(result: CheckResult) -> Mapping[str, Any]:
+    return {
+        "name": result.name,
+        "kind": result.kind,
+        "table": result.table,
+        "severity": result.severity,
+        "mode": result.mode,
+        "weight": result.weight,
+        "outcome": result.outcome,
+        **({"measured": result.measured} if isinstance(result.measured, int | float) else {}),
+        "expected": result.expected,
+        "message": result.message,
     }
 
 

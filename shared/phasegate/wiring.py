@@ -17,14 +17,14 @@ from phasegate.errors import AdapterError, ConfigError, PhasegateError, Problem
 from phasegate.intake import Handled, Outcome
 from phasegate.logs import log
 from phasegate.monitor import Monitor
-from phasegate.outgoing import ALERTS
+from phasegate.outgoing import ALERTS, EVENTS
 from phasegate.pipeline_file import load_all
 from phasegate.ports import Clock, Notifier, Outgoing, Publisher, Warehouse
 
 if TYPE_CHECKING:
     from phasegate.adapters.firestore import FirestoreStore
     from phasegate.adapters.local import LocalBus
-    from phasegate.adapters.sqlite import SQLiteStore
+    from phasegate.adapters.sqlite import SQLiteHistory, SQLiteStore
 
 
 class Headers(Protocol):
@@ -132,7 +132,16 @@ class Wiring:
 
         bus = LocalBus()
         bus.subscribe(ALERTS, self.deliver)
+        bus.subscribe(EVENTS, lambda event: self.history.keep(event))
         return bus
+
+    @cached_property
+    def history(self) -> "SQLiteHistory":
+        """Where decisions are kept for analysis on one machine: beside the state."""
+        from phasegate.adapters.sqlite import SQLiteHistory
+
+        state = self.settings.state
+        return SQLiteHistory(state.rest if state.scheme == "sqlite" else ".phasegate/history.sqlite")
 
     @cached_property
     def publisher(self) -> Publisher:
@@ -216,6 +225,7 @@ class Wiring:
             log("not_handled", severity="ERROR", error=str(error), retryable=error.retryable)
             raise
         decision = outcome.decision
+        cost = decision.verdict.cost if decision and decision.verdict else None
         log(
             str(outcome.handled),
             severity="WARNING" if outcome.handled is Handled.REJECTED else "INFO",
@@ -224,6 +234,9 @@ class Wiring:
             reason=decision.reason if decision else None,
             decision=decision.signal.decision_id if decision and decision.signal else None,
             detail=outcome.detail or None,
+            queries=cost.queries if cost else None,
+            bytes_billed=cost.bytes_billed if cost else None,
+            cost_usd=cost.usd if cost else None,
             message_id=outcome.message_id,
             problem=outcome.problem or None,
         )

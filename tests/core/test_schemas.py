@@ -1,7 +1,8 @@
 """The schemas of the messages: what the product sends keeps to them, and what keeps to them is taken in."""
 
 import json
-from collections.abc import Iterable
+import math
+from collections.abc import Callable, Iterator
 from dataclasses import fields
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
@@ -9,16 +10,18 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator, FormatChecker, ValidationError
 from phasegate.adapters.sqlite import SQLiteStore
+from phasegate.core.checks import Mode, Outcome, Severity
 from phasegate.core.gate import AlertState, GateState, GoSignal, Reason
 from phasegate.core.kinds import RowCount
 from phasegate.core.messages import Envelope, Report, RunKey, Status, encode_completion, parse_completion
 from phasegate.core.notation import Due
 from phasegate.core.pipeline import AlertSeverity, Calendar, GateMode, Output, Phase, Pipeline, Producer, Quorum
+from phasegate.core.verdict import Verdict
 from phasegate.errors import MessageError
 from phasegate.monitor import Monitor
-from phasegate.outgoing import ALERTS, event_row
-from phasegate.ports import Event, Outgoing
-from phasegate.schemas import NAMES, schema
+from phasegate.outgoing import ALERTS, EVENTS
+from phasegate.ports import Outgoing
+from phasegate.schemas import NAMES, history_table, schema
 from phasegate.testing import ScriptedWarehouse, SetClock
 
 DAY = date(2026, 3, 2)
@@ -129,9 +132,6 @@ class Played:
         self.monitor.look(RunKey("shop", "raw", DAY + timedelta(days=40)))
         return self
 
-    def events(self) -> Iterable[Event]:
-        return [event for phase in SHOP.phases for event in self.store.history(RunKey("shop", phase, DAY))]
-
 
 @pytest.fixture(scope="module")
 def sent() -> dict[str, list[dict[str, Any]]]:
@@ -142,7 +142,7 @@ def sent() -> dict[str, list[dict[str, Any]]]:
         "completion": played.completions,
         "go-signal": [dict(message.body) for message in taken if message.topic.endswith("-go")],
         "alert": [dict(message.body) for message in taken if message.topic == ALERTS],
-        "event": [json.loads(json.dumps(event_row(event))) for event in played.events()],
+        "event": [dict(message.body) for message in taken if message.topic == EVENTS],
     }
 
 
@@ -205,6 +205,104 @@ def test_the_closed_sets_are_those_of_the_code():
     assert set(alert["severity"]["enum"]) == {str(severity) for severity in AlertSeverity}
     assert set(alert["state"]["enum"]) == {str(state) for state in AlertState}
     assert set(schema("completion")["properties"]["status"]["enum"]) == {str(status) for status in Status}
+    said = {str(verdict) for verdict in Verdict} - {"accepted", "not_due"}  # those are said of dates, without a gate's message
+    assert set(event["verdict"]["enum"]) == said
+    check = event["checks"]["items"]["properties"]
+    assert set(check["severity"]["enum"]) == {str(severity) for severity in Severity}
+    assert set(check["mode"]["enum"]) == {str(mode) for mode in Mode}
+    assert set(check["outcome"]["enum"]) == {str(outcome) for outcome in Outcome}
+
+
+def test_an_event_tells_what_was_found_and_what_that_cost(sent):
+    """The first decision that measured; one that did not has no checks, and no cost."""
+    first, second, *_ = sent["event"]
+    assert (first["key"], first["reason"], first["checks"]) == ("shop/raw/2026-03-02/v1", "producer_failed", [])
+    assert not {"verdict", "score", "queries", "bytes_billed", "cost_usd", "decision_id"} & first.keys()
+    assert second["key"] == "shop/raw/2026-03-02/v2"
+    opened = next(event for event in sent["event"] if event["key"] == "shop/raw/2026-03-02/v3")
+    assert (opened["decision_id"], opened["verdict"], opened["score"]) == ("shop/raw/2026-03-02/g1", "pass", 100.0)
+    assert (opened["queries"], opened["bytes_billed"], opened["cost_usd"]) == (1, 0, 0.0)
+    assert opened["checks"] == [
+        {
+            "name": "raw.orders.row_count",
+            "kind": "row_count",
+            "table": "raw.orders",
+            "severity": "block",
+            "mode": "enforce",
+            "weight": 1.0,
+            "outcome": "passed",
+            "measured": 20,
+            "expected": "at least 10",
+            "message": "table raw.orders has 20 rows",
+        }
+    ]
+
+
+KINDS: dict[str, Callable[[Any], bool]] = {
+    "STRING": lambda value: isinstance(value, str),
+    "INTEGER": lambda value: isinstance(value, int) and not isinstance(value, bool),
+    "FLOAT": lambda value: isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value),
+    "DATE": lambda value: str(date.fromisoformat(value)) == value,
+    "TIMESTAMP": lambda value: datetime.fromisoformat(value).tzinfo is not None,
+}
+"""What JSON a column of a type takes from a subscription that uses the table's schema."""
+
+
+def misfits(row: dict[str, Any], columns: list[dict[str, Any]]) -> Iterator[str]:
+    """Why Pub/Sub would not write a message into a table.
+
+    Source: Pub/Sub "BigQuery subscriptions", "Use table schema": names are the same, a column that is absent from the message
+    is nullable, dates and times are texts in BigQuery's own form, nothing is in the message that is not in the table.
+    """
+    yield from (f"{name} is no column" for name in row.keys() - {column["name"] for column in columns})
+    for column in columns:
+        name, value = column["name"], row.get(column["name"])
+        if column["mode"] == "REPEATED":
+            assert column["type"] == "RECORD"
+            yield from (why for each in value or () for why in misfits(each, column["fields"]))
+        elif name not in row:
+            yield from [f"{name} is absent"] if column["mode"] == "REQUIRED" else []
+        elif value is None or not KINDS[column["type"]](value):
+            yield f"{name} is {value!r}"
+
+
+def test_every_event_is_a_row_of_the_history(sent):
+    """And every column is filled by some event, in the order in which the JSON Schema names them."""
+    columns = history_table()["columns"]
+    for body in sent["event"]:
+        assert list(misfits(body, columns)) == []
+    assert [column["name"] for column in columns] == list(schema("event")["properties"])
+    checks = schema("event")["properties"]["checks"]["items"]
+    assert [column["name"] for column in columns[-1]["fields"]] == list(checks["properties"])
+    assert {check for body in sent["event"] for row in body["checks"] for check in row} == checks["properties"].keys()
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"score": None}, "score is None"),
+        ({"note": "x"}, "note is no column"),
+        ({"decided_at": "2026-03-03T05:01:00"}, "decided_at is '2026-03-03T05:01:00'"),
+        ({"generation": 1.5}, "generation is 1.5"),
+        ({"checks": [{"name": "rows"}]}, "kind is absent"),
+    ],
+)
+def test_what_a_table_would_not_take_is_seen(sent, change, why):
+    assert why in misfits(sent["event"][0] | change, history_table()["columns"])
+
+
+def test_the_table_says_mode_partition_and_clustering_of_its_own_columns():
+    """Terraform sees a change where a mode is missing; a required column can't be added to a table that exists."""
+    table = history_table()
+    columns = {column["name"]: column for column in table["columns"]}
+    assert all(
+        list(column)[:4] == ["name", "type", "mode", "description"]
+        for column in (*columns.values(), *table["columns"][-1]["fields"])
+    )
+    assert columns[table["partition"]["field"]]["type"] == "TIMESTAMP"
+    assert set(table["clustering"]) <= columns.keys()
+    required = [name for name, column in columns.items() if column["mode"] == "REQUIRED"]
+    assert required == [name for name in schema("event")["required"] if name != "checks"]
 
 
 def test_every_field_of_a_signal_can_be_copied_and_none_replaced(sent):

@@ -14,6 +14,7 @@ from phasegate.core.notation import Due, Span
 from phasegate.core.pipeline import Calendar, Output, Phase, Pipeline, Producer, Quorum
 from phasegate.errors import PublishError
 from phasegate.monitor import Monitor
+from phasegate.outgoing import EVENTS
 from phasegate.ports import Change, Outgoing
 from phasegate.testing import Countdown, Crash, Crashing, ScriptedWarehouse, SetClock
 
@@ -272,6 +273,8 @@ class World:
         bodies = {message.key: message.body for message in self.bus.taken}
         assert all(bodies[message.key] == message.body for message in self.bus.taken), "one key means one thing"
         assert not self.store.pending(self.clock.now() + timedelta(days=9), 999), "I2: nothing recorded stays unsent"
+        versions = {f"{gate.run}/v{n}" for gate in gates for n in range(1, gate.version + 1)}
+        assert {message.key for message in self.bus.taken if message.topic == EVENTS} == versions, "every decision has its row"
         self._check_the_fan_in_is_started(gates)
         self._check_every_due_gate_is_told(gates)
         self._check_duplicates_change_nothing()

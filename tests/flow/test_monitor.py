@@ -17,6 +17,7 @@ from phasegate.core.pipeline import Calendar, Output, Phase, Pipeline, Producer
 from phasegate.errors import ConfigError, PublishError
 from phasegate.intake import Handled
 from phasegate.monitor import Monitor
+from phasegate.outgoing import EVENTS
 from phasegate.ports import Change, Outgoing
 from phasegate.relay import LONGEST_WAIT
 from phasegate.testing import Countdown, Crash, Crashing, ScriptedWarehouse, SetClock
@@ -45,17 +46,18 @@ TABLES = [table for phase in SHOP.phases.values() for table in phase.outputs]
 
 
 class Bus:
-    """Records what it takes; refuses while it is told to."""
+    """Records what it takes, rows of the history apart; refuses while it is told to."""
 
     def __init__(self) -> None:
         self.taken: list[Outgoing] = []
+        self.rows: list[Outgoing] = []
         self.refuses: PublishError | None = None
 
     def publish(self, message: Outgoing) -> str:
         if self.refuses:
             raise self.refuses
-        self.taken.append(message)
-        return f"bus-{len(self.taken)}"
+        (self.rows if message.topic == EVENTS else self.taken).append(message)
+        return f"bus-{len(self.taken) + len(self.rows)}"
 
     @property
     def keys(self) -> list[str]:
@@ -176,7 +178,7 @@ def test_what_a_silent_bus_did_not_take_is_sent_later(world: World) -> None:
     assert world.gate("raw").state is GateState.OPEN, "the decision stands, whatever the bus does"
     waits = []
     for _ in range(4):
-        (entry,) = world.store.pending(world.clock.now() + timedelta(days=1), 9)
+        *_, entry = world.store.pending(world.clock.now() + timedelta(days=1), 9)
         start = world.clock.now()
         while not world.store.pending(world.clock.now(), 9):
             world.clock.advance(timedelta(seconds=1))
@@ -186,7 +188,8 @@ def test_what_a_silent_bus_did_not_take_is_sent_later(world: World) -> None:
     world.bus.refuses = None
     assert world.monitor.relay() == 0, "not before its time"
     world.clock.advance(timedelta(seconds=32))
-    assert world.monitor.relay() == 1
+    assert world.monitor.relay() == 3
+    assert [row.key for row in world.bus.rows] == ["shop/raw/2026-03-02/v1", "shop/raw/2026-03-02/v2"]
     assert (world.bus.keys, world.pending()) == (["shop/raw/2026-03-02/g1"], [])
     assert world.monitor.relay() == 0
 
@@ -201,14 +204,15 @@ def test_a_silent_bus_is_tried_for_ever_at_least_once_an_hour(world: World) -> N
     assert not world.store.parked()
     world.bus.refuses = None
     world.clock.advance(timedelta(seconds=LONGEST_WAIT))
-    assert world.monitor.relay() == 1
+    assert world.monitor.relay() == 3
     assert world.bus.keys == ["shop/raw/2026-03-02/g1"]
 
 
 def test_what_the_bus_refuses_for_good_is_parked_at_once(world: World) -> None:
     world.bus.refuses = REFUSED
     run_raw(world)
-    assert [entry.message.key for entry in world.store.parked()] == ["shop/raw/2026-03-02/g1"]
+    keys = [f"shop/raw/2026-03-02/{what}" for what in ("v1", "g1", "v2")]
+    assert [entry.message.key for entry in world.store.parked()] == keys
     assert world.pending() == []
 
 
@@ -413,16 +417,18 @@ def points(**how: Any) -> int:
 @pytest.mark.parametrize("bus", [None, SILENT], ids=["bus", "silent bus"])
 def test_a_crash_anywhere_loses_and_doubles_no_signal(bus: PublishError | None) -> None:
     """One decision and one key, however often it is sent; nothing recorded stays unsent."""
-    # load, measure, commit, publish, and sent or failed: each may die before it is done and after it.
+    # load, measure, commit, two of publish, and sent or twice failed: each may die before it is done and after it.
     # A publish that is refused has no after.
-    assert points(rows=10, bus=bus) == (9 if bus else 10)
-    for point in range(11):
+    assert points(rows=10, bus=bus) == 12
+    for point in range(13):
         world, _ = crash_at(point, rows=10, bus=bus)
         gate = world.gate("raw")
         assert (gate.state, gate.generation) == (GateState.OPEN, 1), point
         assert set(world.bus.keys) == {"shop/raw/2026-03-02/g1"}, point
         assert len(world.bus.taken) <= 2, point
         assert len({json.dumps(dict(message.body)) for message in world.bus.taken}) == 1, "one key means one thing"
+        assert {row.key for row in world.bus.rows} == {"shop/raw/2026-03-02/v1", "shop/raw/2026-03-02/v2"}, point
+        assert len({json.dumps(row.body) for row in world.bus.rows}) == 2, "a row that comes twice is the same"
         assert world.pending() == [], point
         assert world.store.parked() == [], point
         assert len(world.store.history(gate.run)) == 2, point

@@ -1,4 +1,4 @@
-"""State in a SQLite file: gates, handled messages, outbox and history, committed together."""
+"""State in a SQLite file: gates, handled messages, outbox and history, committed together; and the history for analysis."""
 
 import json
 import sqlite3
@@ -16,6 +16,7 @@ from phasegate.core.messages import RunKey
 from phasegate.core.notation import Span
 from phasegate.errors import Conflict, StateError
 from phasegate.ports import Change, Event, Outgoing, Pending, Record, Rejected
+from phasegate.schemas import history_table
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS gate (
@@ -37,6 +38,9 @@ CREATE TABLE IF NOT EXISTS record (
 CREATE INDEX IF NOT EXISTS record_due ON record (kind, due) WHERE due IS NOT NULL;
 CREATE TABLE IF NOT EXISTS rejected (seq INTEGER PRIMARY KEY, message_id TEXT NOT NULL UNIQUE, body TEXT NOT NULL);
 """
+_KINDS = {"INTEGER": "INTEGER", "FLOAT": "REAL"}
+"""How SQLite calls types of BigQuery; everything else is text."""
+
 _PENDING = """
 SELECT message, attempts, error FROM outbox WHERE sent_at IS NULL AND NOT parked AND next_at <= ? ORDER BY seq LIMIT ?
 """
@@ -44,20 +48,21 @@ _RECORD = "SELECT kind, key, body, version, due, expires FROM record WHERE kind 
 _PARKED = "SELECT message, attempts, error FROM outbox WHERE sent_at IS NULL AND parked ORDER BY seq"
 
 
-class SQLiteStore:
-    """State store and outbox in one SQLite file; safe for several threads and processes.
+class _SQLiteFile:
+    """A SQLite file; safe for several threads and processes.
 
     Args:
         path: The file, made with its folder when missing; `:memory:` keeps everything in this object.
+        schema: Statements that change nothing when they are said again.
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, schema: str) -> None:
         self._path = path
         self._memory: sqlite3.Connection | None = None
         self._turn = threading.Lock()  # in memory all threads share one connection, and with it one transaction
         if path == ":memory:":
             self._memory = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-            self._memory.executescript(_SCHEMA)
+            self._memory.executescript(schema)
             return
         try:
             Path(path).parent.mkdir(parents=True, exist_ok=True)
@@ -65,7 +70,7 @@ class SQLiteStore:
             raise StateError(f"no state at {path}: {exc.strerror}", retryable=False) from exc
         with self._connected() as connection:
             connection.execute("PRAGMA journal_mode = WAL")
-            connection.executescript(_SCHEMA)
+            connection.executescript(schema)
 
     @contextmanager
     def _connected(self) -> Iterator[sqlite3.Connection]:
@@ -96,6 +101,13 @@ class SQLiteStore:
                     connection.execute("ROLLBACK")
                 raise
             connection.execute("COMMIT")
+
+
+class SQLiteStore(_SQLiteFile):
+    """State store, records and outbox in one SQLite file; `path` as of `_SQLiteFile`."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path, _SCHEMA)
 
     def load(self, pipeline: str, span: Span) -> Mapping[date, Day]:
         """See `StateStore.load`."""
@@ -197,6 +209,32 @@ class SQLiteStore:
         with self._connected() as connection:
             rows = connection.execute(query, values).fetchall()
         return [Pending(_message(message), attempts, error) for message, attempts, error in rows]
+
+
+class SQLiteHistory(_SQLiteFile):
+    """The history as a table, `history`, with the columns that it has in BigQuery; lists are JSON in it.
+
+    Args:
+        path: A file of its own, or the one with the state.
+    """
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path, "CREATE TABLE IF NOT EXISTS history (key TEXT PRIMARY KEY) WITHOUT ROWID")
+        columns = {column["name"]: _KINDS.get(column["type"], "TEXT") for column in history_table()["columns"]}
+        with self._writing() as connection:
+            known = {name for _, name, *_ in connection.execute("PRAGMA table_info(history)")}
+            for name, kind in columns.items():
+                if name not in known:
+                    connection.execute(f"ALTER TABLE history ADD COLUMN {name} {kind}")
+        marks = ", ".join("?" for _ in columns)
+        self._columns = tuple(columns)
+        self._insert = f"INSERT OR IGNORE INTO history ({', '.join(columns)}) VALUES ({marks})"  # noqa: S608
+
+    def keep(self, message: Outgoing) -> None:
+        """Add the row of an event; one that is there already stays as it is."""
+        values = [message.body.get(name) for name in self._columns]
+        with self._writing() as connection:
+            connection.execute(self._insert, [json.dumps(v, ensure_ascii=False) if isinstance(v, list) else v for v in values])
 
 
 def _message(text: str) -> Outgoing:

@@ -36,6 +36,7 @@ class Decision:
     Args:
         rule: The row of the table that decided.
         reason: Why; for an open gate that stays open, what was found.
+        verdict: What the tables said; None when there was no need to look.
     """
 
     gate: Gate
@@ -45,6 +46,7 @@ class Decision:
     at: datetime
     signal: GoSignal | None = None
     alerts: tuple[Alert, ...] = ()
+    verdict: PhaseVerdict | None = None
 
 
 @dataclass(frozen=True)
@@ -251,7 +253,7 @@ def decide(case: Case) -> Decision:
     """What the first rule that fits makes of a case."""
     for rule in RULES:
         if rule.fits(case):
-            return rule.decide(case, rule.when)
+            return replace(rule.decide(case, rule.when), verdict=case.verdict)
     raise AssertionError("the last rule fits every case")
 
 

@@ -228,12 +228,21 @@ class Unmeasured:
         return self.fault is Fault.UNAVAILABLE
 
 
+USD_PER_TIB = 6.25
+"""BigQuery's list price on demand. Source: BigQuery pricing, "On-demand compute pricing", us-central1."""
+
+
 @dataclass(frozen=True, slots=True)
 class Cost:
     """What measuring has cost."""
 
     queries: int = 0
     bytes_billed: int = 0
+
+    @property
+    def usd(self) -> float:
+        """The bytes in dollars, at the list price; a contract, another region or reserved slots have their own."""
+        return self.bytes_billed / 2**40 * USD_PER_TIB
 
     def __add__(self, other: "Cost") -> "Cost":
         return Cost(self.queries + other.queries, self.bytes_billed + other.bytes_billed)

@@ -7,7 +7,7 @@ from datetime import date, datetime
 from enum import StrEnum
 
 from phasegate.core.checks import Answers, CheckResult, Mode, Outcome, Severity, evaluate, plan
-from phasegate.core.metrics import Number, Query, Rows, TableSource, Unmeasured
+from phasegate.core.metrics import Cost, Number, Query, Rows, TableSource, Unmeasured
 from phasegate.core.pipeline import Pipeline, applies
 
 
@@ -58,6 +58,7 @@ class PhaseVerdict:
         score: From 0 to 100; None when nothing was judged.
         fingerprint: Equal for equal measurements of the phase's own tables; None when nothing was measured.
         reason: Why it is off, not due or unverified as a whole; empty when the results say it.
+        cost: What measuring it has cost; None when it was not measured, or together with others.
     """
 
     phase: str
@@ -66,6 +67,7 @@ class PhaseVerdict:
     outputs: tuple[OutputVerdict, ...] = ()
     fingerprint: str | None = None
     reason: str = ""
+    cost: Cost | None = None
 
     @property
     def results(self) -> tuple[CheckResult, ...]:

@@ -1,6 +1,7 @@
 """The messages as a contract: one JSON Schema (draft 2020-12) for each, to be read by whoever sends or takes them.
 
-The writers are `outgoing.py` and `core/messages.py`; a test holds what they write against these files.
+The writers are `outgoing.py` and `core/messages.py`; a test holds what they write against these files. The table that events
+become rows of stands in `history.bigquery.json`, which Terraform reads too.
 """
 
 import json
@@ -19,5 +20,14 @@ def schema(name: str) -> dict[str, Any]:
     """
     if name not in NAMES:
         raise KeyError(name)
-    found: dict[str, Any] = json.loads(files(__name__).joinpath(f"{name}.schema.json").read_text("utf-8"))
+    return _read(f"{name}.schema.json")
+
+
+def history_table() -> dict[str, Any]:
+    """The history's table in BigQuery: description, partition, clustering, and the columns as BigQuery's API writes them."""
+    return _read("history.bigquery.json")
+
+
+def _read(file: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(files(__name__).joinpath(file).read_text("utf-8"))
     return found
