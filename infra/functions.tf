@@ -1,0 +1,164 @@
+# One function for each folder of functions/, all from one archive; a test holds this map against the folders.
+
+locals {
+  # event: pushed to by Pub/Sub; otherwise people and programs call it over HTTP.
+  # measures: reads the pipelines' tables. publishes: kinds of topics. secrets: reads those that the pipeline files name.
+  usual = {
+    concurrency = 1
+    cpu         = "0.333"
+    event       = true
+    instances   = 3
+    measures    = false
+    memory      = "512Mi"
+    publishes   = ["alerts"]
+    secrets     = false
+    timeout     = 540
+  }
+  functions = {
+    alert_dispatch = merge(local.usual, {
+      does    = "Brings alerts to people, once"
+      secrets = true
+    })
+    dead_letter = merge(local.usual, {
+      does = "Records what could not be delivered, and alerts"
+    })
+    deploy_watch = merge(local.usual, {
+      does = "Turns failed deployments and drift into incidents"
+    })
+    # It mostly waits for BigQuery, so one instance judges several gates at once; that needs a whole CPU.
+    phase_monitor = merge(local.usual, {
+      does        = "Judges a finished phase, and opens or holds its gate"
+      concurrency = 4
+      cpu         = "1"
+      instances   = 10
+      measures    = true
+      memory      = "1Gi"
+      publishes   = ["alerts", "events", "go", "retry"]
+    })
+    preflight = merge(local.usual, {
+      does        = "Answers whether a phase may start"
+      concurrency = 4
+      cpu         = "1"
+      event       = false
+      measures    = true
+      publishes   = []
+      timeout     = 60
+    })
+    watch = merge(local.usual, {
+      does      = "Notices every minute what did not happen"
+      cpu       = "1"
+      measures  = true
+      memory    = "1Gi"
+      publishes = ["alerts", "events", "go", "retry"]
+    })
+  }
+
+  dashed = { for name, _ in local.functions : name => replace(name, "_", "-") }
+
+  environment = {
+    PHASEGATE_BUS       = "pubsub:${var.project}"
+    PHASEGATE_DIGEST    = var.archive.digest
+    PHASEGATE_PIPELINES = "shared/pipelines"
+    PHASEGATE_STATE     = "firestore:${var.project}/${google_firestore_database.state.name}"
+    PHASEGATE_WAREHOUSE = "bigquery:${local.warehouse_project}"
+  }
+
+  # The address of the service, not of the function: only there do internal callers count as such.
+  endpoint = { for name, function in google_cloudfunctions2_function.this : name => function.service_config[0].uri }
+}
+
+resource "google_cloudfunctions2_function" "this" {
+  for_each = local.functions
+
+  name        = "${var.prefix}-${local.dashed[each.key]}"
+  description = each.value.does
+  location    = var.location.region
+  # A label has at most 63 characters, a digest 64.
+  labels = { digest = substr(var.archive.digest, 0, 16) }
+
+  build_config {
+    runtime           = "python313"
+    entry_point       = each.key
+    docker_repository = google_artifact_registry_repository.functions.id
+    service_account   = google_service_account.build.id
+
+    environment_variables = { GOOGLE_FUNCTION_SOURCE = "functions/${each.key}/main.py" }
+
+    source {
+      storage_source {
+        bucket = var.archive.bucket
+        object = "source/${var.archive.digest}.zip"
+      }
+    }
+  }
+
+  service_config {
+    available_cpu                    = each.value.cpu
+    available_memory                 = each.value.memory
+    environment_variables            = merge(local.environment, var.environment)
+    ingress_settings                 = each.value.event ? "ALLOW_INTERNAL_ONLY" : "ALLOW_ALL"
+    max_instance_count               = each.value.instances
+    max_instance_request_concurrency = each.value.concurrency
+    min_instance_count               = 0
+    service_account_email            = google_service_account.function[each.key].email
+    timeout_seconds                  = each.value.timeout
+  }
+
+  # What its first request needs, and its build.
+  depends_on = [
+    google_artifact_registry_repository_iam_binding.build,
+    google_firestore_index.state,
+    google_project_iam_member.build,
+    google_project_iam_member.state,
+    google_storage_bucket_iam_member.build,
+  ]
+
+  lifecycle {
+    precondition {
+      condition     = each.value.timeout < local.ack_seconds
+      error_message = "${each.key} may run as long as a message waits for its answer, and would get it twice."
+    }
+  }
+}
+
+# What Pub/Sub calls as. The role is on the service; the function's own policy is not looked at.
+resource "google_service_account" "push" {
+  account_id   = "${var.prefix}-push"
+  display_name = "phasegate: Pub/Sub, when it calls functions"
+
+  depends_on = [time_sleep.ready]
+}
+
+resource "google_cloud_run_v2_service_iam_binding" "push" {
+  for_each = { for name, function in local.functions : name => google_cloudfunctions2_function.this[name] if function.event }
+
+  location = each.value.location
+  name     = each.value.name
+  role     = "roles/run.invoker"
+  members  = [google_service_account.push.member]
+}
+
+resource "google_cloud_run_v2_service_iam_binding" "preflight" {
+  count = length(var.access.preflight) > 0 ? 1 : 0
+
+  location = google_cloudfunctions2_function.this["preflight"].location
+  name     = google_cloudfunctions2_function.this["preflight"].name
+  role     = "roles/run.invoker"
+  members  = var.access.preflight
+}
+
+# In projects from before April 2021 the agent may not make tokens by itself.
+resource "google_service_account_iam_binding" "push" {
+  service_account_id = google_service_account.push.id
+  role               = "roles/iam.serviceAccountTokenCreator"
+  members            = [local.agents.pubsub]
+}
+
+resource "google_service_account" "function" {
+  for_each = local.functions
+
+  account_id   = "${var.prefix}-${local.dashed[each.key]}"
+  display_name = "phasegate: ${each.value.does}"
+
+  depends_on = [time_sleep.ready]
+}

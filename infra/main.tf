@@ -1,0 +1,41 @@
+# What follows from the pipeline files. Everything else in this folder is declared from these values.
+
+locals {
+  pipelines = {
+    for file in fileset(var.pipelines, "*.yaml") : trimsuffix(file, ".yaml") => yamldecode(file("${var.pipelines}/${file}"))
+  }
+
+  # By "pipeline/phase". The stem is unique, because neither name has a dash.
+  phases = merge([
+    for pipeline in values(local.pipelines) : {
+      for name, phase in pipeline.phases : "${pipeline.pipeline}/${name}" => {
+        stem    = "${pipeline.pipeline}-${name}"
+        labels  = { pipeline = pipeline.pipeline, phase = name }
+        retries = can(phase.retry)
+      }
+    }
+  ]...)
+
+  # Every table that the files name by a key: outputs, the calendar's, and those that checks compare with.
+  tables = toset(flatten([
+    for pipeline in values(local.pipelines) : concat(
+      [for table in [try(pipeline.calendar.expected.table, null)] : table if table != null],
+      flatten([for phase in values(pipeline.phases) : [
+        for table, output in phase.outputs : concat([table], [
+          for reference in flatten([for check in try(output.checks, []) : [
+            for spec in values(check) : [try(spec.table, ""), try(spec.of, ""), try(spec.per, "")]
+          ]]) : reference if strcontains(reference, ".")
+        ])
+      ]])
+    )
+  ]))
+  datasets = setunion(var.warehouse.datasets, [for table in local.tables : regex("^(.+)\\.[^.]+$", table)[0]])
+
+  # `secret://NAME`, wherever it stands in a file.
+  secrets = toset(flatten([
+    for pipeline in values(local.pipelines) : regexall("\"secret://([A-Za-z0-9_-]+)\"", jsonencode(pipeline))
+  ]))
+
+  labels            = merge({ app = "phasegate", installation = var.prefix }, var.labels)
+  warehouse_project = coalesce(var.warehouse.project, var.project)
+}

@@ -1,0 +1,206 @@
+# What Cloud Monitoring says when phasegate itself is ill: it must not depend on what it watches. Everything is filtered by the
+# prefix of names, so a new phase is watched without a change here.
+
+locals {
+  channels = concat(sort(var.alerting.channels), [for channel in google_monitoring_notification_channel.email : channel.id])
+
+  subscription = "resource.type = \"pubsub_subscription\" AND resource.labels.subscription_id = starts_with(\"${var.prefix}-\")"
+  service      = "resource.type = \"cloud_run_revision\" AND resource.labels.service_name = starts_with(\"${var.prefix}-\")"
+
+  # above: the value over `over` that is too much, when it lasts for `lasting`.
+  illnesses = {
+    dead_letter = {
+      title    = "messages were given up"
+      severity = "ERROR"
+      metric   = "metric.type = \"pubsub.googleapis.com/subscription/dead_letter_message_count\" AND ${local.subscription}"
+      above    = 0, over = "300s", aligner = "ALIGN_SUM", reducer = "REDUCE_SUM", by = ["resource.labels.subscription_id"], lasting = "0s"
+      next     = "`phasegate replay` shows and replays what the function dead_letter recorded; its log says what it could not."
+    }
+    dead_depth = {
+      title    = "dead letters are not recorded"
+      severity = "CRITICAL"
+      metric   = "metric.type = \"pubsub.googleapis.com/subscription/num_undelivered_messages\" AND resource.type = \"pubsub_subscription\" AND resource.labels.subscription_id = monitoring.regex.full_match(\"${var.prefix}-(.*-)?dead\")"
+      above    = 0, over = "300s", aligner = "ALIGN_MIN", reducer = "REDUCE_SUM", by = ["resource.labels.subscription_id"], lasting = "900s"
+      next     = "The function dead_letter fails; its log says why. Messages are kept for 31 days."
+    }
+    backlog = {
+      title    = "messages wait for an hour"
+      severity = "CRITICAL"
+      metric   = "metric.type = \"pubsub.googleapis.com/subscription/oldest_unacked_message_age\" AND ${local.subscription}"
+      above    = 3600, over = "300s", aligner = "ALIGN_MAX", reducer = "REDUCE_MAX", by = ["resource.labels.subscription_id"], lasting = "0s"
+      next     = "The function behind the subscription fails or is not called: its log, then `phasegate doctor`."
+    }
+    errors = {
+      title    = "a function fails"
+      severity = "ERROR"
+      metric   = "metric.type = \"run.googleapis.com/request_count\" AND metric.labels.response_code_class = \"5xx\" AND ${local.service}"
+      above    = 5, over = "600s", aligner = "ALIGN_SUM", reducer = "REDUCE_SUM", by = ["resource.labels.service_name"], lasting = "0s"
+      next     = "Its log says why. Messages come again for two hours, and then are dead letters."
+    }
+  }
+
+  # What must be heard of at least every `within`.
+  pulses = merge(
+    {
+      tick = {
+        title    = "the clock stands still"
+        severity = "CRITICAL"
+        within   = "600s", subscription = "ticks"
+        next     = "No tick was answered for ten minutes: is the scheduler job paused, does the function watch fail? `phasegate doctor`"
+      }
+    },
+    var.repository == null ? {} : {
+      drift = {
+        title    = "drift is not looked for"
+        severity = "ERROR"
+        within   = "10800s", subscription = "drift"
+        next     = "No result came for three hours: the build of cloudbuild-drift.yaml fails or is not started."
+      }
+    },
+  )
+}
+
+resource "google_monitoring_notification_channel" "email" {
+  for_each = var.alerting.email_to
+
+  display_name = "phasegate: ${each.key}"
+  type         = "email"
+  labels       = { email_address = each.key }
+
+  depends_on = [time_sleep.ready]
+}
+
+resource "google_monitoring_alert_policy" "illness" {
+  for_each = local.illnesses
+
+  display_name          = "${var.prefix}: ${each.value.title}"
+  combiner              = "OR"
+  enabled               = true
+  severity              = each.value.severity
+  notification_channels = local.channels
+  user_labels           = local.labels
+
+  conditions {
+    display_name = each.value.title
+
+    condition_threshold {
+      filter          = each.value.metric
+      comparison      = "COMPARISON_GT"
+      threshold_value = each.value.above
+      duration        = each.value.lasting
+
+      aggregations {
+        alignment_period     = each.value.over
+        per_series_aligner   = each.value.aligner
+        cross_series_reducer = each.value.reducer
+        group_by_fields      = each.value.by
+      }
+    }
+  }
+
+  documentation {
+    content   = each.value.next
+    mime_type = "text/markdown"
+  }
+
+  depends_on = [time_sleep.ready]
+}
+
+resource "google_monitoring_alert_policy" "pulse" {
+  for_each = local.pulses
+
+  display_name          = "${var.prefix}: ${each.value.title}"
+  combiner              = "OR"
+  enabled               = true
+  severity              = each.value.severity
+  notification_channels = local.channels
+  user_labels           = local.labels
+
+  conditions {
+    display_name = each.value.title
+
+    condition_absent {
+      filter   = "metric.type = \"pubsub.googleapis.com/subscription/push_request_count\" AND metric.labels.response_class = \"ack\" AND resource.type = \"pubsub_subscription\" AND resource.labels.subscription_id = \"${google_pubsub_subscription.push[each.value.subscription].name}\""
+      duration = each.value.within
+
+      aggregations {
+        alignment_period     = "60s"
+        per_series_aligner   = "ALIGN_DELTA"
+        cross_series_reducer = "REDUCE_SUM"
+      }
+    }
+  }
+
+  documentation {
+    content   = each.value.next
+    mime_type = "text/markdown"
+  }
+}
+
+locals {
+  charts = [
+    {
+      title  = "Requests by function", by = "resource.labels.service_name", aligner = "ALIGN_RATE", reducer = "REDUCE_SUM"
+      metric = "metric.type = \"run.googleapis.com/request_count\" AND ${local.service}"
+    },
+    {
+      title  = "Failed requests by function", by = "resource.labels.service_name", aligner = "ALIGN_RATE", reducer = "REDUCE_SUM"
+      metric = local.illnesses.errors.metric
+    },
+    {
+      title  = "Time of a request, 95th percentile", by = "resource.labels.service_name", aligner = "ALIGN_PERCENTILE_95", reducer = "REDUCE_MAX"
+      metric = "metric.type = \"run.googleapis.com/request_latencies\" AND ${local.service}"
+    },
+    {
+      title  = "Oldest message that waits", by = "resource.labels.subscription_id", aligner = "ALIGN_MAX", reducer = "REDUCE_MAX"
+      metric = local.illnesses.backlog.metric
+    },
+    {
+      title  = "Messages that wait", by = "resource.labels.subscription_id", aligner = "ALIGN_MAX", reducer = "REDUCE_SUM"
+      metric = "metric.type = \"pubsub.googleapis.com/subscription/num_undelivered_messages\" AND ${local.subscription}"
+    },
+    {
+      title  = "Messages given up", by = "resource.labels.subscription_id", aligner = "ALIGN_SUM", reducer = "REDUCE_SUM"
+      metric = local.illnesses.dead_letter.metric
+    },
+  ]
+}
+
+resource "google_monitoring_dashboard" "this" {
+  dashboard_json = jsonencode({
+    displayName = var.prefix
+    mosaicLayout = {
+      columns = 12
+      tiles = [for number, chart in local.charts : merge(
+        {
+          width  = 6
+          height = 4
+          widget = {
+            title = chart.title
+            xyChart = {
+              dataSets = [{
+                plotType = "LINE"
+                timeSeriesQuery = {
+                  timeSeriesFilter = {
+                    filter = chart.metric
+                    aggregation = {
+                      alignmentPeriod    = "300s"
+                      perSeriesAligner   = chart.aligner
+                      crossSeriesReducer = chart.reducer
+                      groupByFields      = [chart.by]
+                    }
+                  }
+                }
+              }]
+            }
+          }
+        },
+        # The API leaves zeros out, and a plan would find them missing for ever.
+        number % 2 == 0 ? {} : { xPos = 6 },
+        number < 2 ? {} : { yPos = floor(number / 2) * 4 },
+      )]
+    }
+  })
+
+  depends_on = [time_sleep.ready]
+}

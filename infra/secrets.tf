@@ -1,0 +1,23 @@
+# A place for every `secret://NAME` of the pipeline files. What is in it is nobody's business here: versions are added by hand
+# (`gcloud secrets versions add NAME --data-file=-`), so no secret ever stands in a plan or a state.
+
+resource "google_secret_manager_secret" "this" {
+  for_each = local.secrets
+
+  secret_id           = each.key
+  deletion_protection = var.keep_data
+
+  replication {
+    auto {}
+  }
+
+  depends_on = [time_sleep.ready]
+}
+
+resource "google_secret_manager_secret_iam_binding" "reader" {
+  for_each = google_secret_manager_secret.this
+
+  secret_id = each.value.id
+  role      = "roles/secretmanager.secretAccessor"
+  members   = [for name, function in local.functions : google_service_account.function[name].member if function.secrets]
+}
