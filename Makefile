@@ -16,7 +16,7 @@ check: .venv/dev  ## Lint and types
 	$(BIN)/ruff format --check
 	$(BIN)/mypy --config-file shared/pyproject.toml
 	$(BIN)/mypy --config-file shared/pyproject.toml functions/phase_monitor/main.py
-	$(BIN)/mypy --config-file shared/pyproject.toml infra/archive.py
+	$(BIN)/mypy --config-file shared/pyproject.toml infra/archive.py infra/drift.py
 
 schema: .venv/dev  ## Write the JSON Schema of the pipeline file anew
 	$(BIN)/phasegate config schema > shared/pipelines/pipeline.schema.json

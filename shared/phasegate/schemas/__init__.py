@@ -1,14 +1,14 @@
 """The messages as a contract: one JSON Schema (draft 2020-12) for each, to be read by whoever sends or takes them.
 
-The writers are `outgoing.py` and `core/messages.py`; a test holds what they write against these files. The table that events
-become rows of stands in `history.bigquery.json`, which Terraform reads too.
+The writers are `outgoing.py`, `core/messages.py` and `infra/drift.py`; a test holds what they write against these files. The
+table that events become rows of stands in `history.bigquery.json`, which Terraform reads too.
 """
 
 import json
 from importlib.resources import files
 from typing import Any
 
-NAMES = ("completion", "go-signal", "retry-request", "alert", "event")
+NAMES = ("completion", "go-signal", "retry-request", "alert", "event", "drift")
 """Every message that has a schema."""
 
 
