@@ -84,4 +84,26 @@ class PublishError(AdapterError):
 
 
 class NotifyError(AdapterError):
-    """An alert could not be handed to its destination."""
+    """A notice was not taken by its destination.
+
+    Args:
+        retryable: False when the destination will refuse every notice until somebody mends it: its address is gone, its
+            secret is wrong, it takes not even plain text.
+        status: The HTTP or SMTP status that came back; None when none came.
+        retry_after: Seconds that the destination asks to wait before the next attempt, to whatever it is sent.
+        maybe_sent: True when it may have been taken after all: the connection ended before the answer came.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        retryable: bool,
+        status: int | None = None,
+        retry_after: float | None = None,
+        maybe_sent: bool = False,
+    ) -> None:
+        super().__init__(message, retryable=retryable)
+        self.status = status
+        self.retry_after = retry_after
+        self.maybe_sent = maybe_sent

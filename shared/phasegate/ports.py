@@ -5,11 +5,11 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any, Protocol
 
-from phasegate.core.alerts import Notice
 from phasegate.core.gate import Day, Gate, GateState, Reason
 from phasegate.core.messages import RunKey
 from phasegate.core.metrics import Answer, Query
 from phasegate.core.notation import Span
+from phasegate.core.notice import Notice
 
 
 class Warehouse(Protocol):
@@ -204,14 +204,31 @@ class Publisher(Protocol):
         ...
 
 
-class Notifier(Protocol):
-    """Delivers an alert to one destination."""
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """A destination's word that it took a notice.
 
-    def notify(self, notice: Notice) -> None:
-        """Deliver it.
+    Args:
+        status: Its HTTP or SMTP status; None where there is no such thing.
+        message_id: Its id for what it took; empty where it gives none.
+        plain: True when it refused the card and took plain text in its place.
+    """
+
+    status: int | None = None
+    message_id: str = ""
+    plain: bool = False
+
+
+class Notifier(Protocol):
+    """Brings notices to one destination."""
+
+    def notify(self, notice: Notice) -> Receipt:
+        """Hand over a notice and wait until it is taken; at most one attempt, beside the plain text where a card is refused.
+
+        The same notice may be handed over again: its key tells a receiver that looks, its `possible_duplicate` a reader.
 
         Raises:
-            NotifyError: It was not delivered.
+            NotifyError: It was not taken, as far as can be known. No error of a notifier holds a secret.
         """
         ...
 

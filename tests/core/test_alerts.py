@@ -10,6 +10,7 @@ from phasegate.adapters.local import MailFolder
 from phasegate.core.alerts import compose
 from phasegate.core.gate import Alert, AlertState, GateState, Reason
 from phasegate.core.messages import RunKey
+from phasegate.core.notice import plain
 from phasegate.core.pipeline import AlertSeverity
 from phasegate.outgoing import alert_message, rejected_message
 from phasegate.ports import Rejected
@@ -45,9 +46,9 @@ def recovered(after: timedelta) -> dict[str, Any]:
 
 def test_a_notice_tells_what_effect_evidence_and_next_action():
     notice = compose(alert())
-    assert (notice.key, notice.severity) == ("shop/raw/2026-03-02/v4/checks_failed", "critical")
+    assert (notice.key, notice.tone) == ("shop/raw/2026-03-02/v4/checks_failed", "critical")
     assert notice.subject == "[shop] raw of 2026-03-02: held"
-    lines = notice.text.splitlines()
+    lines = plain(notice).splitlines()
     at = [lines.index(line) for line in (
         "table raw.orders has 3 rows, expected at least 10.",
         "The gate of raw stays shut: clean cannot start.",
@@ -55,7 +56,7 @@ def test_a_notice_tells_what_effect_evidence_and_next_action():
         "  phasegate explain raw 2026-03-02 --pipeline shop",
     )]  # fmt: skip
     assert at == sorted(at)
-    assert notice.text.count("has 3 rows, expected at least 10") == 1, "what was said is not said again as evidence"
+    assert plain(notice).count("has 3 rows, expected at least 10") == 1, "what was said is not said again as evidence"
     assert notice.key in lines[-1]
 
 
@@ -90,7 +91,7 @@ def test_a_recovery_tells_how_long_it_lasted(after, words):
     notice = compose(recovered(after))
     assert words in notice.subject
     assert "held" in notice.subject
-    assert "Next:" not in notice.text
+    assert "Next:" not in plain(notice)
 
 
 HOSTILE = "x\r\nBcc: all@example.com\r\n\r\n<b>\x1b[31m\x00\u2028\u202e"
@@ -105,7 +106,7 @@ def test_a_subject_is_one_line_whatever_the_data_says():
 
 def test_a_text_holds_nothing_that_a_terminal_acts_on():
     hostile = {**alert(), "detail": HOSTILE, "evidence": [HOSTILE, "more"], "effect": HOSTILE}
-    text = compose(hostile).text
+    text = plain(compose(hostile))
     assert all(line.isprintable() for line in text.split("\n"))
     assert "Bcc: all@example.com" in text
 
@@ -123,7 +124,7 @@ def test_hostile_text_breaks_no_mail(tmp_path):
 
 def test_long_evidence_is_told_line_by_line():
     evidence = tuple(f"check {n} failed\nfor a reason of {'x' * 500}" for n in range(300))
-    text = compose(alert(evidence=evidence)).text
+    text = plain(compose(alert(evidence=evidence)))
     assert sum(line.startswith("  - check") for line in text.splitlines()) == 300
 
 
@@ -132,6 +133,6 @@ def test_a_rejected_message_is_told():
     rejected = Rejected("m1", SINCE, "no run_date given", '{"phase": "raw"}', {})
     notice = compose(json.loads(json.dumps(rejected_message(rejected).body)))
     assert notice.subject == "[phasegate] a message was rejected"
-    assert "no run_date given" in notice.text
-    assert '{"phase": "raw"}' in notice.text
-    assert (notice.key, notice.severity) == ("rejected/m1", "warning")
+    assert "no run_date given" in plain(notice)
+    assert '{"phase": "raw"}' in plain(notice)
+    assert (notice.key, notice.tone) == ("rejected/m1", "warning")

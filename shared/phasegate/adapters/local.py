@@ -8,9 +8,9 @@ from itertools import count
 from pathlib import Path
 from typing import TextIO
 
-from phasegate.core.alerts import Notice
+from phasegate.core.notice import Notice, plain
 from phasegate.errors import NotifyError, PhasegateError, PublishError
-from phasegate.ports import Outgoing
+from phasegate.ports import Outgoing, Receipt
 
 Handler = Callable[[Outgoing], None]
 
@@ -50,9 +50,10 @@ class Console:
     def __init__(self, stream: TextIO | None = None) -> None:
         self._stream = stream
 
-    def notify(self, notice: Notice) -> None:
+    def notify(self, notice: Notice) -> Receipt:
         """See `Notifier.notify`."""
-        print(f"{notice.severity.upper()}: {notice.subject}\n{notice.text}", file=self._stream or sys.stderr)
+        print(f"{notice.tone.upper()}: {notice.subject}\n{plain(notice)}", file=self._stream or sys.stderr)
+        return Receipt()
 
 
 class MailFolder:
@@ -63,16 +64,17 @@ class MailFolder:
         self._sender = sender
         self._to = to
 
-    def notify(self, notice: Notice) -> None:
+    def notify(self, notice: Notice) -> Receipt:
         """See `Notifier.notify`."""
         mail = EmailMessage()
         mail["Subject"] = notice.subject
         mail["From"], mail["To"] = self._sender, self._to
         mail["X-Phasegate-Key"] = notice.key
-        mail.set_content(notice.text)
+        mail.set_content(plain(notice))
         name = "".join(c if c.isalnum() or c in "-_" else "_" for c in notice.key)[:150] + ".eml"
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             (self._folder / name).write_bytes(mail.as_bytes())
         except OSError as exc:
             raise NotifyError(f"no mail file in {self._folder}: {exc.strerror}", retryable=True) from exc
+        return Receipt(message_id=name)

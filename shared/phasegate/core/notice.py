@@ -1,0 +1,256 @@
+"""A notice: what people read about an incident, in neutral blocks that each channel renders in its own way.
+
+Texts come from messages and tables, and are hostile until shown otherwise. A block cleans them when it is made, so that no
+renderer meets a line break, a control character or a live address in one; what is markup in its channel it escapes itself.
+"""
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, TypeAlias, TypeVar
+
+LONGEST = 2_000
+"""Characters of one text that are kept."""
+
+T = TypeVar("T")
+
+
+class Tone(StrEnum):
+    """How a notice wants to be taken: its colour and its first word."""
+
+    CRITICAL = "critical"
+    WARNING = "warning"
+    INFO = "info"
+    RECOVERED = "recovered"
+
+
+_SCHEME = re.compile(r"http(s?)(?=:/)|\b(?:javascript|mailto)(?=:\S)", re.IGNORECASE)
+
+
+def clean(text: object, longest: int = LONGEST) -> str:
+    r"""Text on one line, without what a terminal, a mail header or a reader's eye would take for an order.
+
+    Control characters, marks that turn the reading direction, and marks without width are gone. An address is not live: what
+    it begins with is written as people write it who warn of one.
+
+    >>> clean("3 rows\r\nBcc: all@example.com\x00")
+    '3 rows Bcc: all@example.com'
+    >>> clean("see https://example.com/x")
+    'see hxxps://example.com/x'
+    """
+    # What is left after twice the length would be cut anyway; a text of 100 kB is not worth looking at in full.
+    cut = str(text)[: 2 * longest]
+    line = " ".join("".join(c if c.isprintable() else " " for c in cut).split())
+    return shorten(
+        _SCHEME.sub(lambda found: f"hxxp{found[1].lower()}" if found[1] is not None else f"{found[0]}·", line), longest
+    )
+
+
+def shorten(text: str, longest: int) -> str:
+    """The text, cut with a sign where it is longer."""
+    return text if len(text) <= longest else text[: max(longest - 1, 0)].rstrip() + "…"
+
+
+@dataclass(frozen=True, slots=True)
+class Paragraph:
+    """A sentence or two."""
+
+    text: str
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "text", clean(self.text))
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """Names and their values, one pair a line."""
+
+    pairs: tuple[tuple[str, str], ...]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "pairs", tuple((clean(name), clean(value)) for name, value in self.pairs))
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """A list under a title, the most telling first: where room is short, its end is left out and counted."""
+
+    title: str
+    items: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "title", clean(self.title))
+        object.__setattr__(self, "items", tuple(clean(item) for item in self.items))
+
+
+@dataclass(frozen=True, slots=True)
+class Commands:
+    """Commands to paste, under a title. One that is too long for its channel is left out, never cut.
+
+    Whoever writes a command quotes what stands in it for a shell; here only line breaks and the like are taken out.
+    """
+
+    title: str
+    lines: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "title", clean(self.title))
+        object.__setattr__(self, "lines", tuple("".join(c for c in line if c.isprintable()) for line in self.lines))
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A link of phasegate's own; texts from data never become one.
+
+    Raises:
+        ValueError: The address is not plain http or https.
+    """
+
+    label: str
+    address: str
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "label", clean(self.label))
+        if not re.fullmatch(r"https?://[\w.\-:\[\]]+(/[\w.~!$&*+,;=:@%/?#-]*)?", self.address, re.ASCII):
+            raise ValueError("a link's address begins with https:// and holds no space, quote, bracket or backslash")
+
+
+@dataclass(frozen=True, slots=True)
+class Links:
+    """Where to read more, or to act."""
+
+    links: tuple[Link, ...]
+
+
+Block: TypeAlias = Paragraph | Facts | Listing | Commands | Links
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Notice:
+    """What one destination is told at once.
+
+    Args:
+        key: Identifies what is said; a notice sent twice has the same one.
+        thread: What it belongs to: the same for all notices of an incident. A chat keeps them together by it.
+        subject: One line: what and where.
+        lead: One sentence: what is wrong, or that it no longer is.
+        blocks: The rest, in the order in which people need it; those that say nothing are left out.
+        at: When it was composed.
+        data: The same for machines, as a JSON object: what a webhook carries beside the texts.
+        possible_duplicate: True when an earlier attempt may have arrived after all.
+    """
+
+    key: str
+    thread: str
+    tone: Tone
+    subject: str
+    lead: str
+    blocks: tuple[Block, ...]
+    at: datetime
+    data: Mapping[str, Any] = field(default_factory=dict)
+    possible_duplicate: bool = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "subject", clean(self.subject, 200))
+        object.__setattr__(self, "lead", clean(self.lead))
+        object.__setattr__(self, "blocks", tuple(block for block in self.blocks if _says_something(block)))
+
+
+def _says_something(block: Block) -> bool:
+    match block:
+        case Paragraph(content) | Facts(content) | Links(content) | Listing(_, content) | Commands(_, content):
+            return bool(content)
+
+
+REPEAT = "This may have reached you before: an earlier attempt ended without an answer."
+"""What a possible duplicate says of itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """How much of a notice is shown: items of each list, characters of each text, blocks in all."""
+
+    items: int
+    characters: int
+    blocks: int = 30
+
+
+ROOMS = (Room(20, 1_000), Room(10, 500), Room(5, 250), Room(3, 120), Room(2, 80, 8), Room(1, 60, 4), Room(0, 60, 2))
+"""From generous to narrow; the last holds any notice within 2,000 characters, markup and escaping left aside."""
+
+
+def trim(notice: Notice, room: Room) -> Notice:
+    """The notice in a given room: lists end in "+N more", texts in "…", and commands and links are whole or absent."""
+    blocks = tuple(kept for block in notice.blocks if (kept := _trim_block(block, room)) is not None)
+    left_out = len(blocks) - room.blocks
+    if left_out > 0:
+        blocks = (*blocks[: room.blocks], Paragraph(f"+{left_out} more sections"))
+    return replace(notice, lead=shorten(notice.lead, room.characters), blocks=blocks)
+
+
+def _trim_block(block: Block, room: Room) -> Block | None:
+    match block:
+        case Paragraph(text):
+            return Paragraph(shorten(text, room.characters))
+        case Facts(pairs):
+            kept = [(shorten(name, 60), shorten(value, room.characters)) for name, value in pairs[: room.items]]
+            more = [("…", f"+{len(pairs) - len(kept)} more")] if len(pairs) > len(kept) else []
+            return Facts((*kept, *more))
+        case Listing(title, items):
+            return Listing(shorten(title, 100), _collapse([shorten(item, room.characters) for item in items], room.items))
+        case Commands(title, lines):
+            short = [line for line in lines if len(line) <= max(room.characters, 120)][: max(room.items, 1)]
+            return Commands(shorten(title, 100), tuple(short)) if short else None
+        case Links(links):
+            return Links(links[:5])
+
+
+def _collapse(items: list[str], longest: int) -> tuple[str, ...]:
+    # "+1 more" would take the line that the one item needs.
+    if len(items) <= longest + 1:
+        return tuple(items)
+    return (*items[:longest], f"+{len(items) - longest} more")
+
+
+def fit(notice: Notice, render: Callable[[Notice], T], size: Callable[[T], int], budget: int) -> T:
+    """What *render* makes of the notice in the widest room that keeps within a channel's budget.
+
+    Args:
+        size: Of what was rendered, in the unit of the budget.
+    """
+    rendered = render(trim(notice, ROOMS[0]))
+    for room in ROOMS[1:]:
+        if size(rendered) <= budget:
+            break
+        rendered = render(trim(notice, room))
+    return rendered
+
+
+def plain(notice: Notice) -> str:
+    """The notice as plain text, without its subject: for a console, the plain part of a mail, and where a card is refused."""
+    lines = [notice.lead] if notice.lead else []
+    for n, block in enumerate(notice.blocks):
+        if not isinstance(block, Paragraph) or (n and not isinstance(notice.blocks[n - 1], Paragraph)):
+            lines.append("")
+        lines += _plain_block(block)
+    if notice.possible_duplicate:
+        lines += ["", REPEAT]
+    return "\n".join(lines).strip() + "\n"
+
+
+def _plain_block(block: Block) -> Iterator[str]:
+    match block:
+        case Paragraph(text):
+            yield text
+        case Facts(pairs):
+            yield from (f"{name}: {value}" for name, value in pairs)
+        case Listing(title, items):
+            yield f"{title}:"
+            yield from (f"  - {item}" for item in items)
+        case Commands(title, lines):
+            yield f"{title}:"
+            yield from (f"  {line}" for line in lines)
+        case Links(links):
+            yield from (f"{link.label}: {link.address}" for link in links)
