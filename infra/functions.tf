@@ -56,7 +56,7 @@ locals {
   dashed = { for name, _ in local.functions : name => replace(name, "_", "-") }
 
   environment = {
-    PHASEGATE_BUS       = "pubsub:${var.project}"
+    PHASEGATE_BUS       = "pubsub:${var.project}/${var.prefix}"
     PHASEGATE_DIGEST    = var.archive.digest
     PHASEGATE_PIPELINES = "shared/pipelines"
     PHASEGATE_STATE     = "firestore:${var.project}/${google_firestore_database.state.name}"

@@ -71,7 +71,7 @@ def test_every_wrong_setting_is_reported_at_once(tmp_path):
         '--pipelines: expected a file or a folder, got ""',
         '--warehouse: expected duckdb:PATH or bigquery:PROJECT, got "bigqery:my-project" (did you mean bigquery?)',
         'PHASEGATE_STATE: expected sqlite:PATH or firestore:PROJECT/DATABASE, got "firestore:my-project"',
-        'PHASEGATE_BUS: expected local: or pubsub:PROJECT, got "kafka:broker"',
+        'PHASEGATE_BUS: expected local: or pubsub:PROJECT[/PREFIX], got "kafka:broker"',
     ]
 
 
@@ -86,6 +86,7 @@ def test_every_wrong_setting_is_reported_at_once(tmp_path):
         ("state", "firestore:my-project/gates", Location("firestore", "my-project/gates")),
         ("bus", "local:", Location("local")),
         ("bus", "pubsub:my-project", Location("pubsub", "my-project")),
+        ("bus", "pubsub:my-project/team-a", Location("pubsub", "my-project/team-a")),
     ],
 )
 def test_a_location_is_a_scheme_and_its_rest(name, text, location):
@@ -108,6 +109,8 @@ def test_a_location_is_a_scheme_and_its_rest(name, text, location):
         ("bus", "local"),
         ("bus", "local:x"),
         ("bus", "pubsub:"),
+        ("bus", "pubsub:my-project/"),
+        ("bus", "pubsub:my-project/Team_A"),
     ],
 )
 def test_a_location_that_cannot_be_is_refused(name, text, tmp_path):

@@ -18,18 +18,19 @@ _RESTS = {
     "PATH": r".+",
     "PROJECT": _PROJECT,
     "PROJECT/DATABASE": rf"{_PROJECT}/(\(default\)|[a-z][a-z0-9-]{{2,61}}[a-z0-9])",
+    "PROJECT[/PREFIX]": rf"{_PROJECT}(/[a-z][a-z0-9-]{{2,13}}[a-z0-9])?",
     "": r"",
 }
 _SCHEMES: Mapping[str, Mapping[str, str]] = {
     "warehouse": {"duckdb": "PATH", "bigquery": "PROJECT"},
     "state": {"sqlite": "PATH", "firestore": "PROJECT/DATABASE"},
-    "bus": {"local": "", "pubsub": "PROJECT"},
+    "bus": {"local": "", "pubsub": "PROJECT[/PREFIX]"},
 }
 DESCRIPTIONS: Mapping[str, str] = {
     "pipelines": "a pipeline file, or a folder of them",
     "warehouse": "`duckdb:PATH` (a file, or a folder of Parquet or CSV) or `bigquery:PROJECT`",
     "state": "`sqlite:PATH` or `firestore:PROJECT/DATABASE`",
-    "bus": "`local:` or `pubsub:PROJECT`",
+    "bus": "`local:` or `pubsub:PROJECT[/PREFIX]`; names of topics begin with PREFIX (phasegate)",
 }
 """What each setting is."""
 

@@ -14,6 +14,9 @@ from phasegate.core.messages import TRACEPARENT, Report, RunKey, completion_fiel
 from phasegate.core.pipeline import Messages
 from phasegate.ports import Event, Outgoing, Rejected
 
+PREFIX = "phasegate"
+"""Stands before every name in the cloud, unless the settings say another, so that several installations fit into a project."""
+
 ALERTS = "alerts"
 """The topic of all alerts."""
 

@@ -17,7 +17,7 @@ from phasegate.errors import AdapterError, ConfigError, PhasegateError, Problem
 from phasegate.intake import Handled, Outcome
 from phasegate.logs import log
 from phasegate.monitor import Monitor
-from phasegate.outgoing import ALERTS, EVENTS
+from phasegate.outgoing import ALERTS, EVENTS, PREFIX
 from phasegate.pipeline_file import load_all
 from phasegate.ports import Clock, Notifier, Outgoing, Publisher, Warehouse
 
@@ -151,7 +151,8 @@ class Wiring:
         if self.settings.bus.scheme == "pubsub":
             from phasegate.adapters.pubsub import PubSubPublisher
 
-            return PubSubPublisher(self.settings.bus.rest)
+            project, _, prefix = self.settings.bus.rest.partition("/")
+            return PubSubPublisher(project, prefix=prefix or PREFIX)
         raise _unknown("bus", str(self.settings.bus))
 
     @cached_property

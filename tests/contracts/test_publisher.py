@@ -4,6 +4,7 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Protocol
 
 import pytest
@@ -11,8 +12,10 @@ from google.cloud import pubsub_v1
 from google.pubsub_v1 import PublisherClient
 from phasegate.adapters.local import LocalBus
 from phasegate.adapters.pubsub import WITHIN, PubSubPublisher
+from phasegate.config import Settings
 from phasegate.errors import PublishError
 from phasegate.ports import Outgoing, Publisher
+from phasegate.wiring import Wiring
 
 from tests import emulators
 
@@ -168,3 +171,14 @@ def test_the_client_is_made_on_first_use_and_once(cloud: Make, project: str) -> 
     assert len(made) == 1
     assert len(set(ids)) == 24
     assert len(bus.received(24)) == 24
+
+
+@pytest.mark.parametrize(("rest", "prefix"), [("", "phasegate"), ("/team-a", "team-a")])
+def test_the_setting_says_what_names_of_topics_begin_with(
+    rest: str, prefix: str, pubsub_emulator: str, project: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No topic is there, so the error names it."""
+    monkeypatch.setenv("PUBSUB_EMULATOR_HOST", pubsub_emulator)
+    wiring = Wiring(Settings.resolve({"bus": f"pubsub:{project}{rest}"}, {}, Path()))
+    with pytest.raises(PublishError, match=f"projects/{project}/topics/{prefix}-shop-raw-go"):
+        wiring.publisher.publish(SIGNAL)

@@ -11,7 +11,7 @@ from google.pubsub_v1 import PublisherClient, PubsubMessage
 
 from phasegate.adapters.google_errors import GoogleError, is_retryable
 from phasegate.errors import PublishError
-from phasegate.outgoing import ALERTS
+from phasegate.outgoing import ALERTS, PREFIX
 from phasegate.ports import Outgoing
 
 WITHIN = 10.0
@@ -37,9 +37,7 @@ class PubSubPublisher:
         connect: Makes the library's client; called once, on first use, so that nothing is connected before a fork.
     """
 
-    def __init__(
-        self, project: str, *, prefix: str = "phasegate", connect: Callable[[], PublisherClient] = PublisherClient
-    ) -> None:
+    def __init__(self, project: str, *, prefix: str = PREFIX, connect: Callable[[], PublisherClient] = PublisherClient) -> None:
         self._project = project
         self._prefix = prefix
         self._connect = connect
