@@ -163,7 +163,7 @@ class Module:
 
 
 @cache
-def _applied(folder: Path, state: int) -> Mapping[str, Mapping[str, Any]]:
+def _applied(folder: Path, written: int) -> Mapping[str, Mapping[str, Any]]:  # noqa: ARG001 - a state written later is read anew
     """The values of every resource of a state, by address."""
     done = subprocess.run(["terraform", "show", "-json"], cwd=folder, env=environ(), capture_output=True, text=True, check=True)
     return {each["address"]: each["values"] for each in json.loads(done.stdout)["values"]["root_module"]["resources"]}

@@ -166,7 +166,7 @@ def test_a_new_phase_brings_its_own_resources_and_touches_no_other(demo: Module,
     more = demo.having(pipelines=str(with_phase(tmp_path / "more", "extra")))
     actions = more.plan().actions
     assert actions
-    assert {action for action in actions.values()} == {("create",)}
+    assert set(actions.values()) == {("create",)}
     assert all('["flights-extra-' in address for address in actions), sorted(actions)
     assert Counter(address.split(".")[0] for address in actions) == {
         "google_pubsub_topic": 4,  # complete, go, retry, dead
@@ -187,7 +187,7 @@ def test_a_phase_that_is_gone_takes_only_its_own_resources_along(demo: Module, t
         address: action for address, action in actions.items() if address.startswith("google_bigquery_dataset_iam_member")
     }
     assert all('["features ' in address for address in readers)
-    assert {action for action in actions.values()} == {("delete",)}
+    assert set(actions.values()) == {("delete",)}
     assert all('["flights-features-' in address for address in actions.keys() - readers.keys())
 
 
