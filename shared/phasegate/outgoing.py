@@ -158,6 +158,7 @@ def trouble_message(trouble: Trouble) -> Outgoing:
         "state": trouble.state,
         "cause": trouble.cause,
         "subject": trouble.subject,
+        "about": list(trouble.about),
         "detail": trouble.detail,
         "evidence": list(trouble.evidence),
         "effect": trouble.effect,

@@ -12,6 +12,7 @@ from jsonschema import Draft202012Validator, FormatChecker, ValidationError
 from phasegate.adapters.sqlite import SQLiteStore
 from phasegate.core.checks import Mode, Outcome, Severity
 from phasegate.core.gate import AlertState, GateState, GoSignal, Reason
+from phasegate.core.incident import TroubleCause
 from phasegate.core.kinds import RowCount
 from phasegate.core.messages import Envelope, Report, RunKey, Status, encode_completion, parse_completion
 from phasegate.core.notation import Due
@@ -201,7 +202,7 @@ def test_the_closed_sets_are_those_of_the_code():
     reasons = {str(reason) for reason in Reason}
     assert set(event["state"]["enum"]) == set(alert["gate"]["enum"]) == states
     assert set(event["reason"]["enum"]) == reasons
-    assert set(alert["cause"]["enum"]) == reasons | {"message_rejected"}
+    assert set(alert["cause"]["enum"]) == reasons | {str(cause) for cause in TroubleCause}
     assert set(alert["severity"]["enum"]) == {str(severity) for severity in AlertSeverity}
     assert set(alert["state"]["enum"]) == {str(state) for state in AlertState}
     assert set(schema("completion")["properties"]["status"]["enum"]) == {str(status) for status in Status}
