@@ -59,12 +59,12 @@ from google.cloud.firestore import (
 )
 
 from phasegate.adapters.google_errors import RETRYABLE, GoogleError, is_retryable
-from phasegate.adapters.records import from_json, to_json
 from phasegate.core.gate import Day, Gate
 from phasegate.core.messages import RunKey
 from phasegate.core.notation import Span
 from phasegate.errors import Conflict, StateError
 from phasegate.ports import Change, Event, Outgoing, Pending, Record, Rejected
+from phasegate.values import from_json, to_json
 
 Snapshot: TypeAlias = DocumentSnapshot[DocumentReference]
 

@@ -10,13 +10,13 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
-from phasegate.adapters.records import from_json, to_json
 from phasegate.core.gate import Day, Gate
 from phasegate.core.messages import RunKey
 from phasegate.core.notation import Span
 from phasegate.errors import Conflict, StateError
 from phasegate.ports import Change, Event, Outgoing, Pending, Record, Rejected
 from phasegate.schemas import history_table
+from phasegate.values import from_json, to_json
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS gate (
