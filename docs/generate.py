@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 from phasegate.cli.main import COMMANDS
-from phasegate.config import DESCRIPTIONS
+from phasegate.config import DESCRIPTIONS, OPTIONS
 from phasegate.core.checks import BaseCheck
 from phasegate.core.decide import RULES
 from phasegate.core.kinds import KINDS
@@ -51,7 +51,9 @@ def commands() -> str:
 
 def settings() -> str:
     """Every setting, its option and its variable."""
-    rows = [(f"`--{name}`", f"`PHASEGATE_{name.upper()}`", text) for name, text in DESCRIPTIONS.items()]
+    rows = [
+        (f"`--{name}`" if name in OPTIONS else "", f"`PHASEGATE_{name.upper()}`", text) for name, text in DESCRIPTIONS.items()
+    ]
     return table(("option", "environment", "what"), rows)
 
 

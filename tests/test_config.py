@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from phasegate.adapters.bigquery import MOST_BILLED
 from phasegate.config import Location, Setting, Settings
 from phasegate.errors import ConfigError
 
@@ -24,6 +25,7 @@ def test_an_option_wins_over_a_variable_over_a_default(tmp_path):
         Setting("warehouse", "duckdb:a.duckdb", "--warehouse"),
         Setting("state", "firestore:my-project/(default)", "PHASEGATE_STATE"),
         Setting("bus", "local:", "default"),
+        Setting("maximum_bytes_billed", "107374182400", "default"),
     )
     assert settings.state == Location("firestore", "my-project/(default)")
     assert settings.bus == Location("local")
@@ -35,7 +37,7 @@ def test_defaults_count_only_where_they_exist(tmp_path):
     (tmp_path / ".phasegate/demo").mkdir(parents=True)
     (tmp_path / ".phasegate/demo/warehouse.duckdb").touch()
     settings = Settings.resolve({}, {}, tmp_path)
-    assert [setting.source for setting in settings.given] == ["default", "default", "not set", "default"]
+    assert [setting.source for setting in settings.given][:4] == ["default", "default", "not set", "default"]
     assert settings.pipelines == tmp_path / "shared/pipelines"
     assert settings.warehouse == Location("duckdb", str(tmp_path / ".phasegate/demo/warehouse.duckdb"))
 
@@ -54,6 +56,19 @@ def test_a_missing_setting_says_how_to_set_it(tmp_path):
     ]
 
 
+def test_what_a_query_may_cost_comes_from_the_environment(tmp_path):
+    """It is the same for every command and function; too little is refused when the process starts, not at the first event."""
+    told = {"PHASEGATE_MAXIMUM_BYTES_BILLED": "10485760"}
+    assert Settings.resolve({}, told, tmp_path).maximum_bytes_billed == 10_485_760
+    assert Settings.resolve({}, {}, tmp_path).maximum_bytes_billed == MOST_BILLED
+    for wrong in ("1 TiB", "10485759", "1e9", "-1"):
+        with pytest.raises(ConfigError) as caught:
+            Settings.resolve({}, {"PHASEGATE_MAXIMUM_BYTES_BILLED": wrong}, tmp_path)
+        assert lines(caught) == [
+            f'PHASEGATE_MAXIMUM_BYTES_BILLED: expected a whole number of bytes, at least 10485760, got "{wrong}"'
+        ]
+
+
 def test_an_empty_variable_is_not_set(tmp_path):
     """Shells and Terraform leave empty variables behind."""
     assert Settings.resolve({}, {"PHASEGATE_STATE": ""}, tmp_path).given[2] == Setting("state", None, "not set")
@@ -69,7 +84,7 @@ def test_every_wrong_setting_is_reported_at_once(tmp_path):
         )
     assert lines(caught) == [
         '--pipelines: expected a file or a folder, got ""',
-        '--warehouse: expected duckdb:PATH or bigquery:PROJECT, got "bigqery:my-project" (did you mean bigquery?)',
+        '--warehouse: expected duckdb:PATH or bigquery:PROJECT[/LOCATION], got "bigqery:my-project" (did you mean bigquery?)',
         'PHASEGATE_STATE: expected sqlite:PATH or firestore:PROJECT/DATABASE, got "firestore:my-project"',
         'PHASEGATE_BUS: expected local: or pubsub:PROJECT[/PREFIX], got "kafka:broker"',
     ]
@@ -81,6 +96,8 @@ def test_every_wrong_setting_is_reported_at_once(tmp_path):
         ("warehouse", "duckdb:data/flights.duckdb", Location("duckdb", "data/flights.duckdb")),
         ("warehouse", "duckdb:/data/with:colon", Location("duckdb", "/data/with:colon")),
         ("warehouse", "bigquery:my-project-1", Location("bigquery", "my-project-1")),
+        ("warehouse", "bigquery:my-project/europe-west2", Location("bigquery", "my-project/europe-west2")),
+        ("warehouse", "bigquery:my-project/EU", Location("bigquery", "my-project/EU")),
         ("warehouse", "bigquery:example.com:my-project", Location("bigquery", "example.com:my-project")),
         ("state", "sqlite::memory:", Location("sqlite", ":memory:")),
         ("state", "firestore:my-project/gates", Location("firestore", "my-project/gates")),
@@ -103,6 +120,7 @@ def test_a_location_is_a_scheme_and_its_rest(name, text, location):
         ("warehouse", "duckdb:"),
         ("warehouse", "bigquery:My Project"),
         ("warehouse", "bigquery:"),
+        ("warehouse", "bigquery:my-project/us central"),
         ("warehouse", "sqlite:state.sqlite"),
         ("state", "firestore:my-project/"),
         ("state", "firestore:my-project/Gates"),

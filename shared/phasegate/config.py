@@ -1,4 +1,4 @@
-"""Settings: where pipeline files, warehouse, state and bus are, and who said so.
+"""Settings: where pipeline files, warehouse, state and bus are, how they are used, and who said so.
 
 A setting is an option of the command line, else an environment variable, else a default that fits a fresh clone.
 """
@@ -10,27 +10,34 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Self
 
+from phasegate.core.metrics import LEAST_BILLED
 from phasegate.errors import ConfigError, Problem
 
 _PROJECT = r"([a-z0-9.-]+:)?[a-z][a-z0-9-]{4,28}[a-z0-9]"
-# What may follow a scheme. Source: Google Cloud's rules for project ids and for Firestore database ids.
+# What may follow a scheme. Source: Google Cloud's rules for project ids, for locations, and for Firestore database ids.
 _RESTS = {
     "PATH": r".+",
     "PROJECT": _PROJECT,
+    "PROJECT[/LOCATION]": rf"{_PROJECT}(/[A-Za-z]+(-[a-z0-9]+)*)?",
     "PROJECT/DATABASE": rf"{_PROJECT}/(\(default\)|[a-z][a-z0-9-]{{2,61}}[a-z0-9])",
     "PROJECT[/PREFIX]": rf"{_PROJECT}(/[a-z][a-z0-9-]{{2,13}}[a-z0-9])?",
     "": r"",
 }
 _SCHEMES: Mapping[str, Mapping[str, str]] = {
-    "warehouse": {"duckdb": "PATH", "bigquery": "PROJECT"},
+    "warehouse": {"duckdb": "PATH", "bigquery": "PROJECT[/LOCATION]"},
     "state": {"sqlite": "PATH", "firestore": "PROJECT/DATABASE"},
     "bus": {"local": "", "pubsub": "PROJECT[/PREFIX]"},
 }
+OPTIONS = ("pipelines", "warehouse", "state", "bus")
+"""The settings that are options of commands too; the others are the same for every command and function."""
+
 DESCRIPTIONS: Mapping[str, str] = {
     "pipelines": "a pipeline file, or a folder of them",
-    "warehouse": "`duckdb:PATH` (a file, or a folder of Parquet or CSV) or `bigquery:PROJECT`",
+    "warehouse": "`duckdb:PATH` (a file, or a folder of Parquet or CSV) or `bigquery:PROJECT[/LOCATION]`; "
+    "jobs run in LOCATION (where the tables are)",
     "state": "`sqlite:PATH` or `firestore:PROJECT/DATABASE`",
     "bus": "`local:` or `pubsub:PROJECT[/PREFIX]`; names of topics begin with PREFIX (phasegate)",
+    "maximum_bytes_billed": "bytes that one query of BigQuery may be billed; one that would be billed more is refused",
 }
 """What each setting is."""
 
@@ -39,6 +46,7 @@ _DEFAULTS = {
     "warehouse": "duckdb:.phasegate/demo/warehouse.duckdb",
     "state": "sqlite:.phasegate/demo/state.sqlite",
     "bus": "local:",
+    "maximum_bytes_billed": str(100 * 2**30),
 }
 
 
@@ -69,7 +77,7 @@ class Setting:
     @property
     def ways(self) -> str:
         """How to set it."""
-        return f"set {_option(self.name)} or {_variable(self.name)}"
+        return f"set {f'{_option(self.name)} or ' if self.name in OPTIONS else ''}{_variable(self.name)}"
 
 
 def _option(name: str) -> str:
@@ -129,6 +137,11 @@ class Settings:
         """Where messages are published."""
         return self._location("bus")
 
+    @property
+    def maximum_bytes_billed(self) -> int:
+        """Bytes that one query may be billed."""
+        return int(self._value("maximum_bytes_billed"))
+
     def require(self, *names: str) -> None:
         """Make sure that settings are set.
 
@@ -156,14 +169,19 @@ def _find(name: str, options: Mapping[str, str | None], environ: Mapping[str, st
     if variable:
         return Setting(name, variable, _variable(name))
     default = _DEFAULTS[name]
-    *_, path = default.split(":")
-    return Setting(name, default, "default") if (cwd / path).exists() else Setting(name, None, "not set")
+    # What a fresh clone has on disk counts only where it is there.
+    missing = name in OPTIONS and not (cwd / default.rpartition(":")[2]).exists()
+    return Setting(name, None, "not set") if missing else Setting(name, default, "default")
 
 
 def _problems(setting: Setting) -> list[Problem]:
     schemes, value = _SCHEMES.get(setting.name), setting.value
     if value is None:
         return []
+    if setting.name == "maximum_bytes_billed":
+        expected = f"expected a whole number of bytes, at least {LEAST_BILLED}"
+        enough = re.fullmatch(r"[0-9]{1,18}", value) and int(value) >= LEAST_BILLED
+        return [] if enough else [Problem(setting.source, expected, f'"{value}"')]
     if schemes is None:
         return [] if value else [Problem(setting.source, "expected a file or a folder", '""')]
     scheme, _, rest = value.partition(":")

@@ -100,7 +100,8 @@ class Wiring:
         if location.scheme == "bigquery":
             from phasegate.adapters.bigquery import BigQueryWarehouse
 
-            return BigQueryWarehouse(location.rest)
+            project, _, where = location.rest.partition("/")
+            return BigQueryWarehouse(project, location=where or None, maximum_bytes_billed=self.settings.maximum_bytes_billed)
         raise _unknown("warehouse", str(location))
 
     @cached_property

@@ -13,10 +13,11 @@ import requests
 from google.auth.credentials import AnonymousCredentials
 from google.auth.transport.requests import AuthorizedSession
 from google.cloud.bigquery import Client, QueryJobConfig, ScalarQueryParameter
-from phasegate.adapters.bigquery import AT_ONCE, LEAST_BILLED, BigQueryWarehouse
+from phasegate.adapters.bigquery import AT_ONCE, BigQueryWarehouse
 from phasegate.adapters.dialect import Dialect, render
 from phasegate.core.kinds import KINDS
 from phasegate.core.metrics import (
+    LEAST_BILLED,
     Aggregate,
     Answer,
     AnyMetric,

@@ -47,6 +47,7 @@ from phasegate.adapters.dialect import Dialect, Statement, render, table_name
 from phasegate.adapters.google_errors import GoogleError, is_retryable
 from phasegate.adapters.googlesql import check_sql
 from phasegate.core.metrics import (
+    LEAST_BILLED,
     Answer,
     AnyMetric,
     Cost,
@@ -61,9 +62,6 @@ from phasegate.core.metrics import (
 )
 from phasegate.core.notation import Span
 from phasegate.errors import ConfigError, WarehouseError
-
-LEAST_BILLED = 10 * 2**20
-"""Bytes billed at least for each table that a query names, and so the lowest limit that makes sense."""
 
 MOST_BILLED = 100 * 2**30
 """Bytes that one query may be billed, unless said otherwise."""

@@ -51,5 +51,5 @@ def env(pipelines: str | None, warehouse: str | None, state: str | None, bus: st
     """Show every setting, its value, and where the value comes from."""
     options = {"pipelines": pipelines, "warehouse": warehouse, "state": state, "bus": bus}
     for setting in Settings.resolve(options, os.environ, Path()).given:
-        click.echo(f"{setting.name:<10} {setting.value or '(not set)':<45} {setting.source}")
+        click.echo(f"{setting.name:<21} {setting.value or '(not set)':<45} {setting.source}")
     return 0

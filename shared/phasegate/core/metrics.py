@@ -228,6 +228,9 @@ class Unmeasured:
         return self.fault is Fault.UNAVAILABLE
 
 
+LEAST_BILLED = 10 * 2**20
+"""Bytes that BigQuery bills at least for each table that a query names, and so the lowest limit that makes sense."""
+
 USD_PER_TIB = 6.25
 """BigQuery's list price on demand. Source: BigQuery pricing, "On-demand compute pricing", us-central1."""
 
