@@ -294,6 +294,15 @@ def test_a_wrong_check_is_one_clear_line(check, expected, tmp_path):
             ['o.yaml:5: phases.raw.signal.version: expected text, got 2 (write "2")'],
         ),
         (
+            "    outputs:",
+            "    signal: {date: $run_date, day: $rundate, phase: x}\n    outputs:",
+            [
+                "o.yaml:5: phases.raw.signal.day: expected one of $pipeline, $phase, $start, $run_date, $generation, $decision_id,"
+                ' $degraded, $missing, $upstream, $score, $correlation_id, $at, $traceparent, got "$rundate"',
+                'o.yaml:5: phases.raw.signal.phase: expected a name that the go-signal does not have itself, got "phase"',
+            ],
+        ),
+        (
             "pipeline: orders",
             "alerts: {destinations: {mail: {kind: email}, chat: {kind: slack, webhook: http://x}}}\npipeline: orders",
             [

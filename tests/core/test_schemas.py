@@ -16,7 +16,7 @@ from phasegate.core.incident import TroubleCause
 from phasegate.core.kinds import RowCount
 from phasegate.core.messages import Envelope, Report, RunKey, Status, encode_completion, parse_completion
 from phasegate.core.notation import Due
-from phasegate.core.pipeline import AlertSeverity, Calendar, GateMode, Output, Phase, Pipeline, Producer, Quorum
+from phasegate.core.pipeline import SIGNAL_FIELDS, AlertSeverity, Calendar, GateMode, Output, Phase, Pipeline, Producer, Quorum
 from phasegate.core.verdict import Verdict
 from phasegate.errors import MessageError
 from phasegate.monitor import Monitor
@@ -316,6 +316,8 @@ def test_every_field_of_a_signal_can_be_copied_and_none_replaced(sent):
         "none": None,
     }
     assert {field.name for field in fields(GoSignal)} - raw.keys() == {"run", "extra"}
+    assert {*SIGNAL_FIELDS} == schema("go-signal")["properties"].keys()
+    assert {*SIGNAL_FIELDS} == raw.keys() - SHOP.phases["raw"].signal.keys() | {"phase"}
 
 
 def test_the_trace_of_the_last_report_goes_on():

@@ -273,6 +273,24 @@ class Phase:
         return _applies(self.only_in, self.skip_in, parts)
 
 
+SIGNAL_FIELDS = (
+    "pipeline",
+    "phase",
+    "start",
+    "run_date",
+    "generation",
+    "decision_id",
+    "degraded",
+    "missing",
+    "upstream",
+    "score",
+    "correlation_id",
+    "at",
+    "traceparent",
+)
+"""What stands in every go-signal, `traceparent` where a report had one: what `signal:` can copy, and can't replace."""
+
+
 def _applies(only_in: tuple[str, ...], skip_in: tuple[str, ...], parts: frozenset[str]) -> bool:
     return (not only_in or not parts.isdisjoint(only_in)) and parts.isdisjoint(skip_in)
 
@@ -583,6 +601,7 @@ def _phase_problems(pipeline: Pipeline, name: str, phase: Phase) -> Iterator[Pro
                 yield Problem(
                     path, "expected an alias of one producer", f'"{alias}", which also means {", ".join(sorted(others))}'
                 )
+    yield from _signal_problems(phase, *at, "signal")
     if phase.quorum is not None:
         yield from _quorum_problems(phase, phase.quorum, *at, "quorum")
     seen: set[str] = set()
@@ -619,6 +638,14 @@ def _check_problems(pipeline: Pipeline, phase: Phase, check: BaseCheck, *at: str
         yield Problem(place(*at, "of"), "expected a table whose run date column the file declares", f'"{check.of}"')
     if isinstance(check, Fresh) and phase.due is None:
         yield Problem(place(*at), "expected the phase to have a due time, from which fresh counts back")
+
+
+def _signal_problems(phase: Phase, *at: str) -> Iterator[Problem]:
+    for name, text in phase.signal.items():
+        if name in SIGNAL_FIELDS:
+            yield Problem(place(*at, name), "expected a name that the go-signal does not have itself", f'"{name}"')
+        if text.startswith("$") and text[1:] not in SIGNAL_FIELDS:
+            yield Problem(place(*at, name), f"expected one of ${', $'.join(SIGNAL_FIELDS)}", f'"{text}"')
 
 
 def _order_problems(pipeline: Pipeline) -> Iterator[Problem]:
