@@ -5,9 +5,17 @@ import io
 import json
 import subprocess
 import sys
+from dataclasses import replace
+from datetime import date
 from pathlib import Path
 
 import pytest
+from phasegate.backfill import Validation
+from phasegate.cli.formats import as_json
+from phasegate.cli.tables import print_validation
+from phasegate.core.metrics import Cost
+from phasegate.core.notation import Span
+from phasegate.core.verdict import DateVerdict, Verdict
 
 PHASEGATE = str(Path(sys.executable).parent / "phasegate")
 # Five outputs, five pairs compared by key, one calendar.
@@ -28,7 +36,7 @@ def test_json_is_what_scripts_rely_on(demo_folder: Path) -> None:
     found = json.loads(done.stdout)
     assert done.returncode == 1
     assert done.stderr == ""
-    assert list(found) == ["pipeline", "from", "to", "queries", "seconds", "summary", "dates"]
+    assert list(found) == ["pipeline", "from", "to", "queries", "bytes_billed", "cost_usd", "seconds", "summary", "dates"]
     assert (found["pipeline"], found["from"], found["to"]) == ("flights", "2013-12-30", "2013-12-31")
     assert found["summary"] == {"pass": 0, "acceptable": 0, "fail": 2, "unverified": 0, "not_due": 0, "off": 0, "accepted": 0}
     last = found["dates"][1]
@@ -49,6 +57,20 @@ def test_json_is_what_scripts_rely_on(demo_folder: Path) -> None:
             "message": "table raw.weather has 0 rows, expected 69 to 75",
         }
     ]
+
+
+def test_what_bigquery_bills_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    """Beside the queries, in every format that tells them; a warehouse that bills nothing says nothing of it."""
+    day = date(2013, 2, 8)
+    billed = Validation("flights", Span(day, day), (DateVerdict(day, Verdict.PASS, 100.0, ()),), Cost(5, 2**30))
+    print_validation(billed, 0.5)
+    print_validation(replace(billed, cost=Cost(5)), 0.5)
+    assert [line.partition("pass   ")[2] for line in capsys.readouterr().out.splitlines()] == [
+        "5 queries, 1,024 MiB billed ($0.0061), 0.50 s",
+        "5 queries, 0.50 s",
+    ]
+    found = json.loads(next(as_json(billed, 0.5)))
+    assert (found["queries"], found["bytes_billed"], found["cost_usd"]) == (5, 2**30, 0.006104)
 
 
 def test_json_lines_has_a_date_per_line(demo_folder: Path) -> None:

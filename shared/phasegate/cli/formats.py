@@ -21,6 +21,8 @@ def as_json(found: Validation, seconds: float) -> Iterator[str]:
         "from": str(found.span.first),
         "to": str(found.span.last),
         "queries": found.cost.queries,
+        "bytes_billed": found.cost.bytes_billed,
+        "cost_usd": round(found.cost.usd, 6),
         "seconds": round(seconds, 3),
         "summary": {name: summary[name] for name in _SUMMARY},
         "dates": [_date(day) for day in found.dates],

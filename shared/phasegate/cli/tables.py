@@ -11,6 +11,7 @@ from rich.text import Text
 from phasegate.backfill import Finding, Validation
 from phasegate.core.checks import CheckResult, Mode, Outcome
 from phasegate.core.gate import Day, Gate, GateState, standing
+from phasegate.core.metrics import Cost
 from phasegate.core.notation import Span
 from phasegate.core.pipeline import Pipeline
 from phasegate.core.verdict import DateVerdict, PhaseVerdict, Verdict, points_lost
@@ -61,8 +62,12 @@ def print_validation(found: Validation, seconds: float) -> None:
         _print_months(out, found.dates)
         _print_findings(out, found.findings)
     counts = [f"{count} {verdict}" for verdict, count in found.summary.items() if count]
-    queries = f"{found.cost.queries} {'query' if found.cost.queries == 1 else 'queries'}"
-    out.print(f"{found.pipeline} {found.span}: {', '.join(counts)}   [dim]{queries}, {seconds:.2f} s[/]")
+    out.print(f"{found.pipeline} {found.span}: {', '.join(counts)}   [dim]{_cost(found.cost)}, {seconds:.2f} s[/]")
+
+
+def _cost(cost: Cost) -> str:
+    queries = f"{cost.queries} {'query' if cost.queries == 1 else 'queries'}"
+    return f"{queries}, {cost.bytes_billed / 2**20:,.0f} MiB billed (${cost.usd:.4f})" if cost.bytes_billed else queries
 
 
 def _print_date(out: Console, day: DateVerdict) -> None:
