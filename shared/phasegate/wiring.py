@@ -9,7 +9,7 @@ from threading import RLock
 from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
 from phasegate.config import Settings
-from phasegate.core.alerts import compose
+from phasegate.core.alerts import compose_alert
 from phasegate.core.gate import Day
 from phasegate.core.notation import Span
 from phasegate.core.pipeline import Destination, DestinationKind, Pipeline, sql_texts
@@ -173,7 +173,7 @@ class Wiring:
         """Bring an alert to every destination of its pipeline's routes that works on one machine."""
         alert = message.body
         for name in self._routed(alert):
-            self._notifiers[name].notify(compose(alert))
+            self._notifiers[name].notify(compose_alert(alert))
 
     @cached_property
     def _notifiers(self) -> Mapping[tuple[str, str], Notifier]:

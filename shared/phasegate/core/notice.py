@@ -4,6 +4,7 @@ Texts come from messages and tables, and are hostile until shown otherwise. A bl
 renderer meets a line break, a control character or a live address in one; what is markup in its channel it escapes itself.
 """
 
+import hashlib
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -51,6 +52,11 @@ def clean(text: object, longest: int = LONGEST) -> str:
 def shorten(text: str, longest: int) -> str:
     """The text, cut with a sign where it is longer."""
     return text if len(text) <= longest else text[: max(longest - 1, 0)].rstrip() + "…"
+
+
+def digest(key: str) -> str:
+    """A key as 32 hexadecimal digits, for where its own letters or its length may not stand."""
+    return hashlib.sha256(key.encode(errors="backslashreplace")).hexdigest()[:32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,6 +232,14 @@ def fit(notice: Notice, render: Callable[[Notice], T], size: Callable[[T], int],
             break
         rendered = render(trim(notice, room))
     return rendered
+
+
+_SIGNS = {Tone.CRITICAL: "🔴", Tone.WARNING: "🟠", Tone.INFO: "🔵", Tone.RECOVERED: "🟢"}
+
+
+def headline(notice: Notice) -> str:
+    """The first line in a chat: a sign, the word for who does not see its colour, and the subject."""
+    return f"{_SIGNS[notice.tone]} {notice.tone.upper()}: {notice.subject}"
 
 
 def plain(notice: Notice) -> str:
