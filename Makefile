@@ -15,7 +15,7 @@ check: .venv/dev  ## Lint and types
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy --config-file shared/pyproject.toml
-	$(BIN)/mypy --config-file shared/pyproject.toml functions/phase_monitor/main.py
+	for each in functions/*/main.py; do $(BIN)/mypy --config-file shared/pyproject.toml $$each || exit; done
 	$(BIN)/mypy --config-file shared/pyproject.toml infra/archive.py infra/drift.py
 
 schema: .venv/dev  ## Write the JSON Schema of the pipeline file anew

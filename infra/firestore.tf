@@ -4,7 +4,7 @@
 locals {
   # By collection: its indexes, each a list of fields; descending with a dash before it.
   indexes = {
-    gates  = [["pipeline", "-run_date"]]
+    gates  = [["pipeline", "-run_date"], ["pipeline", "restless", "-run_date"]]
     outbox = [["shard", "created_at", "place", "next_at"], ["parked", "created_at", "place"]]
     records = [
       ["kind", "live", "key"],

@@ -3,14 +3,16 @@
 import random
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from datetime import date
 
 from phasegate.core.checks import Answers
 from phasegate.core.decide import Case, Decision, decide, needs_measuring
-from phasegate.core.gate import Day, Gate, GateState
+from phasegate.core.gate import Day, Gate
 from phasegate.core.messages import Envelope, Report, RunKey, parse_completion
 from phasegate.core.notation import Span
 from phasegate.core.pipeline import Pipeline
+from phasegate.core.schedule import deadline, groups, to_look_at
 from phasegate.core.verdict import PhaseVerdict, Verdict, judge_phase, queries
 from phasegate.errors import ConfigError, Conflict, WarehouseError
 from phasegate.intake import Handled, Intake, Outcome
@@ -26,6 +28,9 @@ LONGEST_PAUSE = 1.0
 
 TICK = "tick"
 """What a decision without a message was triggered by."""
+
+Judge = Callable[[RunKey], PhaseVerdict]
+"""Says what the tables hold for a gate."""
 
 Progress = Callable[[str, int, int], None]
 """Is told what was just measured, how many queries are done, and of how many."""
@@ -48,6 +53,14 @@ def measure(
             progress(answer.query.source.table, len(answers), len(asked))
     expected = pipeline.calendar.expected
     return Answers(answers, None if expected is None else expected.asked())
+
+
+@dataclass(slots=True)
+class _Date:
+    """What a tick has read of one run date: the gates, and after them the tables; None when it must be read anew."""
+
+    gates: dict[str, Gate]
+    judge: Judge | None
 
 
 class Monitor:
@@ -93,41 +106,67 @@ class Monitor:
         return decision
 
     def watch(self, span: Span) -> tuple[Decision, ...]:
-        """Look at every gate of *span* that has heard something or is due and may open, newest first; send what is unsent.
+        """Look at every gate of *span* for which `wants_look` says so, newest first; send what is unsent."""
+        decisions: list[Decision] = []
+        for pipeline in self.pipelines.values():
+            days = self._store.load(pipeline.name, span)
+            runs = to_look_at(pipeline, days, span, self._clock.now(), since=span.first)
+            decisions += self.look_at(pipeline, runs, days)
+        self.relay()
+        return tuple(decisions)
 
-        A gate whose gap was accepted is looked at when the acceptance has expired.
+    def look_at(self, pipeline: Pipeline, runs: Sequence[RunKey], days: Mapping[date, Day]) -> tuple[Decision, ...]:
+        """Judge gates without messages, measured together: one query per table for all dates that lie close together.
+
+        Args:
+            days: The gates as they are known, read before now; dates that are missing are read.
         """
         decisions = []
-        for pipeline in self.pipelines.values():
-            known = self._store.load(pipeline.name, span)
-            for day in reversed(span.days()):
-                for phase in pipeline.phases if pipeline.calendar.has_run(day) else ():
-                    gate = known.get(day, {}).get(phase, Gate(RunKey(pipeline.name, phase, day)))
-                    due = pipeline.due(phase, day)
-                    now = self._clock.now()
-                    expired = gate.state is GateState.ACCEPTED and gate.gap is not None and now >= gate.gap.until
-                    if expired or (gate.is_unsettled and (gate.reports or (due is not None and now >= due))):
-                        decisions.append(self.look(gate.run))
-        self.relay()
+        for group in groups(runs):
+            span = Span(group[-1].run_date, group[0].run_date)
+            known = days if all(run.run_date in days for run in group) else self._store.load(pipeline.name, span)
+            wanting = [run for run in group if needs_measuring(self._case(run, known.get(run.run_date, {})))]
+            judge = self._judge(wanting)
+            dates = {run.run_date: _Date(dict(known.get(run.run_date, {})), judge) for run in group}
+            for run in group:
+                outcome = self._settle(run, read=dates[run.run_date])
+                assert outcome.decision is not None, "without a message there is no duplicate"
+                decisions.append(outcome.decision)
         return tuple(decisions)
 
     def relay(self, limit: int = 1_000) -> int:
         """Send what a crash or a silent bus has left unsent; gives how many entries the bus took."""
         return self._relay.send_pending(limit)
 
-    def _settle(self, run: RunKey, report: Report | None = None, message_id: str | None = None) -> Outcome:
-        """Load, measure, decide and record, again from the start when the gate moved meanwhile; then send."""
+    def _settle(
+        self,
+        run: RunKey,
+        report: Report | None = None,
+        message_id: str | None = None,
+        *,
+        read: _Date | None = None,
+    ) -> Outcome:
+        """Load, measure, decide and record, again from the start when the gate moved meanwhile; then send.
+
+        Args:
+            read: What was read of the run date already; what is recorded is noted there.
+        """
         for attempt in range(CONFLICTS):
             if attempt > 1:
                 # Of many that collide one wins each time; the others must not come back all at once.
                 time.sleep(random.uniform(0, min(0.01 * 2**attempt, LONGEST_PAUSE)))  # noqa: S311
-            day = self._store.load(run.pipeline, Span(run.run_date, run.run_date)).get(run.run_date, {})
+            if read is None:
+                read = _Date({}, None)
+            if read.judge is None or attempt:
+                span = Span(run.run_date, run.run_date)
+                read.gates, read.judge = dict(self._store.load(run.pipeline, span).get(run.run_date, {})), None
+            day = read.gates
             known = day.get(run.phase, Gate(run))
             gate = known.hear(report) if report else known
             if gate is None:
                 self._store.commit(Change(handled=message_id))
                 return Outcome(message_id or TICK, Handled.DUPLICATE)
-            decision = self._decide(gate, day)
+            decision = self._decide(gate, day, read.judge)
             change = self._change(decision, known, day, message_id)
             if change is None:
                 return Outcome(message_id or TICK, Handled.DECIDED, decision)
@@ -137,25 +176,41 @@ class Monitor:
                 continue
             if not committed:
                 return Outcome(message_id or TICK, Handled.DUPLICATE)
+            day[run.phase] = replace(decision.gate, version=decision.gate.version + 1)
             self._relay.send(change.outbox)
             return Outcome(message_id or TICK, Handled.DECIDED, decision)
         raise Conflict(f"{run}: the gate kept moving while it was judged")
 
-    def _decide(self, gate: Gate, day: Day) -> Decision:
-        pipeline = self.pipelines[gate.run.pipeline]
-        due = pipeline.due(gate.run.phase, gate.run.run_date)
-        case = Case(pipeline, gate, day, None, due, self._clock.now())
+    def _case(self, run: RunKey, day: Day, gate: Gate | None = None) -> Case:
+        pipeline = self.pipelines[run.pipeline]
+        due = deadline(pipeline, run.phase, run.run_date, day)
+        return Case(pipeline, gate or day.get(run.phase, Gate(run)), day, None, due.at if due else None, self._clock.now())
+
+    def _decide(self, gate: Gate, day: Day, judge: Judge | None) -> Decision:
+        case = self._case(gate.run, day, gate)
         if needs_measuring(case):
-            case = replace(case, verdict=self._judge(pipeline, gate.run))
+            case = replace(case, verdict=(judge or self._judge([gate.run]))(gate.run))
         return decide(case)
 
-    def _judge(self, pipeline: Pipeline, run: RunKey) -> PhaseVerdict:
-        """What the tables say; that they could not be asked is a verdict too, and never a pass."""
+    def _judge(self, runs: Sequence[RunKey]) -> Judge:
+        """What the tables say of some gates of a pipeline; that they could not be asked is a verdict too, and never a pass."""
+        if not runs:
+            return lambda run: self._judge([run])(run)
+        pipeline, dates = self.pipelines[runs[0].pipeline], [run.run_date for run in runs]
+        phases = [phase for phase in pipeline.phases if any(run.phase == phase for run in runs)]
         try:
-            answers = measure(self._warehouse, pipeline, [run.phase], Span(run.run_date, run.run_date))
+            answers = measure(self._warehouse, pipeline, phases, Span(min(dates), max(dates)))
         except (WarehouseError, ConfigError) as error:
-            return PhaseVerdict(run.phase, Verdict.UNVERIFIED, reason=str(error))
-        return replace(judge_phase(pipeline, run.phase, run.run_date, answers), cost=answers.cost)
+            reason = str(error)
+            return lambda run: PhaseVerdict(run.phase, Verdict.UNVERIFIED, reason=reason)
+        cost = answers.cost if len(runs) == 1 else None
+
+        def judge(run: RunKey) -> PhaseVerdict:
+            if run not in runs:
+                return self._judge([run])(run)
+            return replace(judge_phase(pipeline, run.phase, run.run_date, answers), cost=cost)
+
+        return judge
 
     def _change(self, decision: Decision, known: Gate, day: Day, message_id: str | None) -> Change | None:
         """The decision as one atomic change; None when a look found nothing that is not stored already."""

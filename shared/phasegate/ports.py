@@ -132,6 +132,10 @@ class StateStore(Protocol):
         """The gates of a pipeline that are known, by run date and phase; dates without any are absent."""
         ...
 
+    def restless(self, pipeline: str, before: date, limit: int) -> Sequence[Gate]:
+        """Gates of run dates before *before* that the clock has not done with (`Gate.is_restless`), newest run dates first."""
+        ...
+
     def latest(self, pipeline: str) -> date | None:
         """The newest run date of which a gate is known."""
         ...

@@ -9,6 +9,9 @@ from phasegate.ports import Clock, Outbox, Outgoing, Pending, Publisher
 LONGEST_WAIT = 3_600
 """Seconds between two attempts to send what the bus does not take."""
 
+LONGEST_TURN = timedelta(seconds=30)
+"""After this time nothing more is begun to be sent; the next tick goes on."""
+
 
 class Relay:
     """Hands the outbox to the bus, and notes what became of each entry."""
@@ -28,7 +31,11 @@ class Relay:
 
     def _send(self, entries: Sequence[Pending]) -> int:
         taken = []
+        silent: set[str] = set()
+        started = self._clock.now()
         for entry in entries:
+            if entry.message.topic in silent or self._clock.now() - started > LONGEST_TURN:
+                continue  # a bus that does not answer takes seconds to say so; what is left keeps its place in the order
             try:
                 self._publisher.publish(entry.message)
             except PublishError as error:
@@ -36,6 +43,8 @@ class Relay:
                 wait = timedelta(seconds=min(2 ** (entry.attempts + 1), LONGEST_WAIT))
                 again = self._clock.now() + wait if error.retryable else None
                 self._outbox.failed(entry.message.key, str(error), again)
+                if error.retryable:
+                    silent.add(entry.message.topic)
             else:
                 taken.append(entry.message.key)
         if taken:

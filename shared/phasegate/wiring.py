@@ -14,12 +14,14 @@ from phasegate.core.gate import Day
 from phasegate.core.notation import Span
 from phasegate.core.pipeline import Destination, DestinationKind, Pipeline, sql_texts
 from phasegate.errors import AdapterError, ConfigError, PhasegateError, Problem
+from phasegate.heartbeat import Heart
 from phasegate.intake import Handled, Outcome
 from phasegate.logs import log
 from phasegate.monitor import Monitor
 from phasegate.outgoing import ALERTS, EVENTS, PREFIX
 from phasegate.pipeline_file import load_all
 from phasegate.ports import Clock, Notifier, Outgoing, Publisher, Warehouse
+from phasegate.tick import Hook, Tick
 
 if TYPE_CHECKING:
     from phasegate.adapters.firestore import FirestoreStore
@@ -169,6 +171,18 @@ class Wiring:
                 clock=self.clock,
             )
 
+    @cached_property
+    def heart(self) -> Heart:
+        """Where the functions note that they work."""
+        return Heart(self.store, self.store)
+
+    @cached_property
+    def tick(self) -> Tick:
+        """What happens once a minute."""
+        # Whoever else wants a turn every minute is a hook here.
+        hooks: tuple[Hook, ...] = ()
+        return Tick(self.monitor, store=self.store, records=self.store, clock=self.clock, heart=self.heart, hooks=hooks)
+
     def deliver(self, message: Outgoing) -> None:
         """Bring an alert to every destination of its pipeline's routes that works on one machine."""
         alert = message.body
@@ -211,7 +225,25 @@ class Wiring:
 
     def handle_pubsub(self, request: Request) -> tuple[str, int]:
         """Answer one delivered completion message; see `_answer`."""
-        return self._answer(request, lambda headers, body: self.monitor.receive(headers, body))
+        answer = self._answer(request, lambda headers, body: self.monitor.receive(headers, body))
+        self.heart.beat("phase_monitor", self.clock.now())
+        return answer
+
+    def handle_tick(self, request: Request) -> tuple[str, int]:
+        """Answer one tick of the scheduler; what stands in it is of no interest, and one that comes twice does no harm.
+
+        Raises:
+            PhasegateError: Something was not done; the tick may come again, and the next one does it anyhow.
+        """
+        if request.method != "POST":
+            return "Ticks are posted here.", 405
+        try:
+            ticked = self.tick.run()
+        except PhasegateError as error:
+            log("tick_failed", severity="ERROR", error=str(error))
+            raise
+        log("ticked", looked_at=len(ticked.decisions), sent=ticked.sent)
+        return "", 204
 
     def _answer(self, request: Request, receive: Callable[[Mapping[str, str], bytes], Outcome]) -> tuple[str, int]:
         """Answer one delivered message: 204 once its effect is stored, an error otherwise, so that it comes again.

@@ -112,6 +112,7 @@ FULL = Gate(
     alert=Alert(
         "k", RUN, AlertSeverity.CRITICAL, AlertState.FIRING, Reason.QUORUM, ("a",), GateState.HELD, "d", ("e", "f"), "eff", NOW, NOW
     ),
+    unproven=True,
 )  # fmt: skip
 
 
@@ -209,6 +210,22 @@ def test_gates_are_loaded_by_span(store: Store) -> None:
     assert all(gate.run == RunKey("shop", phase, day) for day, gates in found.items() for phase, gate in gates.items())
     assert store.load("shop", Span(DAY + timedelta(days=9), DAY + timedelta(days=99))) == {}
     assert store.load("none", Span(DAY, DAY)) == {}
+
+
+def test_restless_gates_are_found_however_old_they_are(store: Store) -> None:
+    """Newest first, of one pipeline, before a date; those that are settled are not among them, nor those that only stand beside."""
+    days = [DAY - timedelta(days=n) for n in range(5)]
+    for day in days:
+        store.commit(Change(Gate(RunKey("shop", "raw", day), state=GateState.HELD)))
+    store.commit(Change(Gate(RunKey("other", "raw", DAY), state=GateState.HELD)))
+    settled, beside = RunKey("shop", "raw", days[2]), RunKey("shop", "clean", days[3])
+    gate = store.load("shop", Span(days[2], days[2]))[days[2]]["raw"]
+    store.commit(Change(replace(gate, state=GateState.OPEN), {beside: 0}))
+    assert [gate.run for gate in store.restless("shop", DAY, 9)] == [RunKey("shop", "raw", days[n]) for n in (1, 3, 4)]
+    assert [gate.run.run_date for gate in store.restless("shop", days[1], 1)] == [days[3]]
+    doubted = replace(loaded(store, settled), unproven=True)
+    store.commit(Change(doubted))
+    assert settled in [gate.run for gate in store.restless("shop", DAY, 9)]
 
 
 def test_latest_is_the_newest_run_date_of_a_pipeline(store: Store) -> None:

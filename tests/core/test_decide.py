@@ -151,6 +151,11 @@ def warned(verdict: PhaseVerdict, **fields: Any) -> PhaseVerdict:
     return replace(verdict, outputs=outputs, verdict=judge(r for o in outputs for r in o.results))
 
 
+def empty(verdict: PhaseVerdict) -> PhaseVerdict:
+    """The same, but the tables hold no rows."""
+    return replace(verdict, outputs=tuple(replace(output, rows=0) for output in verdict.outputs))
+
+
 SEEN: set[str] = set()
 
 
@@ -214,10 +219,12 @@ ROWS: list[Any] = [
     (gate(), warned(tables(orders=BAD), mode=Mode.OBSERVE), {}, "everything", "open", "passed", "g1", []),
     (gate("raw", report("orders")), None, {}, "needed producers have not reported, and it is not due", "waiting", "producers_missing", None, []),
     (silent(), None, {}, "needed producers have not reported, and it is not due", "waiting", "nothing_heard", None, []),
-    (silent(), tables(), {"now": LATE}, "needed producers have not reported by", "overdue", "nothing_heard", None, [("nothing_heard", "firing")]),
+    (silent(), tables(), {"now": LATE}, "needed producers have not reported by", "overdue", "no_message", None, [("no_message", "firing")]),
+    (silent(), empty(tables(orders=BAD, prices=BAD)), {"now": LATE}, "needed producers have not reported by", "overdue", "nothing_heard", None, [("nothing_heard", "firing")]),
+    (silent("report"), empty(tables("report", sales=BAD)), {"now": LATE, "day": days(opened("raw"), opened("clean"), opened("stock"))}, "needed producers have not reported by", "overdue", "not_started", None, [("not_started", "firing")]),
     (gate("raw", report("orders")), tables(), {"now": DUE}, "needed producers have not reported by", "overdue", "producers_missing", None, [("producers_missing", "firing")]),
     (silent(), tables(), {"now": LATE, "pipeline": OPTIONAL}, "everything", "open", "passed", "g1", []),
-    (silent(), tables(orders=BAD), {"now": LATE, "pipeline": OPTIONAL}, "needed producers have not reported by", "overdue", "nothing_heard", None, [("nothing_heard", "firing")]),
+    (silent(), tables(orders=BAD), {"now": LATE, "pipeline": OPTIONAL}, "needed producers have not reported by", "overdue", "no_message", None, [("no_message", "firing")]),
     (gate("raw", report("orders"), FAILED), None, {}, "the newest report", "held", "producer_failed", None, [("producer_failed", "firing")]),
     (gate("raw", report("orders"), report("prices", Status.PARTIAL), report("extras", Status.FAILED)), tables(), {}, "everything", "open", "passed", "g1", []),
     (gate("raw", report("orders"), report("prices", Status.NOTHING)), tables(), {}, "everything", "open", "passed", "g1", []),

@@ -73,13 +73,18 @@ class Oracle:
         return getattr(self._store, name)
 
     def load(self, pipeline: str, span: Span) -> Mapping[date, Day]:
-        self.loaded = self._store.load(pipeline, span)
-        return self.loaded
+        found = self._store.load(pipeline, span)
+        self.loaded = {**{day: gates for day, gates in self.loaded.items() if day not in span}, **found}
+        return found
 
     def commit(self, change: Change) -> bool:
         committed = self._store.commit(change)
         if committed and change.gate is not None:
-            self._check(change, self.loaded.get(change.gate.run.run_date, {}))
+            run = change.gate.run
+            self._check(change, self.loaded.get(run.run_date, {}))
+            # A tick reads the gates once, and goes on with what it has recorded itself.
+            stored = replace(change.gate, version=change.gate.version + 1)
+            self.loaded = {**self.loaded, run.run_date: {**self.loaded.get(run.run_date, {}), run.phase: stored}}
         return committed
 
     def _check(self, change: Change, day: Day) -> None:
@@ -150,7 +155,9 @@ class World:
 
         class Reading(ScriptedWarehouse):
             def measure(self, queries, span):  # type: ignore[no-untyped-def]
-                oracle.read.update({key: warehouse.numbers.get(key, 0) for key in ((t, span.first) for t in TABLES)})
+                oracle.read.update(
+                    {key: warehouse.numbers.get(key, 0) for key in ((t, d) for t in TABLES for d in span.days())}
+                )
                 yield from warehouse.measure(queries, span)
 
         return Reading()

@@ -51,9 +51,11 @@ class Bus:
     def __init__(self) -> None:
         self.taken: list[Outgoing] = []
         self.rows: list[Outgoing] = []
+        self.tried: list[str] = []
         self.refuses: PublishError | None = None
 
     def publish(self, message: Outgoing) -> str:
+        self.tried.append(message.topic)
         if self.refuses:
             raise self.refuses
         (self.rows if message.topic == EVENTS else self.taken).append(message)
@@ -176,22 +178,41 @@ def test_what_a_silent_bus_did_not_take_is_sent_later(world: World) -> None:
     world.bus.refuses = SILENT
     run_raw(world)
     assert world.gate("raw").state is GateState.OPEN, "the decision stands, whatever the bus does"
-    waits = []
+    signal, waits = "shop/raw/2026-03-02/g1", []
+
+    def waiting(now: datetime) -> list[int]:
+        return [entry.attempts for entry in world.store.pending(now, 9) if entry.message.key == signal]
+
     for _ in range(4):
-        *_, entry = world.store.pending(world.clock.now() + timedelta(days=1), 9)
-        start = world.clock.now()
-        while not world.store.pending(world.clock.now(), 9):
+        attempts, start = waiting(world.clock.now() + timedelta(days=1)), world.clock.now()
+        while not waiting(world.clock.now()):
             world.clock.advance(timedelta(seconds=1))
-        waits.append((entry.attempts, (world.clock.now() - start).seconds))
+        waits.append((*attempts, (world.clock.now() - start).seconds))
         assert world.monitor.relay() == 0
     assert waits == [(1, 2), (2, 4), (3, 8), (4, 16)]
     world.bus.refuses = None
-    assert world.monitor.relay() == 0, "not before its time"
+    world.monitor.relay()
+    assert signal not in world.bus.keys, "not before its time"
     world.clock.advance(timedelta(seconds=32))
-    assert world.monitor.relay() == 3
-    assert [row.key for row in world.bus.rows] == ["shop/raw/2026-03-02/v1", "shop/raw/2026-03-02/v2"]
-    assert (world.bus.keys, world.pending()) == (["shop/raw/2026-03-02/g1"], [])
+    world.monitor.relay()
+    assert signal in world.bus.keys
+    assert world.pending() == []
     assert world.monitor.relay() == 0
+
+
+def test_a_bus_that_does_not_answer_is_asked_once_per_topic(world: World) -> None:
+    """Each attempt takes seconds there; what is left keeps its place."""
+    world.bus.refuses = SILENT
+    for _ in range(5):
+        world.monitor.handle(world.done("raw", "orders"))
+        world.clock.advance(MINUTE)
+    world.bus.tried.clear()
+    world.monitor.relay()
+    assert world.bus.tried == ["events"]
+    world.bus.refuses = None
+    world.clock.advance(timedelta(hours=2))
+    world.monitor.relay()
+    assert [row.key for row in world.bus.rows] == [f"shop/raw/2026-03-02/v{n}" for n in range(1, 6)]
 
 
 def test_a_silent_bus_is_tried_for_ever_at_least_once_an_hour(world: World) -> None:
@@ -337,7 +358,7 @@ def test_silence_is_noticed_at_the_due_time(world: World) -> None:
     world.clock.advance(timedelta(seconds=1))
     assert [decision.gate.state for decision in world.monitor.watch(SPAN)] == [GateState.OVERDUE]
     world.monitor.watch(SPAN)
-    assert world.bus.alerts == [("nothing_heard", "firing")]
+    assert world.bus.alerts == [("no_message", "firing")]
 
 
 def test_an_accepted_gap_that_expires_is_looked_at_again(world: World) -> None:
@@ -355,7 +376,35 @@ def test_an_accepted_gap_that_expires_is_looked_at_again(world: World) -> None:
     world.clock.set(until)
     world.monitor.watch(SPAN)
     assert world.gate("raw").state is GateState.OVERDUE
-    assert world.bus.alerts[-1] == ("nothing_heard", "firing")
+    assert world.bus.alerts[-1] == ("no_message", "firing")
+
+
+def test_a_release_that_could_not_be_measured_later_is_measured_by_a_tick(world: World) -> None:
+    """A late message finds the warehouse down; nobody need send it again."""
+    run_raw(world)
+    world.clock.advance(MINUTE)
+    world.warehouse.down = "the warehouse is down"
+    world.warehouse.numbers["raw.orders", DAY] = 12
+    world.monitor.handle(world.done("raw", "orders"))
+    assert (world.gate("raw").unproven, world.gate("raw").generation) == (True, 1)
+    version = world.gate("raw").version
+    world.monitor.watch(SPAN)
+    assert world.gate("raw").version == version, "a look that finds nothing new writes nothing"
+    world.warehouse.down = ""
+    world.monitor.watch(SPAN)
+    assert (world.gate("raw").unproven, world.gate("raw").generation) == (False, 2)
+    assert world.monitor.watch(SPAN) == ()
+
+
+def test_a_release_whose_table_got_worse_recovers_without_a_message(world: World) -> None:
+    run_raw(world)
+    world.clock.advance(MINUTE)
+    world.warehouse.numbers["raw.orders", DAY] = 3
+    world.monitor.handle(world.done("raw", "orders"))
+    world.warehouse.numbers["raw.orders", DAY] = 10
+    world.monitor.watch(SPAN)
+    assert world.bus.alerts == [("late_failure", "firing"), ("late_failure", "recovered")]
+    assert world.gate("raw").generation == 1
 
 
 def test_an_open_gate_is_not_looked_at_by_the_tick(world: World) -> None:

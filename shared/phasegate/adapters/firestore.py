@@ -2,7 +2,7 @@
 
 | document | id: hash of | fields | lives |
 |---|---|---|---|
-| `gates/{id}` | pipeline/phase/run date | pipeline, run_date, phase, version, body | for ever |
+| `gates/{id}` | pipeline/phase/run date | pipeline, run_date, phase, version, body, restless | for ever |
 | `gates/{id}/history/{id}` | its version and body | body, expires_at | 400 days |
 | `handled/{id}` | message id | message_id, expires_at | 90 days |
 | `outbox/{id}` | key | message, shard, created_at, place, attempts, error | |
@@ -72,6 +72,7 @@ GATES, HISTORY, HANDLED, OUTBOX, RECORDS, REJECTED = "gates", "history", "handle
 
 INDEXES = (
     (GATES, ("pipeline", "ASCENDING"), ("run_date", "DESCENDING")),
+    (GATES, ("pipeline", "ASCENDING"), ("restless", "ASCENDING"), ("run_date", "DESCENDING")),
     (OUTBOX, ("shard", "ASCENDING"), ("created_at", "ASCENDING"), ("place", "ASCENDING"), ("next_at", "ASCENDING")),
     (OUTBOX, ("parked", "ASCENDING"), ("created_at", "ASCENDING"), ("place", "ASCENDING")),
     (RECORDS, ("kind", "ASCENDING"), ("live", "ASCENDING"), ("key", "ASCENDING")),
@@ -134,6 +135,12 @@ class FirestoreStore:
                 days.setdefault(gate.run.run_date, {})[gate.run.phase] = gate
         return days
 
+    def restless(self, pipeline: str, before: date, limit: int) -> Sequence[Gate]:
+        """See `StateStore.restless`."""
+        query = self._gates(pipeline).where(filter=FieldFilter("restless", "==", True))
+        found = self._found(query.where(filter=FieldFilter("run_date", "<", str(before))).limit(limit))
+        return [from_json(Gate, gate.get("body")) for gate in found]
+
     def latest(self, pipeline: str) -> date | None:
         """See `StateStore.latest`."""
         # A gate of version 0 stands beside one that was stored, of the same run date.
@@ -188,7 +195,7 @@ class FirestoreStore:
             _put(batch, seen[self._gate(run).path], _named(run, version))
         if change.gate is not None:
             stored = replace(change.gate, version=change.gate.version + 1)
-            fields = {**_named(stored.run, stored.version), "body": to_json(stored)}
+            fields = {**_named(stored.run, stored.version), "body": to_json(stored), "restless": stored.is_restless}
             _put(batch, seen[self._gate(stored.run).path], fields)
         for record in change.records:
             document = self._kept(record.kind, record.key)

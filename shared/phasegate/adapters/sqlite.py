@@ -20,9 +20,10 @@ from phasegate.values import from_json, to_json
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS gate (
-    pipeline TEXT, run_date TEXT, phase TEXT, version INTEGER NOT NULL, body TEXT NOT NULL,
+    pipeline TEXT, run_date TEXT, phase TEXT, version INTEGER NOT NULL, body TEXT NOT NULL, restless INTEGER NOT NULL,
     PRIMARY KEY (pipeline, run_date, phase)
 ) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS restless ON gate (pipeline, run_date) WHERE restless;
 CREATE TABLE IF NOT EXISTS handled (message_id TEXT PRIMARY KEY, at TEXT NOT NULL DEFAULT CURRENT_TIMESTAMP) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS outbox (
     seq INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, message TEXT NOT NULL,
@@ -121,6 +122,13 @@ class SQLiteStore(_SQLiteFile):
             gate = from_json(Gate, body)
             days.setdefault(gate.run.run_date, {})[gate.run.phase] = gate
         return days
+
+    def restless(self, pipeline: str, before: date, limit: int) -> Sequence[Gate]:
+        """See `StateStore.restless`."""
+        query = "SELECT body FROM gate WHERE restless AND pipeline = ? AND run_date < ? ORDER BY run_date DESC LIMIT ?"
+        with self._connected() as connection:
+            rows = connection.execute(query, (pipeline, str(before), limit)).fetchall()
+        return [from_json(Gate, body) for (body,) in rows]
 
     def latest(self, pipeline: str) -> date | None:
         """See `StateStore.latest`."""
@@ -277,5 +285,7 @@ def _store(connection: sqlite3.Connection, gate: Gate) -> None:
     if _version(connection, run) != gate.version:
         raise Conflict(f"{run} moved since it was read")
     stored = replace(gate, version=gate.version + 1)
-    values = (run.pipeline, str(run.run_date), run.phase, stored.version, to_json(stored))
-    connection.execute("INSERT OR REPLACE INTO gate (pipeline, run_date, phase, version, body) VALUES (?, ?, ?, ?, ?)", values)
+    values = (run.pipeline, str(run.run_date), run.phase, stored.version, to_json(stored), stored.is_restless)
+    connection.execute(
+        "INSERT OR REPLACE INTO gate (pipeline, run_date, phase, version, body, restless) VALUES (?, ?, ?, ?, ?, ?)", values
+    )

@@ -7,6 +7,7 @@ import click
 from phasegate.backfill import parse_range
 from phasegate.cli.options import chosen, located, pipeline_option, wired
 from phasegate.core.notation import Span
+from phasegate.heartbeat import stopped
 
 _DAYS = 7
 _FAR = timedelta(days=36_500)
@@ -33,5 +34,5 @@ def command(dates: str | None, pipeline_name: str | None, pipelines: str | None,
         span = parse_range(dates, pipeline, now=now)
     unsent = len(wiring.store.pending(now + _FAR, 1_000))
     parked, rejected = len(wiring.store.parked()), len(wiring.store.rejected(1_000))
-    print_status(pipeline, wiring.store.load(pipeline.name, span), span, unsent, parked, rejected)
+    print_status(pipeline, wiring.store.load(pipeline.name, span), span, unsent, parked, rejected, stopped(wiring.store, now))
     return 0

@@ -138,8 +138,10 @@ def _print_findings(out: Console, findings: Sequence[Finding]) -> None:
     out.print()
 
 
-def print_status(pipeline: Pipeline, days: Mapping[date, Day], span: Span, unsent: int, parked: int, rejected: int) -> None:
-    """The gates of some dates as a grid, then why each one that is not open is not."""
+def print_status(
+    pipeline: Pipeline, days: Mapping[date, Day], span: Span, unsent: int, parked: int, rejected: int, clock: str
+) -> None:
+    """The gates of some dates as a grid, then why each one that is not open is not, and what is wrong with *clock*."""
     out = console()
     table = Table(box=None, padding=(0, 1), header_style="dim")
     table.add_column(pipeline.name)
@@ -164,6 +166,8 @@ def print_status(pipeline: Pipeline, days: Mapping[date, Day], span: Span, unsen
     ]
     if any(notes):
         out.print(f"\nmessages: {', '.join(note for note in notes if note)}")
+    if clock:
+        out.print(f"\n{clock}", soft_wrap=True)
 
 
 def _state(day: Day, phase: str, pipeline: Pipeline) -> GateState:

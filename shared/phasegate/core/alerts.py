@@ -14,6 +14,8 @@ _TITLES = {
     "producer_failed": "held: a producer failed",
     "producers_missing": "overdue",
     "nothing_heard": "overdue: nothing was heard",
+    "no_message": "overdue: rows are there, and no message",
+    "not_started": "overdue: not started after its upstream",
     "upstream_shut": "overdue: its upstream is not released",
     "not_measured": "could not be measured",
     "late_failure": "got worse after its release",

@@ -23,7 +23,11 @@ from phasegate.core.gate import (
 )
 from phasegate.core.messages import Report, Status
 from phasegate.core.pipeline import Again, AlertSeverity, GateMode, MessageNeed, Phase, Pipeline, QuorumWhen
+from phasegate.core.schedule import deadline
 from phasegate.core.verdict import PhaseVerdict, Verdict
+
+SILENCE = frozenset({Reason.NOTHING_HEARD, Reason.NO_MESSAGE, Reason.NOT_STARTED, Reason.PRODUCERS_MISSING})
+"""Somebody has not reported. People who know that are not told again when the first rows or reports come in."""
 
 UNVERIFIED_PATIENCE = timedelta(minutes=10)
 """A gate that can't be measured for so long is told about, even when it may heal by itself."""
@@ -87,6 +91,15 @@ class Case:
     def past_due(self) -> bool:
         """True when the phase should have been released by now."""
         return self.due is not None and self.now >= self.due
+
+    @cached_property
+    def moved(self) -> str:
+        """That a late upstream moved the due time, as half a sentence; empty when it did not."""
+        found = deadline(self.pipeline, self.gate.run.phase, self.gate.run.run_date, self.day)
+        if found is None or not found.late:
+            return ""
+        at, planned = (moment.astimezone(self.pipeline.zone) for moment in (found.at, found.planned))
+        return f"; due moved from {planned:%m-%d %H:%M} to {at:%m-%d %H:%M}, because {found.late} was released late"
 
     @cached_property
     def paused(self) -> bool:
@@ -246,7 +259,7 @@ def needs_measuring(case: Case) -> bool:
     """True when the tables must be looked at before a decision: all needed producers are done, or the phase is due."""
     if case.failed and not case.past_due:
         return False
-    return not case.unheard or case.past_due
+    return not case.unheard or case.past_due or case.gate.is_open
 
 
 def decide(case: Case) -> Decision:
@@ -278,18 +291,27 @@ def _shut(case: Case, rule: str, found: Found, *, alert: bool) -> Decision:
     since = case.gate.since if same else case.now
     gate = replace(case.gate, state=found.state, reason=found.reason, detail=found.detail, since=since)
     gate = _with_evidence(gate, case.verdict)
-    fired = case.gate.alert
-    known = fired is not None and (fired.gate, fired.cause, fired.about) == (found.state, found.reason, found.about)
-    if not alert or known:
+    if not alert or (case.gate.alert is not None and _is_told(case.gate.alert, found)):
         return Decision(gate, rule, found.reason, found.detail, case.now)
     firing = _alert(case, gate, AlertSeverity.CRITICAL, found)
     return Decision(replace(gate, alert=firing), rule, found.reason, found.detail, case.now, alerts=(firing,))
 
 
+def _is_told(alert: Alert, found: Found) -> bool:
+    """True when an alert that has fired says it already."""
+    if alert.gate is not found.state:
+        return False
+    if SILENCE.issuperset((alert.cause, found.reason)):
+        return set(found.about) <= set(alert.about)
+    return (alert.cause, alert.about) == (found.reason, found.about)
+
+
 def _with_evidence(gate: Gate, verdict: PhaseVerdict | None) -> Gate:
     if verdict is None:
         return gate
-    return replace(gate, verdict=verdict.verdict, score=verdict.score, results=verdict.results, rows=verdict.rows)
+    return replace(
+        gate, verdict=verdict.verdict, score=verdict.score, results=verdict.results, rows=verdict.rows, unproven=False
+    )
 
 
 def _alert(case: Case, gate: Gate, severity: AlertSeverity, found: Found) -> Alert:
@@ -485,7 +507,7 @@ def _missing(case: Case) -> str:
     said = f"{', '.join(case.unheard)} {'has' if len(case.unheard) == 1 else 'have'} not reported"
     told = f"; {', '.join(heard)} {'has' if len(heard) == 1 else 'have'}" if heard else ""
     tables = f"; {case.blocking[0].message}" if case.blocking else "; the tables pass" if case.measured else ""
-    return said + told + tables
+    return said + told + tables + case.moved
 
 
 def _early_found(case: Case) -> Found:
@@ -522,7 +544,13 @@ def _hold_checks(case: Case, rule: str) -> Decision:
 
 def _wait(case: Case, rule: str) -> Decision:
     reason = Reason.PRODUCERS_MISSING if case.gate.reports else Reason.NOTHING_HEARD
-    return _shut(case, rule, Found(GateState.WAITING, reason, case.unheard, _missing(case)), alert=False)
+    detail = _missing(case)
+    decision = _shut(case, rule, Found(GateState.WAITING, reason, case.unheard, detail), alert=False)
+    if case.gate.alert is None or case.gate.alert.cause is not Reason.UPSTREAM_SHUT:
+        return decision
+    # The upstream is released now, and this phase has its time from there.
+    alerts = _recovery(case, GateState.WAITING, detail)
+    return replace(decision, gate=replace(decision.gate, alert=None), alerts=alerts)
 
 
 def _accept(case: Case, rule: str) -> Decision:
@@ -535,8 +563,34 @@ def _accept(case: Case, rule: str) -> Decision:
 
 
 def _overdue(case: Case, rule: str) -> Decision:
-    reason = Reason.PRODUCERS_MISSING if case.gate.reports else Reason.NOTHING_HEARD
-    return _shut(case, rule, Found(GateState.OVERDUE, reason, case.unheard, _missing(case)), alert=True)
+    return _shut(case, rule, Found(GateState.OVERDUE, _silence(case), case.unheard, _silent(case)), alert=True)
+
+
+def _silence(case: Case) -> Reason:
+    """Why nobody, or not everybody, has reported by the due time, as far as can be told."""
+    if case.heard:
+        return Reason.PRODUCERS_MISSING
+    if case.verdict is not None and any(case.verdict.rows.values()):
+        return Reason.NO_MESSAGE
+    return Reason.NOT_STARTED if case.inputs else Reason.NOTHING_HEARD
+
+
+def _silent(case: Case) -> str:
+    missing = _missing(case)
+    match _silence(case):
+        case Reason.NO_MESSAGE:
+            rows = case.verdict.rows if case.verdict else {}
+            there = ", ".join(f"{table} has {count:,}" for table, count in rows.items() if count)
+            return f"rows are there and no message: {there} rows; {missing}"
+        case Reason.NOT_STARTED:
+            gates = [case.day[name] for name in case.inputs if name in case.day]
+            opened = max((gate for gate in gates if gate.opened_at), key=lambda gate: gate.opened_at or case.now, default=None)
+            if opened is None or opened.opened_at is None:
+                return missing
+            at = opened.opened_at.astimezone(case.pipeline.zone)
+            return f"{opened.run.phase} was released at {at:%m-%d %H:%M}, and nothing has come of it: {missing}"
+        case _:
+            return missing
 
 
 def _upstream_late(case: Case, rule: str) -> Decision:
@@ -552,7 +606,8 @@ def _unverified_detail(case: Case) -> str:
 
 
 def _open_unmeasured(case: Case, rule: str) -> Decision:
-    return _keep(case, rule, Reason.NOT_MEASURED, _unverified_detail(case))
+    decision = _keep(case, rule, Reason.NOT_MEASURED, _unverified_detail(case))
+    return replace(decision, gate=replace(decision.gate, unproven=True))
 
 
 def _unverified(case: Case, rule: str) -> Decision:

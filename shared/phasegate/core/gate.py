@@ -30,6 +30,10 @@ class Reason(StrEnum):
     """Why a gate stands where it stands."""
 
     NOTHING_HEARD = "nothing_heard"
+    NO_MESSAGE = "no_message"
+    """Rows are there, and nobody has said so."""
+    NOT_STARTED = "not_started"
+    """The upstream gates are open, and nothing has come of it."""
     NOT_EXPECTED = "not_expected"
     PAUSED = "paused"
     PRODUCER_FAILED = "producer_failed"
@@ -83,6 +87,7 @@ class Gate:
         rows: Rows of each output when they were last counted.
         fingerprint: What was measured when the current generation was released, or last found unchanged.
         alert: The alert that was raised for it and has not recovered yet.
+        unproven: It is open, and what has changed since could not be measured yet.
     """
 
     run: RunKey
@@ -105,6 +110,7 @@ class Gate:
     overrides: tuple[Override, ...] = ()
     gap: AcceptedGap | None = None
     alert: "Alert | None" = None
+    unproven: bool = False
 
     @property
     def is_open(self) -> bool:
@@ -115,6 +121,12 @@ class Gate:
     def is_unsettled(self) -> bool:
         """True while it may still open by itself: neither released nor off nor an accepted gap."""
         return self.state in (GateState.WAITING, GateState.OVERDUE, GateState.HELD, GateState.UNVERIFIED)
+
+    @property
+    def is_restless(self) -> bool:
+        """True while the clock may have something to do with it: unsettled, accepted until a date, or open with a doubt."""
+        doubted = self.alert is not None or self.unproven or bool(self.missing)
+        return self.is_unsettled or self.state is GateState.ACCEPTED or (self.is_open and doubted)
 
     @property
     def decision_id(self) -> str:

@@ -1,0 +1,13 @@
+"""Once a minute: notice what was never said, ask again for what failed, send what was not sent."""
+
+import flask
+import functions_framework
+from phasegate.wiring import Wiring
+
+app = Wiring.from_env()  # a wrong setting stops the new revision, not the first event
+
+
+@functions_framework.http
+def watch(request: flask.Request) -> tuple[str, int]:
+    """Answer one tick of Cloud Scheduler, as Pub/Sub pushes it."""
+    return app.handle_tick(request)

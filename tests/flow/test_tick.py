@@ -1,0 +1,202 @@
+"""The clock through the whole monitor: silence, repair, two ticks at once, ticks that die, a clock that jumps."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from phasegate.adapters.sqlite import SQLiteStore
+from phasegate.core.gate import GateState, Reason
+from phasegate.core.messages import RunKey
+from phasegate.errors import StateError
+from phasegate.heartbeat import OLD, Heart, last_beats, stopped
+from phasegate.testing import Crash, Crashing
+from phasegate.tick import Hook, Tick
+
+from tests.flow.test_monitor import DAY, MINUTE, TABLES, World, run_raw
+
+DUE = datetime(2026, 3, 3, 6, tzinfo=UTC)
+
+
+def ticking(world: World, *hooks: Hook) -> Tick:
+    """The clock of a process that starts."""
+    store = Crashing(world.store, world.calls)
+    heart = Heart(store, store)
+    return Tick(world.started(), store=store, records=store, clock=world.clock, heart=heart, hooks=hooks)
+
+
+@pytest.fixture
+def world() -> World:
+    found = World()
+    ticking(found).run()
+    return found
+
+
+def test_silence_is_noticed_by_the_tick_at_the_due_time(world: World) -> None:
+    """Once; and when the data comes the gate opens and people hear of it."""
+    for table in TABLES:
+        del world.warehouse.numbers[table, DAY]
+    tick = ticking(world)
+    world.clock.set(DUE - MINUTE)
+    assert tick.run().decisions == ()
+    assert world.warehouse.asked == [], "nothing is measured before anything is due"
+    world.clock.set(DUE)
+    tick.run()
+    tick.run()
+    assert world.bus.alerts == [("nothing_heard", "firing")]
+    assert world.gate("raw").state is GateState.OVERDUE
+    world.clock.advance(MINUTE)
+    world.warehouse.numbers |= {(table, DAY): 10 for table in TABLES}
+    tick.run()
+    assert world.gate("raw").reason is Reason.NO_MESSAGE
+    assert len(world.bus.alerts) == 1, "rows that come in are no new alarm"
+    run_raw(world)
+    assert world.bus.alerts == [("nothing_heard", "firing"), ("nothing_heard", "recovered")]
+
+
+def test_a_monitor_that_is_installed_today_says_nothing_of_yesterday() -> None:
+    world = World()
+    world.clock.set(datetime(2026, 3, 20, 12, tzinfo=UTC))
+    tick = ticking(world)
+    assert tick.run().decisions == ()
+    world.clock.advance(timedelta(days=1))
+    assert {str(d.gate.run.run_date) for d in tick.run().decisions} == {"2026-03-20"}
+
+
+def test_one_query_per_table_for_all_dates(world: World) -> None:
+    world.clock.set(datetime(2026, 3, 8, 12, tzinfo=UTC))
+    decisions = ticking(world).run().decisions
+    assert len(decisions) == 12, "six dates, two phases that have a due time"
+    assert sorted(query.source.table for query in world.warehouse.asked) == ["raw.orders", "raw.prices", "report.sales"]
+
+
+def test_an_old_gap_is_found_again_when_it_is_repaired(world: World) -> None:
+    world.warehouse.numbers["raw.orders", DAY] = 3
+    run_raw(world)
+    world.clock.set(datetime(2026, 5, 1, tzinfo=UTC))
+    world.warehouse.numbers["raw.orders", DAY] = 10
+    tick = ticking(world)
+    for _ in range(60):
+        tick.run()
+        world.clock.advance(MINUTE)
+    assert world.gate("raw").state is GateState.OPEN
+
+
+def same(world: World) -> object:
+    """What a tick leaves, but for how often it was written and sent."""
+    gates = {phase: world.gate(phase) for phase in ("raw", "clean", "report")}
+    return [(g.state, g.reason, g.generation, g.alert and g.alert.key) for g in gates.values()], set(world.bus.keys)
+
+
+def test_a_tick_that_dies_anywhere_is_made_up_for_by_the_next() -> None:
+    point, died, wanted = 0, True, None
+    while died:
+        world = World()
+        ticking(world).run()
+        world.warehouse.numbers["report.sales", DAY] = 0
+        world.clock.set(datetime(2026, 3, 3, 9, tzinfo=UTC))
+        world.calls.left = point if wanted else None
+        try:
+            ticking(world).run()
+            died = wanted is None
+        except Crash:
+            pass
+        world.calls.left = None
+        ticking(world).run()
+        assert wanted is None or same(world) == wanted, point
+        assert world.pending() == [], point
+        point += wanted is not None
+        wanted = wanted or same(world)
+    assert point > 20
+    assert wanted is not None
+
+
+def test_two_ticks_at_once_do_what_one_does() -> None:
+    one, two = World(), World()
+    for world in (one, two):
+        world.store = SQLiteStore(":memory:")
+        world.monitor = world.started()
+        ticking(world).run()
+        world.clock.set(datetime(2026, 3, 3, 9, tzinfo=UTC))
+    ticking(one).run()
+    both, arrivals = threading.Barrier(2), iter(range(2))
+
+    def meet() -> None:
+        """Both have read the gates and the tables before either decides."""
+        if next(arrivals, None) is not None:
+            both.wait(10)
+
+    two.warehouse.asking = meet
+    with ThreadPoolExecutor(2) as pool:
+        for ticked in [pool.submit(ticking(two).run) for _ in range(2)]:
+            ticked.result()
+    assert same(two) == same(one)
+    assert len(two.store.history(RunKey("shop", "raw", DAY))) == 1
+
+
+def test_a_clock_that_jumps_an_hour_ends_where_one_that_walks_does() -> None:
+    walked, jumped = World(), World()
+    for world, steps in ((walked, 61), (jumped, 2)):
+        tick = ticking(world)
+        tick.run()
+        world.warehouse.numbers["raw.orders", DAY] = 3
+        world.clock.set(DUE - MINUTE)
+        for _ in range(steps):
+            tick.run()
+            world.clock.advance(MINUTE * (61 if steps == 2 else 1))
+        world.warehouse.numbers["raw.orders", DAY] = 10
+        run_raw(world)
+    assert same(walked) == same(jumped)
+
+
+def test_a_clock_that_jumps_back_changes_nothing(world: World) -> None:
+    world.clock.set(DUE)
+    ticking(world).run()
+    before = same(world)
+    world.clock.advance(-timedelta(hours=1))
+    ticking(world).run()
+    ticking(world).run()
+    world.clock.set(DUE + MINUTE)
+    ticking(world).run()
+    assert world.gate("raw").state is GateState.OVERDUE
+    assert [key for key in world.bus.keys if "no_message" in key] == [key for key in before[1] if "no_message" in key]  # type: ignore[index]
+
+
+def test_every_step_has_its_turn_when_another_one_fails(world: World) -> None:
+    """And a tick that did not do everything leaves no heartbeat."""
+    world.clock.set(DUE)
+    called: list[str] = []
+
+    def fails() -> None:
+        called.append("fails")
+        raise StateError("the store is away", retryable=True)
+
+    with pytest.raises(StateError):
+        ticking(world, fails, lambda: called.append("other")).run()
+    assert called == ["fails", "other"]
+    assert world.bus.alerts == [("no_message", "firing")]
+    assert last_beats(world.store)["watch"] < DUE
+    ticking(world).run()
+    assert last_beats(world.store)["watch"] == DUE
+
+
+def test_a_heartbeat_is_written_once_a_minute_and_its_absence_is_said(world: World) -> None:
+    heart = Heart(world.store, world.store)
+    start = world.clock.now()
+    for seconds in range(0, 180, 10):
+        heart.beat("phase_monitor", start + timedelta(seconds=seconds))
+    record = world.store.find("heartbeat", ["phase_monitor"])["phase_monitor"]
+    assert (record.version, record.body) == (4, {"at": (start + timedelta(seconds=150)).isoformat()})
+    assert stopped(world.store, start + OLD) == ""
+    assert "has not ticked since 2026-03-03 01:00" in stopped(world.store, start + OLD + MINUTE)
+    assert "never ticked" in stopped(SQLiteStore(":memory:"), start)
+
+
+def test_a_gate_that_is_known_counts_before_the_first_tick() -> None:
+    world = World()
+    world.warehouse.numbers["raw.orders", DAY] = 3
+    run_raw(world)
+    world.warehouse.numbers["raw.orders", DAY] = 10
+    world.clock.set(datetime(2026, 3, 9, tzinfo=UTC))
+    ticking(world).run()
+    assert world.gate("raw").state is GateState.OPEN
