@@ -1,6 +1,6 @@
 # Each target makes the environment it needs; nothing but Python, make and git is expected.
 .DELETE_ON_ERROR:
-.PHONY: demo test check schema docs bench emulators clean
+.PHONY: demo test check schema docs bench emulators infra-tools bootstrap plan deploy destroy clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -29,8 +29,29 @@ bench: .venv/dev  ## Measure, beside a floor in the same run
 
 emulators: .venv-emulators/ready  ## Install what stands in for BigQuery in tests; needs Python 3.13
 
+infra-tools: .venv-infra/ready  ## Install what looks at infra/ and the build files in tests
+
+# In Google Cloud, all with PROJECT=my-project; PREFIX, SETTINGS, ADOPT and DATA are explained in infra/README.md.
+bootstrap:  ## Prepare a project, once: a bucket for the state, the accounts of Cloud Build
+	@infra/deploy.sh bootstrap
+
+plan:  ## Show what a deployment would change
+	@infra/deploy.sh archive upload plan
+
+deploy: .venv/dev  ## Deploy, and look whether it is as declared
+	@infra/deploy.sh archive upload plan apply record settle doctor
+
+destroy:  ## Take everything away but state, history and secrets; DATA=delete takes these, too
+	@infra/deploy.sh archive destroy
+
+bootstrap plan deploy destroy: export PROJECT := $(PROJECT)
+bootstrap plan deploy destroy: export PREFIX := $(or $(PREFIX),phasegate)
+bootstrap plan deploy destroy: export SETTINGS := $(SETTINGS)
+bootstrap plan deploy destroy: export DATA := $(DATA)
+bootstrap plan deploy destroy: export TF_VAR_adopt_data := $(or $(ADOPT),false)
+
 clean:  ## Remove the environment, caches and what the demo left
-	rm -rf .venv .venv-emulators .phasegate .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-emulators .venv-infra .phasegate .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 .venv/bin/python:
 	@echo "making .venv …"
@@ -52,4 +73,11 @@ clean:  ## Remove the environment, caches and what the demo left
 	@mkdir .venv-emulators/home
 	@HOME=$(CURDIR)/.venv-emulators/home .venv-emulators/bin/python -c \
 	  'from duckdb_extensions import import_extension; [import_extension(name) for name in ("ducklake", "icu", "spatial")]'
+	@touch $@
+
+# checkov brings an old fork of the HCL parser and a hundred packages; nothing of the product sees them.
+.venv-infra/ready: tests/infra/requirements.txt
+	@echo "making .venv-infra (0.3 GB) …"
+	@$(PYTHON) -m venv --clear .venv-infra
+	@.venv-infra/bin/pip install --quiet --disable-pip-version-check --requirement $<
 	@touch $@

@@ -110,6 +110,7 @@ resource "google_cloudfunctions2_function" "this" {
     google_firestore_index.state,
     google_project_iam_member.build,
     google_project_iam_member.state,
+    google_service_account_iam_binding.deploy,
     google_storage_bucket_iam_member.build,
   ]
 
@@ -152,6 +153,15 @@ resource "google_service_account_iam_binding" "push" {
   service_account_id = google_service_account.push.id
   role               = "roles/iam.serviceAccountTokenCreator"
   members            = [local.agents.pubsub]
+}
+
+# Who deploys hands these accounts to functions, builds and subscriptions; not every account of the project.
+resource "google_service_account_iam_binding" "deploy" {
+  for_each = merge(google_service_account.function, { build = google_service_account.build, push = google_service_account.push })
+
+  service_account_id = each.value.id
+  role               = "roles/iam.serviceAccountUser"
+  members            = ["serviceAccount:${local.builders.deploy}"]
 }
 
 resource "google_service_account" "function" {

@@ -129,7 +129,11 @@ resource "google_pubsub_subscription" "push" {
     max_delivery_attempts = local.attempts
   }
 
-  depends_on = [google_cloud_run_v2_service_iam_binding.push, google_pubsub_topic_iam_binding.publisher]
+  depends_on = [
+    google_cloud_run_v2_service_iam_binding.push,
+    google_pubsub_topic_iam_binding.publisher,
+    google_service_account_iam_binding.deploy,
+  ]
 }
 
 # To move a message on, Pub/Sub acknowledges it here.

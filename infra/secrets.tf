@@ -1,6 +1,12 @@
 # A place for every `secret://NAME` of the pipeline files. What is in it is nobody's business here: versions are added by hand
 # (`gcloud secrets versions add NAME --data-file=-`), so no secret ever stands in a plan or a state.
 
+import {
+  for_each = var.adopt_data ? local.secrets : toset([])
+  to       = google_secret_manager_secret.this[each.key]
+  id       = "projects/${var.project}/secrets/${each.key}"
+}
+
 resource "google_secret_manager_secret" "this" {
   for_each = local.secrets
 

@@ -187,12 +187,16 @@ variable "warehouse" {
     Where the pipelines' tables are.
     create_datasets: make the datasets that the pipeline files name; for trying phasegate out in an empty project.
     datasets: further datasets that checks read, as DATASET or PROJECT.DATASET: those that only SQL in a pipeline file names.
+    location: where queries run; where the tables are, when left out.
+    maximum_bytes_billed: what one query may be billed at most.
     project: the project of tables that are named DATASET.TABLE, which also pays the queries; the project itself when left out.
   EOT
   type = object({
-    create_datasets = optional(bool, false)
-    datasets        = optional(set(string), [])
-    project         = optional(string)
+    create_datasets      = optional(bool, false)
+    datasets             = optional(set(string), [])
+    location             = optional(string)
+    maximum_bytes_billed = optional(number, 107374182400)
+    project              = optional(string)
   })
   default  = {}
   nullable = false

@@ -101,6 +101,7 @@ def test_the_settings_of_the_functions_are_right(demo: Module) -> None:
     assert environment["PHASEGATE_DIGEST"] == DIGEST
     settings = Settings.resolve({}, environment, REPO)
     settings.require("pipelines", "warehouse", "state", "bus")
+    assert str(settings.bus) == "pubsub:demo-project/phasegate"
     assert settings.pipelines == PIPELINES
     known = {f"PHASEGATE_{setting.name.upper()}" for setting in settings.given} | {"PHASEGATE_DIGEST"}
     assert environment.keys() <= known

@@ -1,0 +1,183 @@
+"""The steps of cloudbuild.yaml and cloudbuild-drift.yaml, run as they are written, with the real terraform and a gcloud on folders."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.terraform import REPO, environ
+
+ELSEWHERE = {"install", "emulators", "check", "test", "contracts", "verify"}
+"""Steps that are no step of infra/deploy.sh, and `verify`, which asks the live platform."""
+
+SHIM = """#!/bin/sh
+# The real terraform, but for where its state is: in a file.
+if [ -n "${{FAIL_APPLY:-}}" ] && [ "$1" = apply ] && [ ! -e "$FAIL_APPLY" ]; then touch "$FAIL_APPLY"; echo "not yet" >&2; exit 1; fi
+for argument in "$@"; do
+    shift
+    case $argument in -backend-config=*) ;; *) set -- "$@" "$argument" ;; esac
+done
+exec {terraform} "$@"
+"""
+
+
+@dataclass(frozen=True)
+class Checkout:
+    """A checkout on a machine with terraform and gcloud."""
+
+    root: Path
+
+    @property
+    def cloud(self) -> Path:
+        return self.root / "cloud"
+
+    @property
+    def bucket(self) -> Path:
+        return self.cloud / "demo-project-phasegate-state"
+
+    def messages(self) -> list[Any]:
+        """What was said on the drift topic."""
+        return [
+            json.loads(line) for line in (self.cloud / "projects_demo-project_topics_phasegate-drift").read_text().splitlines()
+        ]
+
+    def run(self, *command: str, code: int = 0, **given: str) -> subprocess.CompletedProcess[str]:
+        environment = {
+            **environ(),
+            "PATH": f"{self.root / 'bin'}:{os.environ['PATH']}",
+            "FAKE_CLOUD": str(self.cloud),
+            "PAUSE": "0",
+            "TF_CLI_ARGS_apply": "-auto-approve -no-color",
+            "TF_CLI_ARGS_destroy": "-auto-approve -no-color",
+            **given,
+        }
+        done = subprocess.run(command, cwd=self.root / "checkout", env=environment, capture_output=True, text=True, check=False)
+        if done.returncode != code:
+            pytest.fail(f"{' '.join(command)}: {done.returncode}\n{done.stdout[-3000:]}\n{done.stderr[-4000:]}")
+        return done
+
+    def steps(self, *steps: str, code: int = 0, **given: str) -> subprocess.CompletedProcess[str]:
+        """Steps of infra/deploy.sh, as `make` runs them."""
+        return self.run("infra/deploy.sh", *steps, code=code, PROJECT="demo-project", **given)
+
+    def build(self, file: str, **given: str) -> None:
+        """A build of Cloud Build: every step's script in its order, with the variables that Cloud Build sets."""
+        told = yaml.safe_load((REPO / file).read_text())
+        variables = {**told["substitutions"], "PROJECT_ID": "demo-project", "COMMIT_SHA": "4f2a", "BUILD_ID": "b-1", **given}
+        for step in told["steps"]:
+            if step["id"] not in ELSEWHERE:
+                self.run("sh", "-ec", step["script"], **variables)
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Checkout:
+    """A checkout and an empty cloud, in which `make bootstrap` was run."""
+    root = tmp_path / "checkout"
+    shutil.copytree(
+        REPO / "infra", root / "infra", ignore=shutil.ignore_patterns(".terraform*", "*.tfstate*", "*.auto.tfvars*")
+    )
+    shutil.copytree(REPO / "functions", root / "functions")
+    shutil.copytree(REPO / "shared", root / "shared", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(REPO / "constraints.txt", root)
+    made = Checkout(tmp_path)
+    made.bucket.mkdir(parents=True)
+    (made.bucket / "bootstrap").mkdir()
+    state = tmp_path / "module.tfstate"
+    (root / "infra/offline_override.tf").write_text(f'terraform {{\n  backend "local" {{\n    path = "{state}"\n  }}\n}}\n')
+    tools = tmp_path / "bin"
+    tools.mkdir()
+    (tools / "gcloud").write_text(f'#!/bin/sh\nexec {sys.executable} {REPO / "tests/infra/fake_gcloud.py"} "$@"\n')
+    (tools / "terraform").write_text(SHIM.format(terraform=shutil.which("terraform")))
+    for each in tools.iterdir():
+        each.chmod(0o755)
+    environ()
+    return made
+
+
+def overridden(folder: Path, drift: Mapping[str, Any]) -> dict[str, str]:
+    """The setting that makes the platform differ."""
+    file = folder / "overrides.json"
+    file.write_text(json.dumps(drift))
+    return {"TF_OFFLINE_OVERRIDES": str(file)}
+
+
+def test_a_deployment_settles_and_later_every_check_for_drift_says_what_it_found(checkout: Checkout) -> None:
+    checkout.build("cloudbuild.yaml")
+    (archive,) = (checkout.cloud / "demo-project-phasegate-source/source").iterdir()
+    written = json.loads((checkout.root / "checkout/.phasegate/deploy/settings.json").read_text())
+    assert f"{written['PHASEGATE_DIGEST']}.zip" == archive.name
+    assert {"applied.tar.gz", "terraform.lock.hcl"} <= {each.name for each in checkout.bucket.iterdir()}
+
+    # The branch goes on; what was deployed is what counts.
+    pubsub = checkout.root / "checkout/infra/pubsub.tf"
+    pubsub.write_text(pubsub.read_text().replace("ack_seconds = 600", "ack_seconds = 599"))
+    checkout.build("cloudbuild-drift.yaml")
+    assert [each["outcome"] for each in checkout.messages()] == ["clean"]
+    assert (checkout.messages()[0]["commit"], checkout.messages()[0]["build"]) == ("4f2a", "b-1")
+
+    paused = {"google_cloud_scheduler_job": {"*": {"paused": True}}}
+    checkout.build("cloudbuild-drift.yaml", **overridden(checkout.root, paused))
+    (change,) = checkout.messages()[-1]["changes"]
+    assert (change["address"], change["arguments"]) == ('google_cloud_scheduler_job.this["tick"]', ["paused"])
+    checkout.steps("settle", code=2, **overridden(checkout.root, paused))
+
+    # A provider that is not the one that was deployed with stops the plan, and that is told, too.
+    (checkout.root / "unpacked").mkdir()
+    checkout.run("tar", "-xzf", str(checkout.bucket / "applied.tar.gz"), "-C", str(checkout.root / "unpacked"))
+    lock = checkout.root / "unpacked/infra/.terraform.lock.hcl"
+    lock.write_text(lock.read_text().replace("h1:", "h1:x"))
+    names = sorted(each.name for each in (checkout.root / "unpacked").iterdir())
+    checkout.run("tar", "-czf", str(checkout.bucket / "applied.tar.gz"), "-C", str(checkout.root / "unpacked"), *names)
+    checkout.build("cloudbuild-drift.yaml")
+    assert (checkout.messages()[-1]["outcome"], checkout.messages()[-1]["errors"]) == (
+        "failed",
+        ["Error: Failed to install provider"],
+    )
+
+
+def test_an_apply_that_fails_once_is_tried_once_more(checkout: Checkout) -> None:
+    done = checkout.steps("archive", "upload", "plan", "apply", "settle", FAIL_APPLY=str(checkout.root / "failed"))
+    assert "once more" in done.stderr
+    assert (checkout.root / "failed").exists()
+
+
+def state_of(checkout: Checkout) -> set[str]:
+    """Addresses in Terraform's state."""
+    told = json.loads((checkout.root / "module.tfstate").read_text())
+    return {f"{each['type']}.{each['name']}" for each in told["resources"]}
+
+
+def test_destroy_keeps_the_data_and_a_later_deployment_takes_it_over(checkout: Checkout) -> None:
+    checkout.steps("archive", "upload", "plan", "apply", "record")
+    done = checkout.steps("archive", "destroy")
+    assert state_of(checkout) == set()
+    for kept in ("google_firestore_database.state", "google_bigquery_dataset.history", "google_bigquery_table.history"):
+        assert f"Removed {kept}" in done.stdout
+        assert f"{kept}: Destroying" not in done.stdout
+    assert "google_pubsub_topic.this" in done.stdout
+
+    done = checkout.steps("archive", "upload", "plan", "apply", TF_VAR_adopt_data="true")
+    assert "3 imported" in done.stdout
+    checkout.steps("settle", TF_VAR_adopt_data="true")
+    checkout.steps("settle")
+
+
+def test_destroy_takes_the_data_along_when_told(checkout: Checkout) -> None:
+    checkout.steps("archive", "upload", "plan", "apply", "record")
+    done = checkout.steps("archive", "destroy", DATA="delete")
+    assert state_of(checkout) == set()
+    assert "google_firestore_database.state: Destroying" in done.stdout
+    assert "google_bigquery_table.history: Destroying" in done.stdout
+
+
+def test_without_a_project_nothing_happens(checkout: Checkout) -> None:
+    done = checkout.run("infra/deploy.sh", "archive", "destroy", code=2)
+    assert "PROJECT=my-project" in done.stderr
