@@ -1,23 +1,24 @@
 """The one sentence: a completion comes in; parse, load, measure, judge, decide, record with what must be sent, send."""
 
 import random
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import date
+from datetime import UTC, date, datetime, time, timedelta
+from time import sleep
 
 from phasegate.core.checks import Answers
 from phasegate.core.decide import Case, Decision, decide, needs_measuring
-from phasegate.core.gate import Day, Gate
+from phasegate.core.gate import Day, Gate, Retries
 from phasegate.core.messages import Envelope, Report, RunKey, parse_completion
 from phasegate.core.notation import Span
 from phasegate.core.pipeline import Pipeline
+from phasegate.core.retry import Chance, Request, Step, in_vain, postponed, step
 from phasegate.core.schedule import deadline, groups, to_look_at
 from phasegate.core.verdict import PhaseVerdict, Verdict, judge_phase, queries
 from phasegate.errors import ConfigError, Conflict, WarehouseError
 from phasegate.intake import Handled, Intake, Outcome
-from phasegate.outgoing import alert_message, event_message, signal_message
-from phasegate.ports import Change, Clock, Event, Outbox, Outgoing, Publisher, StateStore, Warehouse
+from phasegate.outgoing import alert_message, event_message, retry_message, signal_message
+from phasegate.ports import Change, Clock, Event, Outbox, Outgoing, Publisher, Record, State, Warehouse
 from phasegate.relay import Relay
 
 CONFLICTS = 20
@@ -55,6 +56,21 @@ def measure(
     return Answers(answers, None if expected is None else expected.asked())
 
 
+BUDGET = "retry_budget"
+"""Records of this kind, by pipeline, phase and local day: `used` in the body counts the requests to run again."""
+
+BREAKER = "breaker"
+"""Records of this kind, by pipeline and phase: while live, only `run_date` in the body is asked to run again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """Requests to run again, and the budget that is spent with them."""
+
+    requests: tuple[Request, ...] = ()
+    records: tuple[Record, ...] = ()
+
+
 @dataclass(slots=True)
 class _Date:
     """What a tick has read of one run date: the gates, and after them the tables; None when it must be read anew."""
@@ -71,15 +87,17 @@ class Monitor:
         pipelines: Sequence[Pipeline],
         *,
         warehouse: Warehouse,
-        store: StateStore,
+        store: State,
         outbox: Outbox,
         publisher: Publisher,
         clock: Clock,
+        chance: Chance = random.random,
     ) -> None:
         self.pipelines = {pipeline.name: pipeline for pipeline in pipelines}
         self._warehouse = warehouse
         self._store = store
         self._clock = clock
+        self._chance = chance
         self._relay = Relay(outbox, publisher, clock)
         self._intake = Intake(store, self._relay, clock)
 
@@ -154,7 +172,7 @@ class Monitor:
         for attempt in range(CONFLICTS):
             if attempt > 1:
                 # Of many that collide one wins each time; the others must not come back all at once.
-                time.sleep(random.uniform(0, min(0.01 * 2**attempt, LONGEST_PAUSE)))  # noqa: S311
+                sleep(random.uniform(0, min(0.01 * 2**attempt, LONGEST_PAUSE)))  # noqa: S311
             if read is None:
                 read = _Date({}, None)
             if read.judge is None or attempt:
@@ -166,8 +184,8 @@ class Monitor:
             if gate is None:
                 self._store.commit(Change(handled=message_id))
                 return Outcome(message_id or TICK, Handled.DUPLICATE)
-            decision = self._decide(gate, day, read.judge)
-            change = self._change(decision, known, day, message_id)
+            decision, asking = self._ask_again(self._decide(gate, day, read.judge), day)
+            change = self._change(decision, known, day, message_id, asking)
             if change is None:
                 return Outcome(message_id or TICK, Handled.DECIDED, decision)
             try:
@@ -212,10 +230,43 @@ class Monitor:
 
         return judge
 
-    def _change(self, decision: Decision, known: Gate, day: Day, message_id: str | None) -> Change | None:
+    def _ask_again(self, decision: Decision, day: Day) -> tuple[Decision, Asking]:
+        """The decision with what is done about running again, and the requests with the budget that they are taken from."""
+        gate, now, asking = decision.gate, self._clock.now(), Asking()
+        pipeline = self.pipelines[gate.run.pipeline]
+        found = step(pipeline, gate, day, now, self._chance)
+        if found.ask:
+            found, asking = self._allowed(pipeline, gate, found, now)
+        gate = replace(gate, retries=found.retries)
+        told = in_vain(gate, now) if found.given_up else None
+        names = ", ".join(request.producer for request in asking.requests)
+        detail = f"{decision.detail}; asked {names} to run again" if names else decision.detail
+        return replace(decision, gate=gate, detail=detail, alerts=(*decision.alerts, *([told] if told else []))), asking
+
+    def _allowed(self, pipeline: Pipeline, gate: Gate, wanted: Step, now: datetime) -> tuple[Step, Asking]:
+        """The requests that the breaker and the day's budget of the phase let through."""
+        phase, before = f"{pipeline.name}/{gate.run.phase}", gate.retries or Retries()
+        policy = pipeline.phase(gate.run.phase).retry
+        assert policy is not None, "only a phase with a policy asks"
+        breaker = self._store.find(BREAKER, [phase]).get(phase)
+        if breaker and breaker.expires is None and breaker.body["run_date"] != str(gate.run.run_date):
+            return postponed(before, now + policy.at_most), Asking()
+        key = f"{phase}/{pipeline.today(now)}"
+        budget = self._store.find(BUDGET, [key]).get(key, Record(BUDGET, key, {"used": 0}))
+        ask = wanted.ask[: max(policy.budget_per_day - budget.body["used"], 0)]
+        if not ask:
+            tomorrow = datetime.combine(pipeline.today(now) + timedelta(days=1), time(), pipeline.zone)
+            return postponed(before, tomorrow.astimezone(UTC) + self._chance() * policy.at_most), Asking()
+        assert wanted.retries is not None
+        attempt = wanted.retries.asked + 1
+        spent = replace(budget, body={"used": budget.body["used"] + len(ask)}, expires=now + timedelta(days=2))
+        return wanted, Asking(tuple(Request(gate.run, name, attempt, gate.detail, now) for name in ask), (spent,))
+
+    def _change(self, decision: Decision, known: Gate, day: Day, message_id: str | None, asking: Asking) -> Change | None:
         """The decision as one atomic change; None when a look found nothing that is not stored already."""
         signals = (signal_message(decision.signal),) if decision.signal else ()
-        outbox: tuple[Outgoing, ...] = (*signals, *(alert_message(alert) for alert in decision.alerts))
+        requests = (retry_message(request) for request in asking.requests)
+        outbox: tuple[Outgoing, ...] = (*signals, *(alert_message(alert) for alert in decision.alerts), *requests)
         if message_id is None and decision.gate == known and not outbox:
             return None
         gate = decision.gate
@@ -237,4 +288,4 @@ class Monitor:
             for other in pipeline.inputs(follower, gate.run.run_date)
             if decision.signal and other != gate.run.phase
         }
-        return Change(gate, beside, message_id, (*outbox, event_message(event, decision)), event)
+        return Change(gate, beside, message_id, (*outbox, event_message(event, decision)), event, records=asking.records)

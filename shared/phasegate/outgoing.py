@@ -12,6 +12,7 @@ from phasegate.core.gate import Alert, GoSignal
 from phasegate.core.incident import Trouble, TroubleCause
 from phasegate.core.messages import TRACEPARENT, Report, RunKey, completion_fields
 from phasegate.core.pipeline import Messages
+from phasegate.core.retry import Request
 from phasegate.ports import Event, Outgoing, Rejected
 
 PREFIX = "phasegate"
@@ -32,6 +33,29 @@ def go_topic(pipeline: str, phase: str) -> str:
 def complete_topic(pipeline: str, phase: str) -> str:
     """The topic on which the producers of a phase report."""
     return f"{pipeline}-{phase}-complete"
+
+
+def retry_topic(pipeline: str, phase: str) -> str:
+    """The topic on which the producers of a phase are asked to run again."""
+    return f"{pipeline}-{phase}-retry"
+
+
+def retry_message(request: Request) -> Outgoing:
+    """A request to run again."""
+    run = request.run
+    body = {
+        "key": request.key,
+        "pipeline": run.pipeline,
+        "phase": run.phase,
+        "run_date": str(run.run_date),
+        "producer": request.producer,
+        "attempt": request.attempt,
+        "why": request.why,
+        "not_before": request.not_before.isoformat(),
+    }
+    told = ("key", "pipeline", "phase", "run_date", "producer")
+    attributes = {name: str(body[name]) for name in told}
+    return Outgoing(request.key, retry_topic(run.pipeline, run.phase), body, attributes)
 
 
 def completion_message(topic: str, run: RunKey, report: Report, names: Messages) -> Outgoing:

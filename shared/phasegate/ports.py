@@ -176,6 +176,10 @@ class Records(Protocol):
         ...
 
 
+class State(StateStore, Records, Protocol):
+    """Gates and what is kept beside them in one store, so that one commit covers both."""
+
+
 class Outbox(Protocol):
     """What was decided and must still be sent."""
 

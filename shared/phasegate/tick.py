@@ -1,16 +1,22 @@
 """The clock: once a minute, look for what was never said, and send what was never sent."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import date, datetime
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import date, datetime, timedelta
 
 from phasegate.core.decide import Decision
+from phasegate.core.gate import AlertState, Day
+from phasegate.core.incident import Trouble, TroubleCause
+from phasegate.core.notation import Span
 from phasegate.core.pipeline import Pipeline
+from phasegate.core.retry import streak
 from phasegate.core.schedule import OLDER, first_watched, to_look_at, window
 from phasegate.errors import Conflict, PhasegateError
 from phasegate.heartbeat import WATCH, Heart, last_beats
-from phasegate.monitor import Monitor
-from phasegate.ports import Change, Clock, Record, Records, StateStore
+from phasegate.monitor import BREAKER, Monitor
+from phasegate.outgoing import trouble_message
+from phasegate.ports import Change, Clock, Record, Records, State
 
 SINCE = "watched_since"
 """Records of this kind, by pipeline: `run_date` in the body is the first whose silence counts."""
@@ -39,7 +45,7 @@ class Tick:
         self,
         monitor: Monitor,
         *,
-        store: StateStore,
+        store: State,
         records: Records,
         clock: Clock,
         heart: Heart,
@@ -87,6 +93,7 @@ class Tick:
         since = self._since(pipeline, now)
         span = window(pipeline, now, last)
         days = self._store.load(pipeline.name, span)
+        self._mind_breakers(pipeline, days, now)
         older = self._store.restless(pipeline.name, span.first, OLDER)
         return self._monitor.look_at(pipeline, to_look_at(pipeline, days, span, now, since=since, older=older), days)
 
@@ -101,3 +108,44 @@ class Tick:
         except Conflict:
             return self._since(pipeline, now)
         return since
+
+    def _mind_breakers(self, pipeline: Pipeline, days: Mapping[date, Day], now: datetime) -> None:
+        """Stop asking a phase that fails date after date, but for its newest date; ask again once that one is released."""
+        policies = {phase: declared.retry for phase, declared in pipeline.phases.items() if declared.retry}
+        known = self._records.find(BREAKER, [f"{pipeline.name}/{phase}" for phase in policies]) if policies else {}
+        for phase, policy in policies.items():
+            subject = f"{pipeline.name}/{phase}"
+            found = known.get(subject, Record(BREAKER, subject, {}, expires=now))
+            failed = streak(gates[phase] for gates in days.values() if phase in gates)
+            trial = date.fromisoformat(found.body["run_date"]) if found.expires is None else None
+            if trial is None and len(failed) >= policy.breaker_after:
+                body = {"run_date": str(failed[0]), "since": now.isoformat()}
+                self._set(replace(found, body=body, expires=None), _suspended(subject, failed, now, now))
+            elif trial is not None and self._is_over(pipeline, phase, trial, days):
+                since = datetime.fromisoformat(found.body["since"])
+                self._set(replace(found, expires=now + timedelta(days=1)), _suspended(subject, (), since, now))
+            elif trial is not None and failed and failed[0] > trial:
+                self._set(replace(found, body={**found.body, "run_date": str(failed[0])}))
+
+    def _is_over(self, pipeline: Pipeline, phase: str, trial: date, days: Mapping[date, Day]) -> bool:
+        gates = days[trial] if trial in days else self._store.load(pipeline.name, Span(trial, trial)).get(trial, {})
+        return phase in gates and not gates[phase].is_unsettled
+
+    def _set(self, breaker: Record, *said: Trouble) -> None:
+        with suppress(Conflict):  # another tick has just done it
+            self._store.commit(Change(records=(breaker,), outbox=tuple(map(trouble_message, said))))
+
+
+def _suspended(subject: str, failed: Sequence[date], since: datetime, now: datetime) -> Trouble:
+    """That a phase is no longer asked to run again but for one date; without failed dates, that it is again."""
+    text = f"{subject} failed on {len(failed)} run dates in a row: {', '.join(map(str, failed))}"
+    return Trouble(
+        key=f"breaker/{subject}/{now.isoformat()}",
+        cause=TroubleCause.RETRIES_SUSPENDED,
+        subject=subject,
+        detail=text if failed else f"{subject} is released again, and its other run dates are asked for again",
+        effect="Only the newest of them is asked to run again, until that one is released." if failed else "",
+        state=AlertState.FIRING if failed else AlertState.RECOVERED,
+        since=since,
+        at=now,
+    )

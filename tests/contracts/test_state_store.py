@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import pytest
 from phasegate.adapters.sqlite import SQLiteStore
 from phasegate.core.checks import CheckResult, Mode, Outcome, Severity
-from phasegate.core.gate import AcceptedGap, Alert, AlertState, Gate, GateState, Override, Reason
+from phasegate.core.gate import AcceptedGap, Alert, AlertState, Gate, GateState, Override, Reason, Retries
 from phasegate.core.messages import Report, RunKey, Status
 from phasegate.core.metrics import Fault, Unmeasured
 from phasegate.core.notation import Span
@@ -113,6 +113,7 @@ FULL = Gate(
         "k", RUN, AlertSeverity.CRITICAL, AlertState.FIRING, Reason.QUORUM, ("a",), GateState.HELD, "d", ("e", "f"), "eff", NOW, NOW
     ),
     unproven=True,
+    retries=Retries(3, NOW, NOW, answered=False, given_up=True),
 )  # fmt: skip
 
 

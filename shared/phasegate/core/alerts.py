@@ -23,6 +23,9 @@ _TITLES = {
     "quorum": "released without some outputs",
     "overridden": "released by a person",
     "observed": "released unjudged (observe mode)",
+    "retries_spent": "asked to run again, in vain",
+    "retries_suspended": "no longer asked to run again",
+    "unsent": "messages are not sent",
     "message_rejected": "a message was rejected",
     "destination_down": "alerts are not taken",
 }

@@ -361,12 +361,14 @@ def _warnings(case: Case) -> tuple[str, ...]:
 
 
 def _recovery(case: Case, state: GateState, detail: str) -> tuple[Alert, ...]:
-    fired = case.gate.alert
+    fired, retries = case.gate.alert, case.gate.retries
     if fired is None:
         return ()
     key = f"{fired.run}/v{case.gate.version + 1}/recovered"
     alert = replace(fired, key=key, state=AlertState.RECOVERED, gate=state, detail=detail, evidence=(), effect="", at=case.now)
-    return (alert,)
+    if retries is None or not retries.given_up or case.gate.is_open:
+        return (alert,)
+    return (alert, replace(alert, key=f"{fired.run}/v{case.gate.version + 1}/retries_recovered", cause=Reason.RETRIES_SPENT))
 
 
 def _release(case: Case, rule: str) -> Decision:

@@ -49,6 +49,7 @@ class Reason(StrEnum):
     OBSERVED = "observed"
     DATA_CHANGED = "data_changed"
     LATE_FAILURE = "late_failure"
+    RETRIES_SPENT = "retries_spent"
     NOTHING_NEW = "nothing_new"
 
 
@@ -74,6 +75,25 @@ class AcceptedGap:
 
 
 @dataclass(frozen=True, slots=True)
+class Retries:
+    """How a phase was asked to run again for a gate.
+
+    Args:
+        asked: Requests so far.
+        asked_at: When the last one was made.
+        next_at: When the next one is due, or the last one counts as failed; None when nothing is planned.
+        answered: Somebody has reported since the last one.
+        given_up: The last attempt has failed; nobody asks again.
+    """
+
+    asked: int = 0
+    asked_at: datetime | None = None
+    next_at: datetime | None = None
+    answered: bool = True
+    given_up: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Gate:
     """One gate, as it is stored.
 
@@ -88,6 +108,7 @@ class Gate:
         fingerprint: What was measured when the current generation was released, or last found unchanged.
         alert: The alert that was raised for it and has not recovered yet.
         unproven: It is open, and what has changed since could not be measured yet.
+        retries: How it was asked to run again; None when it never needed that.
     """
 
     run: RunKey
@@ -111,6 +132,7 @@ class Gate:
     gap: AcceptedGap | None = None
     alert: "Alert | None" = None
     unproven: bool = False
+    retries: Retries | None = None
 
     @property
     def is_open(self) -> bool:

@@ -17,6 +17,8 @@ class TroubleCause(StrEnum):
 
     MESSAGE_REJECTED = "message_rejected"
     DESTINATION_DOWN = "destination_down"
+    RETRIES_SUSPENDED = "retries_suspended"
+    UNSENT = "unsent"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

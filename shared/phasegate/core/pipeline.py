@@ -208,6 +208,8 @@ class Retry:
     """The longest wait of all."""
     budget_per_day: PositiveInt = 20
     """Requests per phase and day, over all run dates."""
+    breaker_after: PositiveInt = 3
+    """When it has failed on so many run dates in a row, only the newest of them is asked for, until that one opens."""
 
     def __post_init__(self) -> None:
         if self.first > self.at_most:

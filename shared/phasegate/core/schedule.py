@@ -120,8 +120,10 @@ def to_look_at(
         older: Known gates before the span.
     """
     found = [run for day in reversed(span.days()) for run in _of_date(pipeline, day, days.get(day, {}), now, known=day < since)]
-    old = (gate.run for gate in older if wants_look(pipeline, gate, {gate.run.phase: gate}, now))
-    return (*found[:AT_ONCE], *(run for run in (*found[AT_ONCE:], *old) if has_turn(run, now)))
+    old = [gate for gate in older if wants_look(pipeline, gate, {gate.run.phase: gate}, now)]
+    asked = [gate.run for gate in old if gate.retries and gate.retries.next_at and now >= gate.retries.next_at]
+    turns = [run for run in (*found[AT_ONCE:], *(gate.run for gate in old)) if has_turn(run, now) and run not in asked]
+    return (*found[:AT_ONCE], *asked[:AT_ONCE], *turns)
 
 
 def _of_date(pipeline: Pipeline, day: date, gates: Day, now: datetime, *, known: bool) -> Iterable[RunKey]:

@@ -1,0 +1,154 @@
+"""Running again through the whole monitor: requests, budget, breaker, giving up."""
+
+import json
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+from phasegate.adapters.sqlite import SQLiteStore
+from phasegate.core.gate import Gate, GateState
+from phasegate.core.kinds import RowCount
+from phasegate.core.messages import Envelope
+from phasegate.core.notation import Span
+from phasegate.core.pipeline import Calendar, Output, Phase, Pipeline, Retry
+from phasegate.heartbeat import Heart
+from phasegate.monitor import Monitor
+from phasegate.testing import ScriptedWarehouse, SetClock
+from phasegate.tick import Tick
+
+from tests.flow.test_monitor import Bus
+
+FIRST = date(2020, 1, 1)
+START = datetime(2026, 3, 3, 6, tzinfo=UTC)
+TODAY = date(2026, 3, 3)
+MINUTE = timedelta(minutes=1)
+
+
+class Shop:
+    """One phase that reports failures, and a clock."""
+
+    def __init__(self, **policy: Any) -> None:
+        outputs = {"raw.a": Output(date="d", checks=(RowCount(at_least=10),))}
+        retry = Retry(**{"first": 2 * MINUTE, "at_most": 30 * MINUTE, **policy})
+        pipeline = Pipeline(
+            pipeline="shop", calendar=Calendar(from_=FIRST), phases={"raw": Phase(outputs=outputs, retry=retry)}
+        )
+        self.clock, self.store, self.bus = SetClock(START), SQLiteStore(":memory:"), Bus()
+        self.warehouse = ScriptedWarehouse()
+        self.monitor = Monitor(
+            [pipeline],
+            warehouse=self.warehouse,
+            store=self.store,
+            outbox=self.store,
+            publisher=self.bus,
+            clock=self.clock,
+            chance=lambda: 0.5,
+        )
+        heart = Heart(self.store, self.store)
+        self.tick = Tick(self.monitor, store=self.store, records=self.store, clock=self.clock, heart=heart)
+        self.sent = 0
+
+    def report(self, day: date, status: str) -> None:
+        self.sent += 1
+        now = self.clock.now().isoformat()
+        body = {
+            "phase": "raw",
+            "run_date": str(day),
+            "status": status,
+            "started_at": now,
+            "finished_at": now,
+            "error": "disk full",
+        }
+        self.monitor.handle(Envelope(f"m{self.sent}", json.dumps(body).encode(), {}))
+
+    def done(self, day: date) -> None:
+        self.warehouse.numbers["raw.a", day] = 10
+        self.report(day, "done")
+
+    def pass_(self, minutes: int) -> None:
+        for _ in range(minutes):
+            self.clock.advance(MINUTE)
+            self.tick.run()
+
+    @property
+    def requests(self) -> list[str]:
+        return [message.key for message in self.bus.taken if message.topic == "shop-raw-retry"]
+
+    def gate(self, day: date) -> Gate:
+        return self.store.load("shop", Span(day, day))[day]["raw"]
+
+
+def test_a_failure_is_asked_again_given_up_told_and_still_opens() -> None:
+    shop = Shop(attempts=2)
+    shop.report(TODAY, "failed")
+    for attempt in (2, 3):
+        shop.pass_(3)
+        assert shop.requests[-1] == f"shop/raw/{TODAY}/raw/retry-{attempt}"
+        shop.report(TODAY, "failed")
+        shop.pass_(1)
+    assert shop.bus.alerts == [("producer_failed", "firing"), ("retries_spent", "firing")]
+    told = shop.bus.taken[-1]
+    assert told.body["detail"].startswith("asked 2 times to run again, in vain; nobody asks again: raw reported that it failed")
+    shop.pass_(120)
+    assert len(shop.requests) == 2
+    shop.done(TODAY)
+    assert shop.gate(TODAY).state is GateState.OPEN
+    assert shop.bus.alerts[2:] == [("producer_failed", "recovered"), ("retries_spent", "recovered")]
+
+
+def test_a_request_says_who_why_and_when() -> None:
+    shop = Shop()
+    shop.report(TODAY, "failed")
+    shop.pass_(1)
+    (request,) = [message for message in shop.bus.taken if message.topic == "shop-raw-retry"]
+    assert request.body == {
+        "key": f"shop/raw/{TODAY}/raw/retry-2",
+        "pipeline": "shop",
+        "phase": "raw",
+        "run_date": str(TODAY),
+        "producer": "raw",
+        "attempt": 2,
+        "why": "raw reported that it failed: disk full",
+        "not_before": "2026-03-03T06:01:00+00:00",
+    }
+
+
+def test_a_storm_of_a_thousand_failures_keeps_the_budget_of_each_day() -> None:
+    """Every third date is good, so the breaker stays shut."""
+    shop = Shop(budget_per_day=20)
+    days = [TODAY - timedelta(days=n) for n in range(1500)]
+    for n, day in enumerate(days):
+        if n % 3:
+            shop.report(day, "failed")
+        elif n < 9:
+            shop.done(day)
+    shop.pass_(240)
+    assert len(shop.requests) == 20
+    shop.clock.set(START + timedelta(days=1))
+    shop.pass_(60)
+    assert len(shop.requests) == 40
+    assert len(set(shop.requests)) == 40
+
+
+def test_the_breaker_opens_and_closes() -> None:
+    """After three dates in a row only the newest is asked for; once that one is released the others are again."""
+    shop = Shop(at_most=5 * MINUTE)
+    days = [TODAY - timedelta(days=n) for n in range(3)]
+    for day in reversed(days):
+        shop.report(day, "failed")
+    shop.pass_(12)
+    assert {key.split("/")[2] for key in shop.requests} == {str(TODAY)}
+    assert ("retries_suspended", "firing") in shop.bus.alerts
+    assert shop.bus.alerts.count(("retries_suspended", "firing")) == 1
+    shop.done(TODAY)
+    shop.pass_(12)
+    assert shop.bus.alerts.count(("retries_suspended", "recovered")) == 1
+    assert {key.split("/")[2] for key in shop.requests} == {str(day) for day in days}
+
+
+def test_two_dates_in_a_row_open_no_breaker() -> None:
+    shop = Shop()
+    for n in range(2):
+        shop.report(TODAY - timedelta(days=n), "failed")
+    shop.pass_(5)
+    assert {key.split("/")[2] for key in shop.requests} == {str(TODAY - timedelta(days=n)) for n in range(2)}
+    assert ("retries_suspended", "firing") not in shop.bus.alerts
