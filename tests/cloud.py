@@ -13,7 +13,7 @@ import duckdb
 from google.api_core.exceptions import DeadlineExceeded
 from google.cloud.bigquery import Client, LoadJobConfig
 from google.protobuf.duration_pb2 import Duration
-from google.pubsub_v1 import PublisherClient, SubscriberClient
+from google.pubsub_v1 import PublisherClient, PubsubMessage, SubscriberClient
 from google.pubsub_v1.services.publisher.transports import PublisherGrpcTransport
 from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcTransport
 from grpc import insecure_channel
@@ -52,8 +52,13 @@ class Cloud:
 
     def signals(self, phase: str, wait: float = 1.0) -> list[Mapping[str, object]]:
         """Go-signals of a phase that have come since the last look, each with the key that consumers see."""
-        path = f"projects/{self.project}/subscriptions/{phase}-go"
-        found = []
+        taken = self.taken(f"{phase}-go", wait)
+        return [{**json.loads(message.data), "key": message.attributes["decision_id"]} for message in taken]
+
+    def taken(self, name: str, wait: float = 1.0) -> list[PubsubMessage]:
+        """Messages that a subscription has brought since the last look."""
+        path = f"projects/{self.project}/subscriptions/{name}"
+        found: list[PubsubMessage] = []
         until = time.monotonic() + wait
         while not found and time.monotonic() < until:
             # A pull that waits ends with DeadlineExceeded when nothing comes.
@@ -64,7 +69,7 @@ class Cloud:
             if not received:
                 break
             self.subscriber.acknowledge(subscription=path, ack_ids=[message.ack_id for message in received])
-            found += [{**json.loads(m.message.data), "key": m.message.attributes["decision_id"]} for m in received]
+            found += [each.message for each in received]
         return found
 
     def gates(self, span: Span) -> Mapping[tuple[date, str], Gate]:
@@ -74,16 +79,23 @@ class Cloud:
 
 @contextmanager
 def cloud(
-    hosts: Mapping[str, str], project: str, folder: Path, warehouse: Path, span: Span, source: Path = PHASE_MONITOR
+    hosts: Mapping[str, str],
+    project: str,
+    folder: Path,
+    warehouse: Path,
+    span: Span,
+    source: Path = PHASE_MONITOR,
+    seen: Mapping[str, str] | None = None,
 ) -> Iterator[Cloud]:
     """The demo's dates of *span* in the emulators, and the function behind a push subscription.
 
     Args:
         hosts: Where the emulators listen, by the variables in which Google's clients look for them.
         source: The file with the function; the product's own, when left out.
+        seen: Where the function finds the emulators, when that is not where the test finds them.
     """
     environ = {
-        **hosts,
+        **(seen or hosts),
         "PHASEGATE_PIPELINES": str(REPO / "shared/pipelines/flights.yaml"),
         "PHASEGATE_WAREHOUSE": f"bigquery:{project}",
         "PHASEGATE_STATE": f"firestore:{project}/(default)",
@@ -138,7 +150,7 @@ def load_tables(
 
 
 def make_topics(made: Cloud) -> None:
-    """The completion topic, and every topic that the product publishes to, with a subscription to read the go-signals."""
+    """The completion topic, and every topic that the product publishes to; subscriptions to read go-signals and events."""
     root = f"projects/{made.project}"
     for topic in (
         "completions",
@@ -147,9 +159,8 @@ def make_topics(made: Cloud) -> None:
         *(f"phasegate-flights-{phase}-go" for phase in PHASES),
     ):
         made.publisher.create_topic(name=f"{root}/topics/{topic}")
-    for phase in PHASES:
-        topic = f"{root}/topics/phasegate-flights-{phase}-go"
-        made.subscriber.create_subscription(name=f"{root}/subscriptions/{phase}-go", topic=topic)
+    for name, topic in {"events": "events", **{f"{phase}-go": f"flights-{phase}-go" for phase in PHASES}}.items():
+        made.subscriber.create_subscription(name=f"{root}/subscriptions/{name}", topic=f"{root}/topics/phasegate-{topic}")
 
 
 def push_to(made: Cloud, address: str) -> None:
@@ -165,7 +176,7 @@ def push_to(made: Cloud, address: str) -> None:
     made.subscriber.create_subscription(request=request)
 
 
-def wait_for(what: str, true: object, seconds: float = 60.0) -> None:
+def wait_for(what: str, true: object, seconds: float = 180.0) -> None:
     """Wait until something is true."""
     assert callable(true)
     until = time.monotonic() + seconds
