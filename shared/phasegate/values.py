@@ -1,5 +1,6 @@
 """Domain values as JSON and back, for every store and bus; the dataclasses themselves are the schema."""
 
+from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from pydantic import TypeAdapter
@@ -23,4 +24,16 @@ def to_json(value: object) -> str:
 def from_json(kind: type[T], text: str) -> T:
     """The dataclass that `to_json` wrote. Fields that it did not know yet get their defaults."""
     found: T = _adapter(kind).validate_json(text)
+    return found
+
+
+def to_object(value: object) -> dict[str, Any]:
+    """A dataclass as a JSON object."""
+    found: dict[str, Any] = _adapter(type(value)).dump_python(value, mode="json")
+    return found
+
+
+def from_object(kind: type[T], body: Mapping[str, Any]) -> T:
+    """The dataclass that `to_object` wrote. Fields that it did not know yet get their defaults."""
+    found: T = _adapter(kind).validate_python(body)
     return found

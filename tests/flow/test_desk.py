@@ -1,0 +1,263 @@
+"""The alert desk: few messages, none lost, whatever repeats, fails or dies."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import pytest
+from phasegate.adapters.local import LocalBus
+from phasegate.adapters.sqlite import SQLiteStore
+from phasegate.core.notice import Notice
+from phasegate.core.pipeline import Pipeline
+from phasegate.core.telling import Silence
+from phasegate.desk import AlertDesk
+from phasegate.errors import NotifyError
+from phasegate.outgoing import ALERTS
+from phasegate.pipeline_file import load
+from phasegate.ports import Receipt
+from phasegate.relay import Relay
+from phasegate.testing import Countdown, Crash, Crashing, SetClock
+
+START = datetime(2026, 3, 2, 6, tzinfo=UTC)
+FILE = """\
+pipeline: shop
+calendar: {from: 2026-01-01}
+phases:
+  raw: {due: 06:00, outputs: {raw.orders: {date: day}}}
+  clean: {after: [raw], due: 1h after raw, outputs: {clean.orders: {date: day}}}
+  scores: {after: [clean], due: 1h after clean, outputs: {scores.orders: {date: day}}}
+alerts:
+  destinations:
+    chat: {kind: slack, webhook: secret://chat, fallback: mail}
+    mail: {kind: email, to: [a@example.com]}
+    boss: {kind: email, to: [boss@example.com]}
+    paper: {kind: email, to: [paper@example.com]}
+  routes:
+    - {severity: critical, to: [chat], remind: 4h, escalate: {after: 30h, to: boss}}
+    - {severity: warning, to: [paper], digest: daily 08:00}
+"""
+
+
+@dataclass
+class Door:
+    """A destination that answers as told, and remembers what it took."""
+
+    errors: list[NotifyError] = field(default_factory=list)
+    always: NotifyError | None = None
+    taken: list[Notice] = field(default_factory=list)
+
+    def notify(self, notice: Notice) -> Receipt:
+        """See `Notifier.notify`."""
+        if self.errors:
+            raise self.errors.pop(0)
+        if self.always:
+            raise self.always
+        self.taken.append(notice)
+        return Receipt(200, f"id-{len(self.taken)}")
+
+    @property
+    def said(self) -> list[str]:
+        """The reasons of what it took, tests and digests by their names."""
+        return [str(notice.data.get("reason", "test" if "test" in notice.data else "digest")) for notice in self.taken]
+
+
+class Office:
+    """A desk with its doors, a clock that is set, and a tick for each minute that passes."""
+
+    def __init__(self, tmp_path: Path) -> None:
+        (tmp_path / "shop.yaml").write_text(FILE)
+        self.pipeline: Pipeline = load(tmp_path / "shop.yaml")
+        self.clock = SetClock(START)
+        self.store = SQLiteStore(str(tmp_path / "state.sqlite"))
+        self.doors = {f"shop/{name}": Door() for name in self.pipeline.alerts.destinations}
+        self.desk = self.made()
+
+    def made(self, wrap: Callable[[Any], Any] = lambda port: port) -> AlertDesk:
+        bus = LocalBus()
+        store = wrap(self.store)
+        desk = AlertDesk(
+            [self.pipeline],
+            notifiers={name: wrap(door) for name, door in self.doors.items()},
+            store=store,
+            records=store,
+            relay=Relay(self.store, bus, self.clock),
+            clock=self.clock,
+        )
+        bus.subscribe(ALERTS, lambda message: desk.handle(message.body))
+        return desk
+
+    def door(self, name: str) -> Door:
+        return self.doors[f"shop/{name}"]
+
+    def pass_time(self, span: timedelta, step: timedelta = timedelta(minutes=1)) -> None:
+        end = self.clock.now() + span
+        while self.clock.now() < end:
+            self.clock.advance(step)
+            self.desk.tick()
+
+    def alert(self, day: int = 1, *, phase: str = "raw", cause: str = "checks_failed", **fields: Any) -> Mapping[str, Any]:
+        at = self.clock.now()
+        return {
+            "key": f"shop/{phase}/2026-03-{day:02}/{at.isoformat()}",
+            "pipeline": "shop",
+            "phase": phase,
+            "run_date": str(date(2026, 3, day)),
+            "severity": "critical",
+            "state": "firing",
+            "cause": cause,
+            "about": ["raw.orders.row_count"],
+            "gate": "held",
+            "detail": "3 rows, expected 10",
+            "evidence": [],
+            "effect": "shut",
+            "since": at.isoformat(),
+            "at": at.isoformat(),
+            **fields,
+        }
+
+
+@pytest.fixture
+def office(tmp_path: Path) -> Office:
+    return Office(tmp_path)
+
+
+def real(door: Door) -> list[str]:
+    """What it was told, self-tests left aside."""
+    return [reason for reason in door.said if reason != "test"]
+
+
+def test_a_thousand_repeats_from_eight_threads_are_one_alert_its_reminders_and_one_recovery(office):
+    for _ in range(125):
+        bodies = [office.alert(key=f"repeat/{office.clock.now().isoformat()}/{n}") for n in range(8)]
+        threads = [Thread(target=office.desk.handle, args=(body,)) for body in bodies]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        office.clock.advance(timedelta(minutes=10))
+        office.desk.tick()
+    office.desk.handle(office.alert(state="recovered", gate="open"))
+    office.pass_time(timedelta(hours=1))
+    assert real(office.door("chat")) == ["first", "reminder", "reminder", "recovered"], "after 4 h, and 8 h after that"
+    assert real(office.door("boss")) == []
+
+
+def test_ten_dates_are_one_incident_with_ten_members(office):
+    for day in range(1, 11):
+        office.desk.handle(office.alert(day))
+    office.pass_time(timedelta(minutes=5))
+    (incident,) = office.desk.incidents()
+    assert len(incident.lasting) == 10
+    assert real(office.door("chat")) == ["first", "new_member"]
+
+
+def test_a_follower_is_muted_while_its_upstream_fires_and_told_when_it_stays_late(office):
+    office.desk.handle(office.alert())
+    office.desk.handle(office.alert(phase="clean", cause="upstream_shut", about=["raw"], gate="overdue"))
+    office.desk.handle(office.alert(phase="scores", cause="upstream_shut", about=["clean"], gate="overdue"))
+    office.pass_time(timedelta(minutes=30))
+    assert real(office.door("chat")) == ["first"]
+    root = next(incident for incident in office.desk.incidents() if incident.subject == "raw")
+    assert set(root.speaks_for) == {"clean", "scores"}
+    office.desk.handle(office.alert(state="recovered", gate="open"))
+    office.pass_time(timedelta(minutes=10))
+    assert real(office.door("chat")) == ["first", "recovered", "first"]
+    assert "clean" in office.door("chat").taken[-1].subject
+
+
+def test_it_escalates_until_somebody_acknowledges(office):
+    office.desk.handle(office.alert())
+    office.pass_time(timedelta(hours=31), timedelta(minutes=10))
+    assert real(office.door("boss")) == ["escalation"]
+    office.desk.handle(office.alert(2, phase="clean"))
+    office.desk.acknowledge("shop/clean/checks_failed", by="ann")
+    office.pass_time(timedelta(hours=31), timedelta(minutes=10))
+    assert not [notice for notice in office.door("boss").taken if "clean" in notice.subject]
+
+
+def test_a_recovery_during_a_silence_is_told_when_the_beginning_was(office):
+    office.desk.handle(office.alert())
+    until = office.clock.now() + timedelta(hours=2)
+    office.desk.silence(Silence(id="s1", by="ann", why="works", at=START, until=until, pipeline="shop"))
+    office.desk.handle(office.alert(phase="clean"))
+    office.pass_time(timedelta(hours=1))
+    office.desk.handle(office.alert(state="recovered", gate="open"))
+    office.desk.handle(office.alert(phase="clean", state="recovered", gate="open"))
+    office.pass_time(timedelta(hours=2))
+    assert real(office.door("chat")) == ["first", "recovered"]
+    assert all("raw" in notice.subject for notice in office.door("chat").taken)
+
+
+def test_a_digest_is_sent_once_a_day(office):
+    for day in range(1, 4):
+        office.desk.handle(office.alert(day, phase="raw", severity="warning", cause="quorum", gate="open"))
+        office.desk.handle(office.alert(day, phase="clean", severity="warning", cause="passed", gate="open"))
+    office.pass_time(timedelta(hours=24), timedelta(minutes=10))
+    assert real(office.door("paper")) == ["digest"]
+
+
+def test_a_pause_that_a_destination_asks_for_is_honoured(office):
+    office.door("chat").errors = [NotifyError("slow down", retryable=True, status=429, retry_after=300)]
+    office.desk.handle(office.alert())
+    office.pass_time(timedelta(minutes=4))
+    assert real(office.door("chat")) == []
+    office.pass_time(timedelta(minutes=2))
+    assert real(office.door("chat")) == ["first"]
+
+
+def test_a_destination_that_is_gone_is_replaced_by_its_fallback_and_is_an_incident_itself(office):
+    office.door("chat").always = NotifyError("gone", retryable=False, status=404)
+    office.desk.handle(office.alert())
+    assert sorted(notice.subject.split("]")[0] for notice in office.door("mail").taken) == ["[phasegate", "[shop"]
+    office.door("chat").always = None
+    office.pass_time(timedelta(hours=2))
+    assert {incident.cause for incident in office.desk.incidents()} == {"checks_failed"}
+
+
+def test_what_nobody_takes_is_parked_and_told_when_somebody_does(office):
+    for name in ("chat", "mail"):
+        office.door(name).always = NotifyError("down", retryable=True, status=500)
+    office.desk.handle(office.alert())
+    office.pass_time(timedelta(hours=2))
+    assert [row.destination for row in office.desk.deliveries() if row.parked and row.cause == "checks_failed"] == ["shop/chat"]
+    assert {i.subject for i in office.desk.incidents() if i.cause == "destination_down"} >= {"shop/chat", "shop/mail"}
+    for name in ("chat", "mail"):
+        office.door(name).always = None
+    office.pass_time(timedelta(hours=2))
+    told = office.door("chat").taken + office.door("mail").taken
+    assert any("raw" in notice.subject for notice in told)
+
+
+def test_many_at_once_are_one_notice(office):
+    office.door("chat").errors = [NotifyError("slow down", retryable=True, status=429, retry_after=120)]
+    for cause in (
+        "checks_failed",
+        "producer_failed",
+        "not_measured",
+        "ran_before_upstream",
+        "producers_missing",
+        "late_failure",
+    ):
+        office.desk.handle(office.alert(len(cause), cause=cause))
+    office.pass_time(timedelta(minutes=4))
+    assert real(office.door("chat")) == ["digest"]
+
+
+@pytest.mark.parametrize("step", range(30))
+def test_it_dies_at_every_step_and_nothing_is_lost(office, step):
+    """At most one repeat, which says that it may be one."""
+    calls = Countdown(step)
+    mortal = office.made(lambda port: Crashing(port, calls))
+    body = office.alert()
+    try:
+        mortal.handle(body)
+    except Crash:
+        office.desk.handle(body)
+    office.pass_time(timedelta(minutes=5))
+    taken = [notice for notice in office.door("chat").taken if "test" not in notice.data]
+    assert 1 <= len(taken) <= 2
+    assert all(notice.possible_duplicate for notice in taken[1:])
+    assert real(office.door("chat")) == ["first"] * len(taken)
