@@ -6,12 +6,15 @@ import shutil
 import sys
 from pathlib import Path
 
-CLOUD = Path(os.environ["FAKE_CLOUD"])
+
+def cloud() -> Path:
+    """The folder of buckets and topics."""
+    return Path(os.environ["FAKE_CLOUD"])
 
 
 def place(name: str) -> Path:
     """Where an object or a local file is."""
-    return CLOUD / name.removeprefix("gs://") if name.startswith("gs://") else Path(name)
+    return cloud() / name.removeprefix("gs://") if name.startswith("gs://") else Path(name)
 
 
 def main() -> None:
@@ -28,7 +31,7 @@ def main() -> None:
         case ["storage", "buckets", "describe", bucket]:
             sys.exit(0 if place(bucket).is_dir() else 1)
         case ["pubsub", "topics", "publish", topic, message] if message.startswith("--message="):
-            with (CLOUD / topic.replace("/", "_")).open("a") as file:
+            with (cloud() / topic.replace("/", "_")).open("a") as file:
                 file.write(message.removeprefix("--message=") + "\n")
         case other:
             sys.exit(f"fake gcloud: {other}")
