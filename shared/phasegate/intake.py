@@ -21,6 +21,8 @@ class Handled(StrEnum):
     DECIDED = "decided"
     DUPLICATE = "duplicate"
     REJECTED = "rejected"
+    PASSED_OVER = "passed_over"
+    """It makes sense, and does not concern this installation."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
 from phasegate.config import Settings
 from phasegate.core.alerts import compose_alert
+from phasegate.core.deployment import Installation
 from phasegate.core.gate import Day
 from phasegate.core.notation import Span
 from phasegate.core.pipeline import Destination, DestinationKind, Pipeline, sql_texts
+from phasegate.deploy_watch import DeployWatch
 from phasegate.errors import AdapterError, ConfigError, PhasegateError, Problem
 from phasegate.heartbeat import Heart
 from phasegate.intake import Handled, Outcome
@@ -21,6 +23,7 @@ from phasegate.monitor import Monitor
 from phasegate.outgoing import ALERTS, EVENTS, PREFIX
 from phasegate.pipeline_file import load_all
 from phasegate.ports import Clock, Notifier, Outgoing, Publisher, Warehouse
+from phasegate.relay import Relay
 from phasegate.tick import Hook, Tick
 
 if TYPE_CHECKING:
@@ -154,8 +157,7 @@ class Wiring:
         if self.settings.bus.scheme == "pubsub":
             from phasegate.adapters.pubsub import PubSubPublisher
 
-            project, _, prefix = self.settings.bus.rest.partition("/")
-            return PubSubPublisher(project, prefix=prefix or PREFIX)
+            return PubSubPublisher(self.installation.project, prefix=self.installation.prefix)
         raise _unknown("bus", str(self.settings.bus))
 
     @cached_property
@@ -170,6 +172,19 @@ class Wiring:
                 publisher=self.publisher,
                 clock=self.clock,
             )
+
+    @cached_property
+    def installation(self) -> Installation:
+        """Which installation this is."""
+        project, _, prefix = self.settings.bus.rest.partition("/")
+        return Installation(project, prefix or PREFIX)
+
+    @cached_property
+    def deploy_watch(self) -> DeployWatch:
+        """What watches deployments and drift."""
+        with self._making:
+            relay = Relay(self.store, self.publisher, self.clock)
+            return DeployWatch(self.installation, store=self.store, records=self.store, relay=relay, clock=self.clock)
 
     @cached_property
     def heart(self) -> Heart:
@@ -227,6 +242,12 @@ class Wiring:
         """Answer one delivered completion message; see `_answer`."""
         answer = self._answer(request, lambda headers, body: self.monitor.receive(headers, body))
         self.heart.beat("phase_monitor", self.clock.now())
+        return answer
+
+    def handle_deployment(self, request: Request) -> tuple[str, int]:
+        """Answer one message of Cloud Build, or of the check for drift; see `_answer`."""
+        answer = self._answer(request, lambda headers, body: self.deploy_watch.receive(headers, body))
+        self.heart.beat("deploy_watch", self.clock.now())
         return answer
 
     def handle_tick(self, request: Request) -> tuple[str, int]:

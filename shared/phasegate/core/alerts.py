@@ -28,6 +28,9 @@ _TITLES = {
     "unsent": "messages are not sent",
     "message_rejected": "a message was rejected",
     "destination_down": "alerts are not taken",
+    "build_failed": "the build failed",
+    "drift": "it is not as it was deployed",
+    "not_compared": "nobody knows whether it is as it was deployed",
 }
 
 _CAUSES = {
@@ -40,6 +43,8 @@ _CAUSES = {
     "late_failure": "The tables were changed after the release: by a late load, a repair or a clean-up.",
     "message_rejected": "A producer writes something else than was agreed, or a name or date in it is wrong.",
     "destination_down": "Its address or password was replaced, its server is away, or it was removed.",
+    "drift": "Somebody, or another program, has changed it by hand.",
+    "not_compared": "The account of the check lost a right, the state is locked or away, or an API does not answer.",
 }
 # What usually lies behind a failed check, by the last word of its name.
 _CAUSES_OF_CHECKS = {

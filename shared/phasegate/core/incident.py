@@ -36,6 +36,9 @@ class TroubleCause(StrEnum):
     DESTINATION_DOWN = "destination_down"
     RETRIES_SUSPENDED = "retries_suspended"
     UNSENT = "unsent"
+    BUILD_FAILED = "build_failed"
+    DRIFT = "drift"
+    NOT_COMPARED = "not_compared"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

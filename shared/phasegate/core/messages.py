@@ -167,12 +167,18 @@ def _json_or_none(body: bytes) -> Any:
 
 def _time_or_none(text: object) -> datetime | None:
     try:
-        return _parse_time(text)
+        return parse_time(text)
     except (ValueError, OverflowError):
         return None
 
 
-def _parse_time(text: object) -> datetime:
+def parse_time(text: object) -> datetime:
+    """A time as messages write it; UTC where no zone is given.
+
+    Raises:
+        ValueError: It is none.
+        OverflowError: It lies outside of what a `datetime` holds.
+    """
     if not isinstance(text, str):
         raise ValueError("no text")
     # Pub/Sub writes up to nine decimals of a second; Python reads six.
@@ -338,7 +344,7 @@ def _moment(value: object, name: str, *, latest: datetime) -> datetime | None:
     if value is None:
         return None
     try:
-        moment = _parse_time(value)
+        moment = parse_time(value)
     except (ValueError, OverflowError):
         raise MessageError(f"{name} must be a time like 2013-02-09T05:20:00Z, got {_shown(value)}") from None
     if moment > latest:

@@ -1,0 +1,13 @@
+"""Turn failed deployments and drift into incidents, and end them."""
+
+import flask
+import functions_framework
+from phasegate.wiring import Wiring
+
+app = Wiring.from_env()  # a wrong setting stops the new revision, not the first event
+
+
+@functions_framework.http
+def deploy_watch(request: flask.Request) -> tuple[str, int]:
+    """Answer one notification of Cloud Build, or one result of the check for drift, as Pub/Sub pushes it."""
+    return app.handle_deployment(request)
