@@ -26,6 +26,7 @@ docs: .venv/dev  ## Write the generated parts of the README anew
 
 bench: .venv/dev  ## Measure, beside a floor in the same run
 	$(BIN)/python bench/validate.py
+	$(BIN)/python bench/cold_start.py
 
 emulators: .venv-emulators/ready  ## Install what stands in for BigQuery in tests; needs Python 3.13
 

@@ -1,43 +1,25 @@
 """How fast dates are judged, beside the bare SQL that a person would write by hand, in the same run.
 
 Ratios are what counts; the seconds are this machine's. The floor is one hand-written grouped query per table and pair, with the
-same numbers in it, run by the bare DuckDB client. `make bench` writes bench/results.md.
+same numbers in it, run by the bare DuckDB client. `make bench` writes bench/results/validate.md.
 """
 
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from datetime import UTC, date, datetime
 from pathlib import Path
-from statistics import median
 from tempfile import TemporaryDirectory
 
+from measuring import REPO, process, report, timed
 from phasegate.adapters.duckdb import DuckDBWarehouse
 from phasegate.backfill import validate
 from phasegate.core.notation import Span
 from phasegate.demo.warehouse import build_warehouse
 from phasegate.pipeline_file import load
 
-REPO = Path(__file__).parents[1]
 FILE = REPO / "shared/pipelines/flights.yaml"
 FLOOR = REPO / "bench/floor.py"
 YEAR, DAY = ("2013-01-01", "2013-12-31"), ("2013-06-05", "2013-06-05")
-
-
-def timed(work: Callable[[], object], times: int = 9) -> float:
-    """Median seconds of a piece of work."""
-    seconds = []
-    for _ in range(times):
-        started = time.perf_counter()
-        work()
-        seconds.append(time.perf_counter() - started)
-    return median(seconds)
-
-
-def process(*command: str) -> Callable[[], object]:
-    """A whole process, start included."""
-    return lambda: subprocess.run(command, check=False, stdout=subprocess.DEVNULL, cwd=REPO)
 
 
 def main() -> None:
@@ -71,12 +53,8 @@ def main() -> None:
             )
             rows.append((f"{name}, whole process", floor, whole))
             rows.append((f"{name}, in process", bare, inside))
-    text = "| what | floor s | phasegate s | ratio |\n|---|---|---|---|\n"
-    text += "".join(f"| {name} | {floor:.3f} | {ours:.3f} | {ours / floor:.2f} |\n" for name, floor, ours in rows)
-    print(text)
-    (REPO / "bench/results.md").write_text(
-        f"# Judging dates\n\nMedians of 9 on two cores; the ratio is what counts. The floor: `bench/floor.py`.\n\n{text}"
-    )
+    lead = "Medians of 9 on two cores; the ratio is what counts. The floor: `bench/floor.py`."
+    report("validate", "Judging dates", lead, rows)
 
 
 if __name__ == "__main__":
