@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 
 from phasegate.core.decide import Decision
@@ -20,6 +21,7 @@ class Handled(StrEnum):
 
     DECIDED = "decided"
     DUPLICATE = "duplicate"
+    KEPT = "kept"
     REJECTED = "rejected"
     PASSED_OVER = "passed_over"
     """It makes sense, and does not concern this installation."""
@@ -40,6 +42,12 @@ class Outcome:
     decision: Decision | None = None
     problem: str = ""
     detail: str = ""
+
+
+def keep(envelope: Envelope, now: datetime, reason: str, source: str = "") -> Rejected:
+    """A message as it is kept, to be looked at and replayed."""
+    data = envelope.data.decode(errors="replace")[:LONGEST_KEPT]
+    return Rejected(envelope.message_id, now, reason, data, envelope.attributes, envelope.published_at, source)
 
 
 class Intake:
@@ -74,8 +82,7 @@ class Intake:
 
     def _reject(self, envelope: Envelope, error: MessageError) -> Outcome:
         """Record a message that makes no sense, and tell people once."""
-        data = envelope.data.decode(errors="replace")[:LONGEST_KEPT]
-        rejected = Rejected(envelope.message_id, self._clock.now(), str(error), data, envelope.attributes)
+        rejected = keep(envelope, self._clock.now(), str(error))
         message = rejected_message(rejected)
         if not self._store.commit(Change(handled=envelope.message_id, outbox=(message,), rejected=rejected)):
             return Outcome(envelope.message_id, Handled.DUPLICATE)

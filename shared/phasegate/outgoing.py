@@ -11,7 +11,7 @@ from phasegate.core.decide import Decision
 from phasegate.core.gate import Alert, GoSignal
 from phasegate.core.incident import Trouble, TroubleCause
 from phasegate.core.messages import TRACEPARENT, Report, RunKey, completion_fields
-from phasegate.core.pipeline import Messages
+from phasegate.core.pipeline import AlertSeverity, Messages
 from phasegate.core.retry import Request
 from phasegate.ports import Event, Outgoing, Rejected
 
@@ -23,6 +23,10 @@ ALERTS = "alerts"
 
 EVENTS = "events"
 """The topic of all decisions, as rows for analysis."""
+
+
+REPLAY = "phasegate replay"
+"""The command that lists messages that had no effect, and puts them through again."""
 
 
 def go_topic(pipeline: str, phase: str) -> str:
@@ -168,8 +172,26 @@ def rejected_message(rejected: Rejected) -> Outgoing:
         detail=f"a message was rejected: {rejected.reason}",
         evidence=(rejected.data[:500],),
         effect="It counts for no gate; it is kept and can be replayed.",
+        next=(REPLAY,),
         since=rejected.at,
         at=rejected.at,
+    )
+    return trouble_message(trouble)
+
+
+def undelivered_message(kept: Rejected) -> Outgoing:
+    """An alert about a message that could not be delivered; one incident for all that one subscription gives up."""
+    trouble = Trouble(
+        key=f"undelivered/{kept.message_id}",
+        cause=TroubleCause.MESSAGE_UNDELIVERED,
+        subject=kept.source or "messages",
+        detail=f"a message could not be delivered: {kept.reason}",
+        severity=AlertSeverity.CRITICAL,
+        evidence=(kept.data[:500],),
+        effect="It has had no effect; it is kept and can be replayed once the cause is mended.",
+        next=(REPLAY,),
+        since=kept.at,
+        at=kept.at,
     )
     return trouble_message(trouble)
 

@@ -75,13 +75,21 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """A message that made no sense, kept so that it can be looked at and replayed."""
+    """A message that made no sense, or could not be delivered; kept so that it can be looked at and replayed.
+
+    Args:
+        data: Its body as text; cut, when it is very long.
+        published_at: When the broker took it; None when that is not known.
+        source: The subscription that gave it up; empty for one that was delivered and made no sense.
+    """
 
     message_id: str
     at: datetime
     reason: str
     data: str
     attributes: Mapping[str, str]
+    published_at: datetime | None = None
+    source: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +164,7 @@ class StateStore(Protocol):
         ...
 
     def rejected(self, limit: int) -> Sequence[Rejected]:
-        """Messages that made no sense, newest first."""
+        """Messages that made no sense or could not be delivered, newest first."""
         ...
 
 

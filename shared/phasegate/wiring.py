@@ -18,6 +18,7 @@ from phasegate.deploy_watch import DeployWatch
 from phasegate.errors import AdapterError, ConfigError, PhasegateError, Problem
 from phasegate.heartbeat import Heart
 from phasegate.intake import Handled, Outcome
+from phasegate.kept import DeadLetters, Replay
 from phasegate.logs import log
 from phasegate.monitor import Monitor
 from phasegate.outgoing import ALERTS, EVENTS, PREFIX
@@ -187,6 +188,16 @@ class Wiring:
             return DeployWatch(self.installation, store=self.store, records=self.store, relay=relay, clock=self.clock)
 
     @cached_property
+    def dead_letters(self) -> DeadLetters:
+        """What becomes of a message that could not be delivered."""
+        return DeadLetters(self.store, Relay(self.store, self.publisher, self.clock), self.clock)
+
+    @cached_property
+    def replay(self) -> Replay:
+        """Kept messages, once more through the monitor."""
+        return Replay(self.monitor, store=self.store, clock=self.clock)
+
+    @cached_property
     def heart(self) -> Heart:
         """Where the functions note that they work."""
         return Heart(self.store, self.store)
@@ -250,6 +261,12 @@ class Wiring:
         self.heart.beat("deploy_watch", self.clock.now())
         return answer
 
+    def handle_dead_letter(self, request: Request) -> tuple[str, int]:
+        """Answer one message that could not be delivered; see `_answer`."""
+        answer = self._answer(request, lambda headers, body: self.dead_letters.receive(headers, body))
+        self.heart.beat("dead_letter", self.clock.now())
+        return answer
+
     def handle_tick(self, request: Request) -> tuple[str, int]:
         """Answer one tick of the scheduler; what stands in it is of no interest, and one that comes twice does no harm.
 
@@ -283,7 +300,7 @@ class Wiring:
         cost = decision.verdict.cost if decision and decision.verdict else None
         log(
             str(outcome.handled),
-            severity="WARNING" if outcome.handled is Handled.REJECTED else "INFO",
+            severity="WARNING" if outcome.handled in (Handled.REJECTED, Handled.KEPT) else "INFO",
             run_key=str(decision.gate.run) if decision else None,
             gate=decision.gate.state if decision else None,
             reason=decision.reason if decision else None,

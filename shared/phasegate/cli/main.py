@@ -14,6 +14,7 @@ COMMANDS = {
     "config": "Check a pipeline file, print its schema, show the settings.",
     "demo": "Play a week of a real pipeline on this machine.",
     "explain": "Say why a gate stands where it stands.",
+    "replay": "Put messages that had no effect through again.",
     "status": "Show the gates of the last days.",
     "validate": "Judge past run dates by the rules of the gates.",
 }

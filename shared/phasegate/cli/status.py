@@ -8,6 +8,7 @@ from phasegate.backfill import parse_range
 from phasegate.cli.options import chosen, located, pipeline_option, wired
 from phasegate.core.notation import Span
 from phasegate.heartbeat import stopped
+from phasegate.kept import kept_messages
 
 _DAYS = 7
 _FAR = timedelta(days=36_500)
@@ -33,6 +34,6 @@ def command(dates: str | None, pipeline_name: str | None, pipelines: str | None,
     else:
         span = parse_range(dates, pipeline, now=now)
     unsent = len(wiring.store.pending(now + _FAR, 1_000))
-    parked, rejected = len(wiring.store.parked()), len(wiring.store.rejected(1_000))
-    print_status(pipeline, wiring.store.load(pipeline.name, span), span, unsent, parked, rejected, stopped(wiring.store, now))
+    parked, kept = len(wiring.store.parked()), len(kept_messages(wiring.store))
+    print_status(pipeline, wiring.store.load(pipeline.name, span), span, unsent, parked, kept, stopped(wiring.store, now))
     return 0

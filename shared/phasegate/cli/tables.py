@@ -139,7 +139,7 @@ def _print_findings(out: Console, findings: Sequence[Finding]) -> None:
 
 
 def print_status(
-    pipeline: Pipeline, days: Mapping[date, Day], span: Span, unsent: int, parked: int, rejected: int, clock: str
+    pipeline: Pipeline, days: Mapping[date, Day], span: Span, unsent: int, parked: int, kept: int, clock: str
 ) -> None:
     """The gates of some dates as a grid, then why each one that is not open is not, and what is wrong with *clock*."""
     out = console()
@@ -162,7 +162,7 @@ def print_status(
     notes = [
         f"{unsent} unsent" if unsent else "",
         f"{parked} parked" if parked else "",
-        f"{rejected} rejected" if rejected else "",
+        f"{kept} without effect (phasegate replay)" if kept else "",
     ]
     if any(notes):
         out.print(f"\nmessages: {', '.join(note for note in notes if note)}")

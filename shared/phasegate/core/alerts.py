@@ -27,6 +27,7 @@ _TITLES = {
     "retries_suspended": "no longer asked to run again",
     "unsent": "messages are not sent",
     "message_rejected": "a message was rejected",
+    "message_undelivered": "a message could not be delivered",
     "destination_down": "alerts are not taken",
     "build_failed": "the build failed",
     "drift": "it is not as it was deployed",
@@ -42,6 +43,7 @@ _CAUSES = {
     "not_measured": "The warehouse gave no answer, or a table or column is missing.",
     "late_failure": "The tables were changed after the release: by a late load, a repair or a clean-up.",
     "message_rejected": "A producer writes something else than was agreed, or a name or date in it is wrong.",
+    "message_undelivered": "The function that takes it has failed at every attempt; its log says why.",
     "destination_down": "Its address or password was replaced, its server is away, or it was removed.",
     "drift": "Somebody, or another program, has changed it by hand.",
     "not_compared": "The account of the check lost a right, the state is locked or away, or an API does not answer.",
@@ -269,11 +271,11 @@ def compose_alert(alert: Mapping[str, Any]) -> Notice:
         lasted = datetime.fromisoformat(alert["at"]) - datetime.fromisoformat(alert["since"])
         title = f"recovered after {_span(lasted)} (was {title})"
     evidence = tuple(line for line in alert["evidence"] if line != alert["detail"])
-    command = f"phasegate explain {alert['phase']} {alert['run_date']} --pipeline {alert['pipeline']}" if run else ""
+    explain = f"phasegate explain {alert['phase']} {alert['run_date']} --pipeline {alert['pipeline']}" if run else ""
     blocks = (
         Paragraph(alert["effect"]),
         Listing("Evidence", evidence),
-        Commands("Next", (command,) if command and not recovered else ()),
+        Commands("Next", () if recovered else tuple(filter(None, (*alert.get("next", ()), explain)))),
         Paragraph(f"since {_minute(datetime.fromisoformat(alert['since']))}, {alert['key']}"),
     )
     return Notice(

@@ -33,6 +33,7 @@ class TroubleCause(StrEnum):
     """What can be wrong beside the gates."""
 
     MESSAGE_REJECTED = "message_rejected"
+    MESSAGE_UNDELIVERED = "message_undelivered"
     DESTINATION_DOWN = "destination_down"
     RETRIES_SUSPENDED = "retries_suspended"
     UNSENT = "unsent"
@@ -266,7 +267,7 @@ def read_alert(body: Mapping[str, Any]) -> Statement:
         cause = str(body["cause"])
         is_gate = "run_date" in body
         about = tuple(_cut(text) for text in body.get("about", ()))[:50]
-        passing = cause == TroubleCause.MESSAGE_REJECTED or (
+        passing = cause in (TroubleCause.MESSAGE_REJECTED, TroubleCause.MESSAGE_UNDELIVERED) or (
             is_gate and body["gate"] == GateState.OPEN and cause != Reason.LATE_FAILURE
         )
         member = Member(
