@@ -59,6 +59,7 @@ locals {
     PHASEGATE_BUS       = "pubsub:${var.project}/${var.prefix}"
     PHASEGATE_DIGEST    = var.archive.digest
     PHASEGATE_PIPELINES = "shared/pipelines"
+    PHASEGATE_SECRETS   = "secretmanager:${var.project}"
     PHASEGATE_STATE     = "firestore:${var.project}/${google_firestore_database.state.name}"
     PHASEGATE_WAREHOUSE = "bigquery:${local.warehouse_project}"
   }

@@ -304,10 +304,12 @@ def test_a_wrong_check_is_one_clear_line(check, expected, tmp_path):
         ),
         (
             "pipeline: orders",
-            "alerts: {destinations: {mail: {kind: email}, chat: {kind: slack, webhook: http://x}}}\npipeline: orders",
+            "alerts: {destinations: {mail: {kind: email}, chat: {kind: slack, webhook: http://x},\n"
+            '  boss: {kind: email, to: ["c@d\\nBcc: e@f"]}}}\npipeline: orders',
             [
                 "o.yaml:1: alerts.destinations.mail: expected at least one address in to for kind email",
                 'o.yaml:1: alerts.destinations.chat.webhook: expected a reference like secret://chat-webhook, got "http://x"',
+                'o.yaml:2: alerts.destinations.boss.to[0]: expected a mail address like data@example.com, got "c@d·Bcc: e@f"',
             ],
         ),
     ],
@@ -334,7 +336,7 @@ def test_all_problems_come_at_once_by_line(tmp_path):
     """)
     assert problems(tmp_path, content) == [
         'o.yaml:1: missing key "pipeline"',
-        'o.yaml:2: alerts: unknown key "rutes" (did you mean routes? known: destinations, routes)',
+        'o.yaml:2: alerts: unknown key "rutes" (did you mean routes? known: destinations, mail, routes)',
         'o.yaml:3: calendar: missing key "from"',
         "o.yaml:4: calendar.closed[0]: expected a date like 2013-12-25 or a range like 2013-12-24..2014-01-02, "
         'got "2013-02-30"',

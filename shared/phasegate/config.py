@@ -1,4 +1,4 @@
-"""Settings: where pipeline files, warehouse, state and bus are, how they are used, and who said so.
+"""Settings: where pipeline files, warehouse, state, bus and secrets are, how they are used, and who said so.
 
 A setting is an option of the command line, else an environment variable, else a default that fits a fresh clone.
 """
@@ -27,6 +27,7 @@ _SCHEMES: Mapping[str, Mapping[str, str]] = {
     "warehouse": {"duckdb": "PATH", "bigquery": "PROJECT[/LOCATION]"},
     "state": {"sqlite": "PATH", "firestore": "PROJECT/DATABASE"},
     "bus": {"local": "", "pubsub": "PROJECT[/PREFIX]"},
+    "secrets": {"env": "", "folder": "PATH", "secretmanager": "PROJECT"},
 }
 OPTIONS = ("pipelines", "warehouse", "state", "bus")
 """The settings that are options of commands too; the others are the same for every command and function."""
@@ -37,6 +38,8 @@ DESCRIPTIONS: Mapping[str, str] = {
     "jobs run in LOCATION (where the tables are)",
     "state": "`sqlite:PATH` or `firestore:PROJECT/DATABASE`",
     "bus": "`local:` or `pubsub:PROJECT[/PREFIX]`; names of topics begin with PREFIX (phasegate)",
+    "secrets": "what `secret://NAME` of the pipeline file means: `env:` (the variable `PHASEGATE_SECRET_NAME`), "
+    "`folder:PATH` (a file for each) or `secretmanager:PROJECT`",
     "maximum_bytes_billed": "bytes that one query of BigQuery may be billed; one that would be billed more is refused",
 }
 """What each setting is."""
@@ -46,6 +49,7 @@ _DEFAULTS = {
     "warehouse": "duckdb:.phasegate/demo/warehouse.duckdb",
     "state": "sqlite:.phasegate/demo/state.sqlite",
     "bus": "local:",
+    "secrets": "env:",
     "maximum_bytes_billed": str(100 * 2**30),
 }
 
@@ -136,6 +140,11 @@ class Settings:
     def bus(self) -> Location:
         """Where messages are published."""
         return self._location("bus")
+
+    @property
+    def secrets(self) -> Location:
+        """Where passwords, keys and webhooks' addresses are."""
+        return self._location("secrets")
 
     @property
     def maximum_bytes_billed(self) -> int:

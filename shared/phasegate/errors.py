@@ -9,6 +9,7 @@ PhasegateError
     ├── StateError
     │   └── Conflict     someone else wrote first; load again and decide again
     ├── PublishError
+    ├── SecretError      whether there is a secret could not be found out
     └── NotifyError
 """
 
@@ -81,6 +82,10 @@ class Conflict(StateError):
 
 class PublishError(AdapterError):
     """A message could not be handed to the bus."""
+
+
+class SecretError(AdapterError):
+    """The place where secrets are kept did not answer."""
 
 
 class NotifyError(AdapterError):

@@ -10,6 +10,7 @@ from phasegate.core.messages import RunKey
 from phasegate.core.metrics import Answer, Query
 from phasegate.core.notation import Span
 from phasegate.core.notice import Notice
+from phasegate.core.secret import Secret
 
 
 class Warehouse(Protocol):
@@ -239,12 +240,31 @@ class Notifier(Protocol):
     """Brings notices to one destination."""
 
     def notify(self, notice: Notice) -> Receipt:
-        """Hand over a notice and wait until it is taken; at most one attempt, beside the plain text where a card is refused.
+        """Hand over a notice and wait until it is taken; at most one attempt.
+
+        A second one is made at once where the first was refused in words that leave no doubt: plain text in place of a card,
+        or with a secret that was replaced meanwhile.
 
         The same notice may be handed over again: its key tells a receiver that looks, its `possible_duplicate` a reader.
 
         Raises:
             NotifyError: It was not taken, as far as can be known. No error of a notifier holds a secret.
+        """
+        ...
+
+
+class Secrets(Protocol):
+    """Where passwords, keys and addresses are that the pipeline file only refers to."""
+
+    def get(self, reference: str, *, fresh: bool = False) -> Secret:
+        """The secret that a reference like `secret://chat-webhook` stands for.
+
+        Args:
+            fresh: Look again, whatever is remembered: the one that is known was refused.
+
+        Raises:
+            ConfigError: There is none, it is empty, or it may not be read; says how to set it.
+            SecretError: The place where it is kept did not answer.
         """
         ...
 

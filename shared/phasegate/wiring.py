@@ -13,7 +13,7 @@ from phasegate.core.alerts import compose_alert
 from phasegate.core.deployment import Installation
 from phasegate.core.gate import Day
 from phasegate.core.notation import Span
-from phasegate.core.pipeline import Destination, DestinationKind, Pipeline, sql_texts
+from phasegate.core.pipeline import Alerts, Destination, DestinationKind, Pipeline, sql_texts
 from phasegate.deploy_watch import DeployWatch
 from phasegate.errors import AdapterError, ConfigError, PhasegateError, Problem
 from phasegate.heartbeat import Heart
@@ -23,7 +23,7 @@ from phasegate.logs import log
 from phasegate.monitor import Monitor
 from phasegate.outgoing import ALERTS, EVENTS, PREFIX
 from phasegate.pipeline_file import load_all
-from phasegate.ports import Clock, Notifier, Outgoing, Publisher, Warehouse
+from phasegate.ports import Clock, Notifier, Outgoing, Publisher, Secrets, Warehouse
 from phasegate.relay import Relay
 from phasegate.tick import Hook, Tick
 
@@ -221,20 +221,43 @@ class Wiring:
             (pipeline.name, name): notifier
             for pipeline in self.pipelines
             for name, destination in pipeline.alerts.destinations.items()
-            if (notifier := self._notifier(name, destination)) is not None
+            if (notifier := self._notifier(name, destination, pipeline.alerts)) is not None
         }
 
-    def _notifier(self, name: str, destination: Destination) -> Notifier | None:
-        from phasegate.adapters.local import Console, MailFolder
+    def _notifier(self, name: str, destination: Destination, alerts: Alerts) -> Notifier | None:
+        from phasegate.adapters.channels import notifier
 
-        if destination.kind is DestinationKind.CONSOLE:
-            return Console(self._screen)
-        if destination.kind is DestinationKind.EML:
-            to = destination.to[0] if destination.to else "you@localhost"
-            state = self.settings.state
-            folder = Path(state.rest).parent if state.scheme == "sqlite" else Path(".phasegate")
-            return MailFolder(folder / "mails" / name, to=to)
-        return None
+        if destination.kind not in (DestinationKind.CONSOLE, DestinationKind.EML):
+            return None
+        return notifier(
+            name,
+            destination,
+            alerts=alerts,
+            secrets=self.secrets,
+            clock=self.clock,
+            folder=self._beside_state / "mails",
+            screen=self._screen,
+        )
+
+    @property
+    def _beside_state(self) -> Path:
+        state = self.settings.state
+        return Path(state.rest).parent if state.scheme == "sqlite" else Path(".phasegate")
+
+    @cached_property
+    def secrets(self) -> Secrets:
+        """Where passwords, keys and webhooks' addresses are."""
+        from phasegate.adapters.secrets import RememberedSecrets, SecretManager, environment, folder
+
+        location = self.settings.secrets
+        match location.scheme:
+            case "env":
+                return RememberedSecrets(environment(os.environ))
+            case "folder":
+                return RememberedSecrets(folder(Path(location.rest)))
+            case "secretmanager":
+                return RememberedSecrets(SecretManager(location.rest))
+        raise _unknown("secrets", str(location))
 
     def _routed(self, alert: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
         """The destinations of an alert, each once; an alert of no pipeline goes to those of all."""

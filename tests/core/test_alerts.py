@@ -7,7 +7,7 @@ from email import message_from_bytes, policy
 from typing import Any
 
 import pytest
-from phasegate.adapters.local import MailFolder
+from phasegate.adapters.channels.mail import MailFolder
 from phasegate.core.alerts import compose, compose_alert, compose_digest, compose_test
 from phasegate.core.gate import Alert, AlertState, GateState, Reason
 from phasegate.core.incident import Acknowledgement, Incident, Member, NotifyReason
@@ -249,7 +249,7 @@ def test_a_text_holds_nothing_that_a_terminal_acts_on():
 def test_hostile_text_breaks_no_mail(tmp_path):
     """One mail with the headers that it should have."""
     hostile = {**alert(), "pipeline": HOSTILE, "detail": HOSTILE, "evidence": [HOSTILE]}
-    MailFolder(tmp_path).notify(compose_alert(hostile))
+    MailFolder(tmp_path, to=("you@localhost",)).notify(compose_alert(hostile))
     (file,) = tmp_path.iterdir()
     mail = message_from_bytes(file.read_bytes(), policy=policy.default)
     assert mail["Bcc"] is None

@@ -35,6 +35,7 @@ alerts:
     mail: {kind: email, to: [a@example.com]}
     boss: {kind: email, to: [boss@example.com]}
     paper: {kind: email, to: [paper@example.com]}
+  mail: {host: smtp.example.com, user: phasegate, password: secret://smtp-password, from: phasegate@example.com}
   routes:
     - {severity: critical, to: [chat], remind: 4h, escalate: {after: 30h, to: boss}}
     - {severity: warning, to: [paper], digest: daily 08:00}

@@ -1,15 +1,13 @@
-"""The bus inside one process, the system's clock, and notices on the console or as mail files."""
+"""The bus inside one process, the system's clock, and notices on the console."""
 
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
-from email.message import EmailMessage
 from itertools import count
-from pathlib import Path
 from typing import TextIO
 
 from phasegate.core.notice import Notice, plain
-from phasegate.errors import NotifyError, PhasegateError, PublishError
+from phasegate.errors import PhasegateError, PublishError
 from phasegate.ports import Outgoing, Receipt
 
 Handler = Callable[[Outgoing], None]
@@ -54,27 +52,3 @@ class Console:
         """See `Notifier.notify`."""
         print(f"{notice.tone.upper()}: {notice.subject}\n{plain(notice)}", file=self._stream or sys.stderr)
         return Receipt()
-
-
-class MailFolder:
-    """Writes notices as `.eml` files, one per notice; the same notice again overwrites its file."""
-
-    def __init__(self, folder: Path, *, sender: str = "phasegate@localhost", to: str = "you@localhost") -> None:
-        self._folder = folder
-        self._sender = sender
-        self._to = to
-
-    def notify(self, notice: Notice) -> Receipt:
-        """See `Notifier.notify`."""
-        mail = EmailMessage()
-        mail["Subject"] = notice.subject
-        mail["From"], mail["To"] = self._sender, self._to
-        mail["X-Phasegate-Key"] = notice.key
-        mail.set_content(plain(notice))
-        name = "".join(c if c.isalnum() or c in "-_" else "_" for c in notice.key)[:150] + ".eml"
-        try:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            (self._folder / name).write_bytes(mail.as_bytes())
-        except OSError as exc:
-            raise NotifyError(f"no mail file in {self._folder}: {exc.strerror}", retryable=True) from exc
-        return Receipt(message_id=name)

@@ -176,6 +176,8 @@ _NAME = r"[A-Za-z_][A-Za-z0-9_]*"
 _PROJECT = r"[a-z][a-z0-9-]{4,28}[a-z0-9]"
 _TABLE = rf"({_PROJECT}\.)?{_NAME}\.{_NAME}"
 _REFERENCE = r"secret://[A-Za-z0-9_-]+"
+_HOST = r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?"
+_ADDRESS = r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?"
 _SLUG = r"[a-z][a-z0-9_]{0,39}"
 
 Day = Annotated[date, Notation(parse_day, rf"^{_DAY}$", "2013-02-08")]
@@ -191,8 +193,12 @@ Table = Annotated[
     str,
     Notation(_matching(_TABLE, "a table name like dataset.table"), rf"^{_TABLE}$", "raw.flights"),
 ]
-Secret = Annotated[
+SecretReference = Annotated[
     str, Notation(_matching(_REFERENCE, "a reference like secret://chat-webhook"), rf"^{_REFERENCE}$", "secret://chat-webhook")
+]
+Host = Annotated[str, Notation(_matching(_HOST, "a host like smtp.example.com"), rf"^{_HOST}$", "smtp.example.com")]
+MailAddress = Annotated[
+    str, Notation(_matching(_ADDRESS, "a mail address like data@example.com"), rf"^{_ADDRESS}$", "data@example.com")
 ]
 Slug = Annotated[
     str, Notation(_matching(_SLUG, "a name of lower-case letters, digits and _, at most 40"), rf"^{_SLUG}$", "raw")

@@ -24,8 +24,10 @@ from phasegate.core.notation import (
     Day,
     DueTime,
     Duration,
+    Host,
     Hours,
-    Secret,
+    MailAddress,
+    SecretReference,
     Slug,
     Table,
     Weekdays,
@@ -314,23 +316,54 @@ class Destination:
     """One place that alerts go to."""
 
     kind: DestinationKind
-    webhook: Secret | None = None
+    webhook: SecretReference | None = None
     """The address of a chat or webhook destination, by reference."""
-    signing_key: Secret | None = None
+    signing_key: SecretReference | None = None
     """The key that signs a generic webhook's body."""
-    to: tuple[str, ...] = ()
+    to: tuple[MailAddress, ...] = ()
     """Mail addresses."""
     fallback: Slug | None = None
     """The destination to use when this one refuses for good."""
 
     def __post_init__(self) -> None:
-        chat = self.kind in (DestinationKind.GOOGLE_CHAT, DestinationKind.SLACK, DestinationKind.TEAMS, DestinationKind.WEBHOOK)
-        if chat and self.webhook is None:
-            raise ValueError(f"a webhook for kind {self.kind}")
-        if self.kind is DestinationKind.EMAIL and not self.to:
-            raise ValueError("at least one address in to for kind email")
-        if bad := [address for address in self.to if not re.fullmatch(r"[^@\s<>\",;]+@[^@\s<>\",;]+", address)]:
-            raise ValueError(f"mail addresses like data@example.com in to, not {bad[0]}")
+        needs, takes = _KEYS[self.kind]
+        given = {name for name in ("webhook", "signing_key", "to") if getattr(self, name)}
+        if needs is not None and needs not in given:
+            raise ValueError(f"{_WHAT[needs]} for kind {self.kind}")
+        if other := sorted(given - takes):
+            raise ValueError(f"no {other[0]} for kind {self.kind}")
+
+
+# What a kind needs, and what it takes.
+_CHAT = ("webhook", frozenset({"webhook"}))
+_KEYS: Mapping[DestinationKind, tuple[str | None, frozenset[str]]] = {
+    DestinationKind.GOOGLE_CHAT: _CHAT,
+    DestinationKind.SLACK: _CHAT,
+    DestinationKind.TEAMS: _CHAT,
+    DestinationKind.WEBHOOK: ("webhook", frozenset({"webhook", "signing_key"})),
+    DestinationKind.EMAIL: ("to", frozenset({"to"})),
+    DestinationKind.CONSOLE: (None, frozenset()),
+    DestinationKind.EML: (None, frozenset({"to"})),
+}
+_WHAT = {"webhook": "a webhook like secret://chat-webhook", "to": "at least one address in to"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mail:
+    """The server that sends the mails of every destination of kind email; it is spoken to over TLS, after a login."""
+
+    host: Host
+    port: Annotated[int, Between(1, 65535)] = 587
+    """465: TLS from the first byte. Any other: TLS by STARTTLS, before anything is said. 25 is closed in Google Cloud."""
+    user: str
+    password: SecretReference
+    from_: MailAddress
+
+    def __post_init__(self) -> None:
+        if self.port == 25:
+            raise ValueError("port 465 or 587; 25 is for mail between servers, and closed in Google Cloud")
+        if not self.user.isprintable() or not self.user:
+            raise ValueError("a user name in user")
 
 
 class AlertSeverity(StrEnum):
@@ -371,6 +404,8 @@ class Alerts:
     """Where alerts go."""
 
     destinations: Mapping[Slug, Destination] = field(default_factory=dict, hash=False)
+    mail: Mail | None = None
+    """Who sends for destinations of kind email."""
     routes: tuple[Route, ...] = ()
 
 
@@ -670,6 +705,9 @@ def _alert_problems(pipeline: Pipeline) -> Iterator[Problem]:
         if fallback is not None:
             expected = f"expected another destination ({', '.join(destinations)})"
             yield Problem(place("alerts", "destinations", name, "fallback"), expected, f'"{fallback}"')
+        if destination.kind is DestinationKind.EMAIL and pipeline.alerts.mail is None:
+            path = place("alerts", "destinations", name)
+            yield Problem(path, "expected alerts.mail to be declared for kind email", hint="host, user, password, from")
     for n, route in enumerate(pipeline.alerts.routes):
         at = ("alerts", "routes", n)
         yield from _unknown("destinations", route.to, destinations, *at, "to")

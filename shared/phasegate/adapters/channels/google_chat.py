@@ -1,0 +1,117 @@
+"""Google Chat: a card in a thread of its own for each incident.
+
+Source: developers.google.com/workspace/chat, "Cards v2", "Format messages", "Build a Google Chat app as a webhook"; budget from
+`design.md` §9: 4,000 characters of text.
+"""
+
+from collections.abc import Iterator
+from html import escape
+
+from phasegate.adapters.channels.chat import Channel, Payload, encoded
+from phasegate.adapters.channels.http import Answer
+from phasegate.core.notice import (
+    REPEAT,
+    Block,
+    Commands,
+    Facts,
+    Links,
+    Listing,
+    Notice,
+    Paragraph,
+    digest,
+    headline,
+    plain,
+)
+
+BUDGET = 4_000
+"""Characters of text."""
+
+LONGEST = 28_000
+"""Bytes of a message, below the 32,000 that Google Chat takes."""
+
+
+def card(notice: Notice) -> Payload:
+    """The notice as a card; what its texts hold is escaped, because some of them read HTML."""
+    widgets = [
+        *([_paragraph(escape(notice.lead))] if notice.lead else []),
+        *(widget for block in notice.blocks for widget in _widgets(block)),
+        *([_paragraph(f"<i>{escape(REPEAT)}</i>")] if notice.possible_duplicate else []),
+    ]
+    shown = {
+        "header": {"title": headline(notice).partition(": ")[0], "subtitle": notice.subject},
+        **({"sections": [{"widgets": widgets}]} if widgets else {}),
+    }
+    return {
+        "fallbackText": _inert(headline(notice)),
+        "cardsV2": [{"cardId": digest(notice.key), "card": shown}],
+        "thread": {"threadKey": digest(notice.thread)},
+    }
+
+
+def text(notice: Notice) -> Payload:
+    """The notice as plain text."""
+    return {"text": _inert(f"{headline(notice)}\n{plain(notice)}"), "thread": {"threadKey": digest(notice.thread)}}
+
+
+_SIGNS = str.maketrans({"<": "‹", ">": "›", "*": "∗", "_": "＿", "~": "∼", "`": "ʼ"})
+
+
+def _inert(said: str) -> str:
+    # In text, `<users/all>` calls everybody and `<address|words>` hides an address, and there is no way to escape them.
+    return said.translate(_SIGNS)
+
+
+def _widgets(block: Block) -> Iterator[Payload]:
+    match block:
+        case Paragraph(said):
+            yield _paragraph(escape(said))
+        case Facts(pairs):
+            for name, value in pairs:
+                yield {"decoratedText": {"topLabel": name, "text": escape(value), "wrapText": True}}
+        case Listing(title, items):
+            yield _paragraph("<br>".join((f"<b>{escape(title)}</b>", *(f"• {escape(item)}" for item in items))))
+        case Commands(title, lines):
+            # There is no type of fixed width; a line each, to be copied.
+            yield _paragraph("<br>".join((f"<b>{escape(title)}</b>", *(escape(line) for line in lines))))
+        case Links(links):
+            yield {
+                "buttonList": {
+                    "buttons": [
+                        {"text": link.label or "Open", "onClick": {"openLink": {"url": link.address}}} for link in links
+                    ]
+                }
+            }
+
+
+def _paragraph(html: str) -> Payload:
+    return {"textParagraph": {"text": html}}
+
+
+def _size(payload: object) -> int:
+    """Characters of text; bytes stand for so many characters as they use up of their own limit."""
+    return max(_characters(payload), len(encoded({"": payload})) * BUDGET // LONGEST)
+
+
+def _characters(payload: object) -> int:
+    match payload:
+        case str(said):
+            return len(said)
+        case dict():
+            return sum(_characters(value) for value in payload.values())
+        case list():
+            return sum(_characters(value) for value in payload)
+    return 0
+
+
+def _message_id(answer: Answer) -> str:
+    return str(answer.object.get("name", ""))
+
+
+GOOGLE_CHAT = Channel(
+    card=card,
+    text=text,
+    size=_size,
+    budget=BUDGET,
+    query="messageReplyOption=REPLY_MESSAGE_FALLBACK_TO_NEW_THREAD",
+    message_id=_message_id,
+)

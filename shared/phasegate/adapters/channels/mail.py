@@ -1,0 +1,140 @@
+"""What a notice looks like as a mail: HTML for people, and the same as plain text."""
+
+from collections.abc import Iterator, Sequence
+from email.message import EmailMessage
+from email.policy import SMTP
+from email.utils import format_datetime, formataddr
+from html import escape
+from pathlib import Path
+
+from phasegate.core.notice import (
+    REPEAT,
+    Block,
+    Commands,
+    Facts,
+    Links,
+    Listing,
+    Notice,
+    Paragraph,
+    Tone,
+    digest,
+    fit,
+    plain,
+)
+from phasegate.errors import NotifyError
+from phasegate.ports import Receipt
+
+BUDGET = 90_000
+"""Bytes of the HTML; Gmail shows no more than 102 KB of a mail."""
+
+
+def render(notice: Notice, *, sender: str, to: Sequence[str]) -> EmailMessage:
+    """The notice as a mail; the same notice has the same Message-ID, the notices of an incident are one thread."""
+    domain = sender.rpartition("@")[2]
+    thread = f"<{digest(notice.thread)}@{domain}>"
+    mail = EmailMessage(policy=SMTP)
+    mail["Subject"] = subject(notice)
+    mail["From"] = formataddr(("phasegate", sender))
+    mail["To"] = ", ".join(to)
+    mail["Date"] = format_datetime(notice.at)
+    mail["Message-ID"] = f"<{digest(notice.key)}@{domain}>"
+    mail["In-Reply-To"] = mail["References"] = thread
+    mail["Auto-Submitted"] = "auto-generated"  # no holiday notice answers it
+    mail["X-Phasegate-Key"] = digest(notice.key)
+    if notice.tone is Tone.CRITICAL:
+        mail["Importance"] = "high"
+    mail.set_content(plain(notice), cte="quoted-printable")
+    mail.add_alternative(fit(notice, html, lambda made: len(made.encode()), BUDGET), subtype="html", cte="quoted-printable")
+    return mail
+
+
+def subject(notice: Notice) -> str:
+    """What stands in a list of mails."""
+    return f"{notice.tone.upper()}: {notice.subject}"
+
+
+_COLOURS = {Tone.CRITICAL: "#b3261e", Tone.WARNING: "#9a5b00", Tone.INFO: "#1a5fb4", Tone.RECOVERED: "#1b7340"}
+_FONT = "font-family:-apple-system,'Segoe UI',Roboto,Helvetica,Arial,sans-serif"
+_MONO = "font-family:ui-monospace,SFMono-Regular,Menlo,Consolas,monospace"
+_BUTTON = "display:inline-block;margin:0 8px 8px 0;padding:8px 14px;background:#1a5fb4;color:#ffffff;text-decoration:none"
+_BOX = "margin:0;padding:10px 12px;background:#f1f3f4"
+
+
+def html(notice: Notice) -> str:
+    """The notice as a page; styles stand in each element, because mail programs drop all others."""
+    body = "\n".join(part for block in notice.blocks for part in _block(block))
+    lead = f'<p style="margin:0 0 16px;font-size:17px">{escape(notice.lead)}</p>' if notice.lead else ""
+    repeat = f'<p style="margin:16px 0 0;color:#5f6368"><i>{escape(REPEAT)}</i></p>' if notice.possible_duplicate else ""
+    return f"""<!DOCTYPE html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<meta name="color-scheme" content="light"><title>{escape(subject(notice))}</title></head>
+<body style="margin:0;background:#f1f3f4;color:#202124;{_FONT};font-size:15px;line-height:1.5">
+<table role="presentation" width="100%" cellpadding="0" cellspacing="0"><tr><td align="center" style="padding:16px">
+<table role="presentation" width="100%" cellpadding="0" cellspacing="0" style="max-width:680px;background:#ffffff">
+<tr><td style="background:{_COLOURS[notice.tone]};color:#ffffff;padding:14px 24px">
+<div style="font-size:13px;font-weight:bold;letter-spacing:1px">{notice.tone.upper()}</div>
+<div style="font-size:19px;font-weight:bold;overflow-wrap:anywhere">{escape(notice.subject)}</div></td></tr>
+<tr><td style="padding:20px 24px;overflow-wrap:anywhere">
+{lead}
+{body}
+{repeat}
+</td></tr></table>
+</td></tr></table>
+</body></html>
+"""
+
+
+_TITLE = '<p style="margin:16px 0 4px;font-weight:bold">'
+
+
+def _block(block: Block) -> Iterator[str]:
+    match block:
+        case Paragraph(said):
+            yield f'<p style="margin:16px 0 0;color:#5f6368;font-size:13px">{escape(said)}</p>'
+        case Facts(pairs):
+            yield '<table cellpadding="0" cellspacing="0" style="width:100%;border-collapse:collapse">'
+            for name, value in pairs:
+                yield (
+                    f'<tr><th scope="row" style="width:130px;padding:5px 12px 5px 0;text-align:left;vertical-align:top;'
+                    f'color:#5f6368;font-weight:normal">{escape(name)}</th>'
+                    f'<td style="padding:5px 0;vertical-align:top">{escape(value)}</td></tr>'
+                )
+            yield "</table>"
+        case Listing(title, items):
+            yield f"{_TITLE}{escape(title)}</p>"
+            yield '<ul style="margin:0;padding-left:20px">'
+            yield from (f"<li>{escape(item)}</li>" for item in items)
+            yield "</ul>"
+        case Commands(title, lines):
+            yield f"{_TITLE}{escape(title)}</p>"
+            style = f"{_MONO};{_BOX};font-size:13px;white-space:pre-wrap;overflow-wrap:anywhere"
+            shown = "\n".join(escape(line) for line in lines)
+            yield f'<pre style="{style}">{shown}</pre>'
+        case Links(links):
+            yield '<p style="margin:16px 0 0">'
+            style = (
+                "display:inline-block;margin:0 8px 8px 0;padding:8px 14px;background:#1a5fb4;color:#fff;text-decoration:none"
+            )
+            yield from (f'<a href="{escape(link.address)}" style="{style}">{escape(link.label)}</a>' for link in links)
+            yield "</p>"
+
+
+class MailFolder:
+    """Writes notices as `.eml` files, one per notice; the same notice again overwrites its file."""
+
+    def __init__(self, folder: Path, *, to: Sequence[str], sender: str = "phasegate@localhost") -> None:
+        self._folder = folder
+        self._to = to
+        self._sender = sender
+
+    def notify(self, notice: Notice) -> Receipt:
+        """See `Notifier.notify`."""
+        mail = render(notice, sender=self._sender, to=self._to)
+        readable = "".join(c if c.isascii() and (c.isalnum() or c in "-_") else "_" for c in notice.key)
+        name = f"{readable[:100]}-{digest(notice.key)[:8]}.eml"
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            (self._folder / name).write_bytes(mail.as_bytes())
+        except OSError as exc:
+            raise NotifyError(f"no mail file in {self._folder}: {exc.strerror}", retryable=True) from exc
+        return Receipt(message_id=name)

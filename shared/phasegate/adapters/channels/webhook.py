@@ -1,0 +1,98 @@
+"""Any receiver: a JSON object over HTTPS, signed. The format is described in `docs/alerts.md`."""
+
+import hashlib
+import hmac
+from collections.abc import Mapping
+from typing import Any
+
+from phasegate.adapters.channels.chat import Door, Payload, encoded, secret
+from phasegate.adapters.channels.http import USUAL, Patience
+from phasegate.core.notice import Notice, digest, fit, headline, plain, shorten
+from phasegate.ports import Clock, Receipt, Secrets
+
+BUDGET = 256 * 1024
+"""Bytes of a body."""
+
+LONGEST = 500
+"""Characters of a text in the data for machines, and items of a list in it, that are kept."""
+
+
+class Webhook:
+    """Posts notices to an address of the user's.
+
+    Args:
+        key: Where the key is that signs; unsigned, when None.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        *,
+        key: str | None,
+        secrets: Secrets,
+        clock: Clock,
+        patience: Patience = USUAL,
+    ) -> None:
+        self._door = Door(address, secrets, patience)
+        self._key = key
+        self._secrets = secrets
+        self._clock = clock
+
+    def notify(self, notice: Notice) -> Receipt:
+        """See `Notifier.notify`."""
+        body = encoded(fit(notice, payload, lambda made: len(encoded(made)), BUDGET))
+        refused = False
+
+        def headers() -> Mapping[str, str]:
+            # After a refusal the key, too, may have been replaced.
+            nonlocal refused
+            made = self._headers(notice, body, fresh=refused)
+            refused = True
+            return made
+
+        answer = self._door.post(body, headers)
+        self._door.accept(answer)
+        return Receipt(answer.status)
+
+    def _headers(self, notice: Notice, body: bytes, *, fresh: bool) -> Mapping[str, str]:
+        timestamp = str(int(self._clock.now().timestamp()))
+        headers = {"X-Phasegate-Key": digest(notice.key), "X-Phasegate-Timestamp": timestamp}
+        if self._key is not None:
+            key = secret(self._secrets, self._key, fresh=fresh)
+            headers["X-Phasegate-Signature"] = f"v1={signature(key.reveal(), timestamp, body)}"
+        return headers
+
+
+def signature(key: str, timestamp: str, body: bytes) -> str:
+    """HMAC-SHA256 over the timestamp, a dot and the body, in hexadecimal digits."""
+    return hmac.new(key.encode(), timestamp.encode() + b"." + body, hashlib.sha256).hexdigest()
+
+
+def payload(notice: Notice) -> Payload:
+    """The notice for people, as text, and for machines."""
+    made = {
+        "version": 1,
+        "key": digest(notice.key),
+        "thread": digest(notice.thread),
+        "tone": notice.tone,
+        "headline": headline(notice),
+        "subject": notice.subject,
+        "lead": notice.lead,
+        "text": plain(notice),
+        "at": notice.at.isoformat(),
+        "possible_duplicate": notice.possible_duplicate,
+        "data": _bounded(notice.data),
+    }
+    return made if len(encoded(made)) <= BUDGET else made | {"data": {}, "data_left_out": True}
+
+
+def _bounded(value: Any) -> Any:
+    match value:
+        case str():
+            return shorten(value, LONGEST)
+        case Mapping():
+            return {shorten(str(key), LONGEST): _bounded(each) for key, each in list(value.items())[:LONGEST]}
+        case list() | tuple():
+            return [_bounded(each) for each in value[:LONGEST]]
+        case _:
+            return value
