@@ -26,6 +26,7 @@ from phasegate.pipeline_file import load_all
 from phasegate.ports import Clock, Notifier, Outgoing, Publisher, Secrets, Warehouse
 from phasegate.relay import Relay
 from phasegate.tick import Hook, Tick
+from phasegate.unsent import Unsent
 
 if TYPE_CHECKING:
     from phasegate.adapters.firestore import FirestoreStore
@@ -206,7 +207,8 @@ class Wiring:
     def tick(self) -> Tick:
         """What happens once a minute."""
         # Whoever else wants a turn every minute is a hook here.
-        hooks: tuple[Hook, ...] = ()
+        unsent = Unsent(self.store, self.store, Relay(self.store, self.publisher, self.clock), self.clock)
+        hooks: tuple[Hook, ...] = (unsent.mind,)
         return Tick(self.monitor, store=self.store, records=self.store, clock=self.clock, heart=self.heart, hooks=hooks)
 
     def deliver(self, message: Outgoing) -> None:

@@ -202,3 +202,19 @@ def test_dates_that_lie_close_together_are_measured_together() -> None:
     far = RunKey("shop", "raw", DAY - timedelta(days=17))
     assert groups((far, *near)) == (tuple(near), (far,))
     assert groups(()) == ()
+
+
+def test_a_relative_time_waits_for_the_other_upstreams() -> None:
+    """Not overdue for what it could not begin, even before the other one is due itself."""
+    phases = {
+        "raw": Phase(due=Due(at=time(6), days=1), outputs=output("raw.a")),
+        "feeds": Phase(due=Due(at=time(8), days=1), outputs=output("feeds.a")),
+        "join": Phase(after=("raw", "feeds"), due=Due(after="raw", after_release=HOUR), outputs=output("join.a")),
+    }
+    pipeline = Pipeline(pipeline="shop", timezone="America/New_York", calendar=Calendar(from_=DAY), phases=phases)
+    raw, planned = opened("raw", at(8)), at(11)
+    assert deadline(pipeline, "join", DAY, {"raw": raw}) == Deadline(planned, planned)
+    both = {"raw": raw, "feeds": opened("feeds", at(12))}
+    assert deadline(pipeline, "join", DAY, both) == Deadline(at(13), planned, "feeds")
+    early = {"raw": raw, "feeds": opened("feeds", at(7))}
+    assert deadline(pipeline, "join", DAY, early) == Deadline(at(9), planned)

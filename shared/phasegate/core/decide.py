@@ -98,8 +98,10 @@ class Case:
         found = deadline(self.pipeline, self.gate.run.phase, self.gate.run.run_date, self.day)
         if found is None or not found.late:
             return ""
-        at, planned = (moment.astimezone(self.pipeline.zone) for moment in (found.at, found.planned))
-        return f"; due moved from {planned:%m-%d %H:%M} to {at:%m-%d %H:%M}, because {found.late} was released late"
+        opened = self.day[found.late].opened_at or found.at
+        at, planned, released = (moment.astimezone(self.pipeline.zone) for moment in (found.at, found.planned, opened))
+        moved = f"; due moved from {planned:%m-%d %H:%M} to {at:%m-%d %H:%M}"
+        return f"{moved}, because {found.late} was released at {released:%m-%d %H:%M}"
 
     @cached_property
     def paused(self) -> bool:
@@ -409,7 +411,8 @@ def _why_open(case: Case) -> tuple[Reason, str]:
         if used := [o for o in live if case.wrongs.intersection(o.checks)]:
             return Reason.OVERRIDDEN, f"released by {used[0].by}: {used[0].why}"
         warned = (*_warnings(case), *case.mismatches)
-        return Reason.PASSED, f"all needed checks pass{judged}" + (f"; {len(warned)} to look at" if warned else "")
+        silent = f"; released without a message: {_unheard(case)}" if case.unheard else ""
+        return Reason.PASSED, f"all needed checks pass{judged}{silent}" + (f"; {len(warned)} to look at" if warned else "")
     if case.has_quorum:
         return Reason.QUORUM, f"released without {', '.join(case.lacking)}{judged}"
     return Reason.OBSERVED, f"released unjudged, the phase is in observe mode{judged}"
@@ -506,10 +509,14 @@ def _changed_never(case: Case, rule: str) -> Decision:
 
 def _missing(case: Case) -> str:
     heard = [name for name in case.needed if name not in case.unheard]
-    said = f"{', '.join(case.unheard)} {'has' if len(case.unheard) == 1 else 'have'} not reported"
+    said = _unheard(case)
     told = f"; {', '.join(heard)} {'has' if len(heard) == 1 else 'have'}" if heard else ""
     tables = f"; {case.blocking[0].message}" if case.blocking else "; the tables pass" if case.measured else ""
     return said + told + tables + case.moved
+
+
+def _unheard(case: Case) -> str:
+    return f"{', '.join(case.unheard)} {'has' if len(case.unheard) == 1 else 'have'} not reported"
 
 
 def _early_found(case: Case) -> Found:

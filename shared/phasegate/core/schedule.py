@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
-from phasegate.core.gate import Day, Gate, GateState
+from phasegate.core.gate import Day, Gate, GateState, is_released
 from phasegate.core.messages import FAR_FUTURE, RunKey
 from phasegate.core.notation import Span
 from phasegate.core.pipeline import Pipeline
@@ -44,20 +44,23 @@ class Deadline:
 def deadline(pipeline: Pipeline, phase: str, run_date: date, day: Day) -> Deadline | None:
     """When a phase is due, given what was released; None when it has no due time.
 
-    A time relative to another phase counts from that one's release. A time of day moves by as much as the upstream was late,
-    so that a phase is never late for what it could not begin.
+    A time relative to another phase counts from that one's release, or from that of an input that came after it. A time of day
+    moves by as much as the upstream was late, so that a phase is never late for what it could not begin.
     """
     planned = pipeline.due(phase, run_date)
     due = pipeline.phase(phase).due
     if planned is None or due is None:
         return None
+    inputs = pipeline.inputs(phase, run_date)
     if due.after is not None and due.after_release is not None:
-        gate = day.get(due.after)
-        if gate is None or gate.opened_at is None:
+        opened = {name: at for name in (due.after, *inputs) if name in day and (at := day[name].opened_at)}
+        if due.after not in opened:
             return Deadline(planned, planned)
-        at = gate.opened_at + due.after_release
-        return Deadline(at, planned, due.after if at > planned else "")
-    late = {name: _lateness(pipeline, name, run_date, day) for name in pipeline.inputs(phase, run_date)}
+        last = max(opened, key=opened.__getitem__)
+        at = opened[last] + due.after_release
+        shut = not all(is_released(pipeline, name, day) for name in inputs)
+        return Deadline(max(at, planned) if shut else at, planned, last if at > planned else "")
+    late = {name: _lateness(pipeline, name, run_date, day) for name in inputs}
     worst = max(late, key=lambda name: late[name], default="")
     by = late.get(worst, timedelta())
     return Deadline(planned + by, planned, worst if by else "")
@@ -119,7 +122,11 @@ def to_look_at(
         since: Before this run date only gates that are known count; nobody was watching then.
         older: Known gates before the span.
     """
-    found = [run for day in reversed(span.days()) for run in _of_date(pipeline, day, days.get(day, {}), now, known=day < since)]
+    # Nothing is due before its date has begun: of the days to come only gates that were heard of can want a look.
+    silent = Span(since, pipeline.today(now))
+    found = [
+        run for day in reversed(span.days()) for run in _of_date(pipeline, day, days.get(day, {}), now, known=day not in silent)
+    ]
     old = [gate for gate in older if wants_look(pipeline, gate, {gate.run.phase: gate}, now)]
     asked = [gate.run for gate in old if gate.retries and gate.retries.next_at and now >= gate.retries.next_at]
     turns = [run for run in (*found[AT_ONCE:], *(gate.run for gate in old)) if has_turn(run, now) and run not in asked]
