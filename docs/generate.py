@@ -5,11 +5,10 @@ Run as `make docs`; a test fails while the committed text is not what this write
 
 import re
 from dataclasses import fields
-from importlib import import_module
 from pathlib import Path
 
 import click
-from phasegate.cli.main import COMMANDS
+from phasegate.cli.main import COMMANDS, load
 from phasegate.config import DESCRIPTIONS, OPTIONS
 from phasegate.core.checks import BaseCheck
 from phasegate.core.decide import RULES
@@ -39,7 +38,7 @@ def commands() -> str:
     """Every command with its arguments and options."""
     rows = []
     for name in COMMANDS:
-        command = import_module(f"phasegate.cli.{name}").command
+        command = load(name)
         group = command.commands.values() if isinstance(command, click.Group) else [command]
         for each in group:
             full = name if each is command else f"{name} {each.name}"

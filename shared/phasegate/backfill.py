@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import date, datetime
 
 from phasegate.core.checks import CheckResult, Mode, Outcome
-from phasegate.core.gate import Day
+from phasegate.core.gate import Day, is_live
 from phasegate.core.metrics import Cost
 from phasegate.core.notation import Span, parse_day
 from phasegate.core.pipeline import Pipeline
@@ -137,7 +137,7 @@ def validate(
 
 def _accept(day: DateVerdict, gates: Day, now: datetime) -> DateVerdict:
     """The same, with the gaps that a person accepted and that have not expired."""
-    accepted = {name for name, gate in gates.items() if gate.gap is not None and now < gate.gap.until}
+    accepted = {name for name, gate in gates.items() if gate.gap is not None and is_live(gate.gap, now)}
     if not accepted:
         return day
     return summarise(day.run_date, [_accepted(phase) if phase.phase in accepted else phase for phase in day.phases])

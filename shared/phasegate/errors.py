@@ -4,6 +4,7 @@ PhasegateError
 ├── ConfigError          a file, setting or argument is wrong; nothing was done
 ├── MessageError         a message makes no sense; it is recorded as rejected and acknowledged
 │   └── UnknownPhase
+├── Refused              an act by hand makes no sense on that gate; nothing was done
 └── AdapterError         an outside system failed; `retryable` says whether again may help
     ├── WarehouseError
     ├── StateError
@@ -51,6 +52,10 @@ class MessageError(PhasegateError):
 
 class UnknownPhase(MessageError):
     """A message or command names a phase or producer that the pipeline file does not declare."""
+
+
+class Refused(PhasegateError):
+    """An act by hand makes no sense on that gate, as it stands now."""
 
 
 class AdapterError(PhasegateError):

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 from time import sleep
 
+from phasegate.core.act import Act, apply, needs_verdict
 from phasegate.core.checks import Answers
 from phasegate.core.decide import Case, Decision, decide, needs_measuring
 from phasegate.core.gate import Day, Gate, Retries
@@ -29,6 +30,12 @@ LONGEST_PAUSE = 1.0
 
 TICK = "tick"
 """What a decision without a message was triggered by."""
+
+
+def by_hand(who: str) -> str:
+    """What a decision that a person led to was triggered by."""
+    return f"by hand: {who}"
+
 
 Judge = Callable[[RunKey], PhaseVerdict]
 """Says what the tables hold for a gate."""
@@ -61,6 +68,14 @@ BUDGET = "retry_budget"
 
 BREAKER = "breaker"
 """Records of this kind, by pipeline and phase: while live, only `run_date` in the body is asked to run again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Signed:
+    """An act by hand, and who does it."""
+
+    act: Act
+    by: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +138,22 @@ class Monitor:
         assert decision is not None, "without a message there is no duplicate"
         return decision
 
+    def act(self, run: RunKey, act: Act, by: str, *, dry_run: bool = False) -> Decision:
+        """Do something to a gate by hand; it is judged at once, by the same rules as ever.
+
+        Args:
+            by: Who does it; stands in the history.
+            dry_run: Say what would become of the gate, and change nothing.
+
+        Raises:
+            UnknownPhase: The pipeline file has no such phase.
+            Refused: The act makes no sense on this gate now.
+        """
+        self.pipelines[run.pipeline].phase(run.phase)
+        decision = self._settle(run, signed=Signed(act, by), dry_run=dry_run).decision
+        assert decision is not None, "without a message there is no duplicate"
+        return decision
+
     def watch(self, span: Span) -> tuple[Decision, ...]:
         """Look at every gate of *span* for which `wants_look` says so, newest first; send what is unsent."""
         decisions: list[Decision] = []
@@ -162,11 +193,15 @@ class Monitor:
         report: Report | None = None,
         message_id: str | None = None,
         *,
+        signed: Signed | None = None,
+        dry_run: bool = False,
         read: _Date | None = None,
     ) -> Outcome:
         """Load, measure, decide and record, again from the start when the gate moved meanwhile; then send.
 
         Args:
+            signed: What a person does to the gate, in place of a report.
+            dry_run: Record and send nothing.
             read: What was read of the run date already; what is recorded is noted there.
         """
         for attempt in range(CONFLICTS):
@@ -178,15 +213,18 @@ class Monitor:
             if read.judge is None or attempt:
                 span = Span(run.run_date, run.run_date)
                 read.gates, read.judge = dict(self._store.load(run.pipeline, span).get(run.run_date, {})), None
-            day = read.gates
+            day, judge = read.gates, read.judge
             known = day.get(run.phase, Gate(run))
             gate = known.hear(report) if report else known
             if gate is None:
                 self._store.commit(Change(handled=message_id))
                 return Outcome(message_id or TICK, Handled.DUPLICATE)
-            decision, asking = self._ask_again(self._decide(gate, day, read.judge), day)
-            change = self._change(decision, known, day, message_id, asking)
-            if change is None:
+            if signed is not None:
+                judge = judge or self._judge([run] if needs_verdict(signed.act) else [])
+                gate = self._apply(signed, known, day, judge)
+            decision, asking = self._ask_again(self._decide(gate, day, judge), day)
+            change = self._change(decision, known, day, message_id, asking, signed)
+            if change is None or dry_run:
                 return Outcome(message_id or TICK, Handled.DECIDED, decision)
             try:
                 committed = self._store.commit(change)
@@ -203,6 +241,12 @@ class Monitor:
         pipeline = self.pipelines[run.pipeline]
         due = deadline(pipeline, run.phase, run.run_date, day)
         return Case(pipeline, gate or day.get(run.phase, Gate(run)), day, None, due.at if due else None, self._clock.now())
+
+    def _apply(self, signed: Signed, known: Gate, day: Day, judge: Judge) -> Gate:
+        case = self._case(known.run, day, known)
+        if needs_verdict(signed.act):
+            case = replace(case, verdict=judge(known.run))
+        return apply(signed.act, case, signed.by)
 
     def _decide(self, gate: Gate, day: Day, judge: Judge | None) -> Decision:
         case = self._case(gate.run, day, gate)
@@ -262,7 +306,9 @@ class Monitor:
         spent = replace(budget, body={"used": budget.body["used"] + len(ask)}, expires=now + timedelta(days=2))
         return wanted, Asking(tuple(Request(gate.run, name, attempt, gate.detail, now) for name in ask), (spent,))
 
-    def _change(self, decision: Decision, known: Gate, day: Day, message_id: str | None, asking: Asking) -> Change | None:
+    def _change(
+        self, decision: Decision, known: Gate, day: Day, message_id: str | None, asking: Asking, signed: Signed | None
+    ) -> Change | None:
         """The decision as one atomic change; None when a look found nothing that is not stored already."""
         signals = (signal_message(decision.signal),) if decision.signal else ()
         requests = (retry_message(request) for request in asking.requests)
@@ -279,7 +325,8 @@ class Monitor:
             decision.detail,
             gate.generation,
             gate.score,
-            message_id or TICK,
+            by_hand(signed.by) if signed else message_id or TICK,
+            str(signed.act) if signed else "",
         )
         pipeline = self.pipelines[gate.run.pipeline]
         beside = {

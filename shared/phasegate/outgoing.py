@@ -91,6 +91,7 @@ def event_message(event: Event, decision: Decision) -> Outgoing:
         "queries": cost.queries if cost else None,
         "bytes_billed": cost.bytes_billed if cost else None,
         "cost_usd": cost.usd if cost else None,
+        "act": event.act or None,
     }
     body = {
         "key": key,

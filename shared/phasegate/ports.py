@@ -61,6 +61,7 @@ class Event:
 
     Args:
         trigger: What led to the decision: a message id, `tick`, or who did it by hand.
+        act: What was done by hand, and why; empty where nothing was.
     """
 
     run: RunKey
@@ -72,6 +73,7 @@ class Event:
     generation: int
     score: float | None
     trigger: str
+    act: str = ""
 
 
 @dataclass(frozen=True, slots=True)

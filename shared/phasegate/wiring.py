@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import date
 from functools import cached_property
+from getpass import getuser
 from pathlib import Path
 from threading import RLock
 from typing import TYPE_CHECKING, Any, Protocol, TextIO
@@ -58,6 +59,7 @@ class Wiring:
     Args:
         clock: The system's, when left out.
         screen: Where alerts for a `console` destination are written; standard error, when left out.
+        account: Says whom the credentials are for; Google is asked, when left out.
     """
 
     def __init__(
@@ -66,10 +68,12 @@ class Wiring:
         *,
         clock: Clock | None = None,
         screen: TextIO | None = None,
+        account: Callable[[], str] | None = None,
     ) -> None:
         self.settings = settings
         self._clock = clock
         self._screen = screen
+        self._account = account
         self._making = RLock()
 
     @classmethod
@@ -125,6 +129,22 @@ class Wiring:
             project, _, database = location.rest.partition("/")
             return FirestoreStore(project, database)
         raise _unknown("state", str(location))
+
+    def actor(self, by: str | None) -> str:
+        """Who acts by hand: in the cloud whom the credentials are for; on one machine *by*, or else the login name.
+
+        Raises:
+            ConfigError: *by* is given in the cloud, or the credentials don't say whose they are.
+        """
+        if self.settings.state.scheme != "firestore" or os.environ.get("FIRESTORE_EMULATOR_HOST"):
+            return by or getuser()
+        if by is not None:
+            raise ConfigError("--by: with the state in the cloud, the credentials say who acts")
+        if self._account is not None:
+            return self._account()
+        from phasegate.adapters.google_account import account
+
+        return account()
 
     def known_gates(self, pipeline: str, span: Span) -> Mapping[date, Day]:
         """The gates of a span, where a state store is set and exists already; none otherwise."""

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import pytest
 from phasegate.adapters.sqlite import SQLiteStore
 from phasegate.core.checks import CheckResult, Mode, Outcome, Severity
-from phasegate.core.gate import AcceptedGap, Alert, AlertState, Gate, GateState, Override, Reason, Retries
+from phasegate.core.gate import AcceptedGap, Alert, AlertState, Gate, GateState, Hold, Override, Reason, Retries
 from phasegate.core.messages import Report, RunKey, Status
 from phasegate.core.metrics import Fault, Unmeasured
 from phasegate.core.notation import Span
@@ -56,7 +56,7 @@ def message(key: str, **body: Any) -> Outgoing:
 
 def event(rule: str, run: RunKey = RUN) -> Event:
     """A line of history."""
-    return Event(run, NOW, rule, GateState.HELD, Reason.CHECKS_FAILED, "detail", 1, 66.7, "m1")
+    return Event(run, NOW, rule, GateState.HELD, Reason.CHECKS_FAILED, "detail", 1, 66.7, "m1", "hold: why")
 
 
 def rejected(message_id: str, reason: str = "no run_date given") -> Rejected:
@@ -108,7 +108,8 @@ FULL = Gate(
     degraded=True,
     missing=("report.extra",),
     overrides=(Override(("a", "b"), "ann", "why", NOW, NOW + MINUTE),),
-    gap=AcceptedGap("bob", "why", NOW, NOW + MINUTE),
+    gap=AcceptedGap("bob", "why", NOW, NOW + MINUTE, "cem"),
+    hold=Hold("dee", "why", NOW, NOW + MINUTE),
     alert=Alert(
         "k", RUN, AlertSeverity.CRITICAL, AlertState.FIRING, Reason.QUORUM, ("a",), GateState.HELD, "d", ("e", "f"), "eff", NOW, NOW
     ),

@@ -14,6 +14,7 @@ from phasegate.core.gate import (
     AlertState,
     Gate,
     GateState,
+    Hold,
     Override,
     Reason,
     is_released,
@@ -205,6 +206,7 @@ UP = days(opened("raw"), opened("clean"), opened("stock"))
 NEVER = shop(raw=replace(RAW, again=Again.NEVER))
 OPTIONAL = shop(raw=replace(RAW, message=MessageNeed.OPTIONAL))
 GAP = AcceptedGap("ann", "lost at the source", NOW, LATE + timedelta(days=1))
+HOLD = Hold("ann", "the source is being reloaded", NOW, LATE + timedelta(days=1))
 FAILED = report("prices", Status.FAILED, error="disk full")
 
 ROWS: list[Any] = [
@@ -242,6 +244,10 @@ ROWS: list[Any] = [
     (gate("clean"), tables("clean"), {"day": days(gate("raw", state=GateState.HELD))}, "a producer began", "held", "ran_before_upstream", None, [("ran_before_upstream", "firing")]),
     (silent("report"), tables("report"), {"now": LATE}, "nothing was heard", "overdue", "upstream_shut", None, [("upstream_shut", "firing")]),
     (gate(), tables(), {"pipeline": paused(date(2026, 3, 3))}, "the phase is paused", "held", "paused", None, []),
+    (gate(hold=HOLD), tables(), {}, "a person holds it", "held", "held_by_hand", None, []),
+    (gate(hold=HOLD), tables(orders=BAD), {"now": LATE}, "a person holds it", "held", "held_by_hand", None, []),
+    (gate(hold=HOLD), tables(), {"now": LATE + timedelta(days=1)}, "everything", "open", "passed", "g1", []),
+    (opened(hold=HOLD), tables(fingerprint="other"), {}, "the same, but the phase", "open", "data_changed", None, []),
     (gate(), tables(), {"pipeline": paused(date(2026, 3, 2))}, "everything", "open", "passed", "g1", []),
     (gate(), tables(orders=BAD), {"pipeline": observing(RAW)}, "the phase is in observe", "open", "observed", "g1", [("observed", "firing")]),
     (gate(), BLIND, {"pipeline": observing(RAW)}, "the phase is in observe", "open", "observed", "g1", [("observed", "firing")]),

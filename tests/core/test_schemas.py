@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator, FormatChecker, ValidationError
 from phasegate.adapters.sqlite import SQLiteStore
+from phasegate.core.act import PutHold
 from phasegate.core.checks import Mode, Outcome, Severity
 from phasegate.core.gate import AlertState, GateState, GoSignal, Reason
 from phasegate.core.incident import TroubleCause
@@ -131,6 +132,7 @@ class Played:
         self.monitor.handle(Envelope("m-odd", b"\xff{not json", {"origin": "somewhere"}))
         self.monitor.look(RunKey("shop", "clean", DAY))
         self.monitor.look(RunKey("shop", "raw", DAY + timedelta(days=40)))
+        self.monitor.act(RunKey("shop", "clean", DAY), PutHold("a reload", DUE + timedelta(days=1)), "ann")
         return self
 
 

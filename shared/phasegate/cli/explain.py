@@ -41,5 +41,5 @@ def command(
     judged = None
     if again:
         judged = judge_phase(pipeline, phase, span.first, measure(wiring.warehouse, pipeline, [phase], span))
-    print_gate(pipeline, gate, day, wiring.store.history(run), judged)
+    print_gate(pipeline, gate, day, wiring.store.history(run), judged, wiring.clock.now())
     return 0

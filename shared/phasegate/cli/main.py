@@ -7,17 +7,25 @@ from typing import Any
 
 import click
 
-from phasegate.errors import AdapterError, ConfigError, MessageError, PhasegateError
+from phasegate.errors import AdapterError, ConfigError, MessageError, PhasegateError, Refused
 
 COMMANDS = {
+    "accept-gap": "Live with a gap until a date.",
     "complete": "Report a completion by hand, as a producer would.",
     "config": "Check a pipeline file, print its schema, show the settings.",
     "demo": "Play a week of a real pipeline on this machine.",
+    "end-gap": "No longer live with a gap.",
+    "end-override": "End an override.",
     "explain": "Say why a gate stands where it stands.",
+    "hold": "Let a gate release nothing, by hand.",
+    "override": "Let named failing checks pass, until a time.",
+    "release": "End a hold.",
     "replay": "Put messages that had no effect through again.",
     "status": "Show the gates of the last days.",
     "validate": "Judge past run dates by the rules of the gates.",
 }
+
+_BY_HAND = ("accept-gap", "end-gap", "end-override", "hold", "override", "release")
 
 EXIT_CODES = """\b
 Exit codes:
@@ -29,6 +37,13 @@ Exit codes:
 """
 
 
+def load(name: str) -> click.Command:
+    """A command, from the module of its name, or from the one of everything that is done by hand."""
+    module, found = ("acts", name.replace("-", "_")) if name in _BY_HAND else (name, "command")
+    command: click.Command = getattr(import_module(f"phasegate.cli.{module}"), found)
+    return command
+
+
 class Commands(click.Group):
     """The commands, each imported when it is called, so that one costs nothing to the others."""
 
@@ -38,10 +53,7 @@ class Commands(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """One of them, from the module of its name."""
-        if cmd_name not in COMMANDS:
-            return None
-        command: click.Command = import_module(f"phasegate.cli.{cmd_name}").command
-        return command
+        return load(cmd_name) if cmd_name in COMMANDS else None
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Their names and lines, without importing any."""
@@ -78,4 +90,4 @@ def main(args: list[str] | None = None) -> None:
 
 def exit_code(error: PhasegateError) -> int:
     """2 when the asker can mend it, 3 when an outside system did not answer."""
-    return 3 if isinstance(error, AdapterError) else 2 if isinstance(error, ConfigError | MessageError) else 3
+    return 3 if isinstance(error, AdapterError) else 2 if isinstance(error, ConfigError | MessageError | Refused) else 3

@@ -2,13 +2,14 @@
 
 import os
 from collections.abc import Callable
-from datetime import datetime
+from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
 from phasegate.config import DESCRIPTIONS, Settings
+from phasegate.core.notation import parse_day, parse_duration
 from phasegate.core.pipeline import Pipeline
 from phasegate.errors import ConfigError
 from phasegate.wiring import Wiring
@@ -63,3 +64,27 @@ def moment(text: str | None, option: str, default: datetime) -> datetime:
     except ValueError:
         raise ConfigError(f'{option}: expected a time like 2013-02-09T05:20:00Z, got "{text}"') from None
     return given if given.tzinfo else given.replace(tzinfo=default.tzinfo)
+
+
+def end(text: str, pipeline: Pipeline, now: datetime) -> datetime:
+    """When something ends that a person begins now: after `24h`, with the day `2013-02-09`, or at `2013-02-09T12:00`.
+
+    Raises:
+        ConfigError: It is none of these.
+    """
+    try:
+        return now + parse_duration(text)
+    except ValueError:
+        pass
+    try:
+        day = parse_day(text) + timedelta(days=1)
+        return datetime.combine(day, time(), pipeline.zone).astimezone(UTC)
+    except ValueError:
+        pass
+    try:
+        given = datetime.fromisoformat(text)
+    except ValueError:
+        raise ConfigError(
+            f'--until: expected a span like 24h, a last day like 2013-02-09 or a time like 2013-02-09T12:00, got "{text}"'
+        ) from None
+    return (given if given.tzinfo else given.replace(tzinfo=pipeline.zone)).astimezone(UTC)

@@ -35,5 +35,6 @@ def command(dates: str | None, pipeline_name: str | None, pipelines: str | None,
         span = parse_range(dates, pipeline, now=now)
     unsent = len(wiring.store.pending(now + _FAR, 1_000))
     parked, kept = len(wiring.store.parked()), len(kept_messages(wiring.store))
-    print_status(pipeline, wiring.store.load(pipeline.name, span), span, unsent, parked, kept, stopped(wiring.store, now))
+    days, clock = wiring.store.load(pipeline.name, span), stopped(wiring.store, now)
+    print_status(pipeline, days, span, unsent, parked, kept, clock, now)
     return 0

@@ -1,7 +1,7 @@
 """What people read on a terminal: validations, gates, and why."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import date
+from datetime import date, datetime
 
 from rich.console import Console
 from rich.markup import escape
@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from phasegate.backfill import Finding, Validation
+from phasegate.core.act import in_force
 from phasegate.core.checks import CheckResult, Mode, Outcome
 from phasegate.core.gate import Day, Gate, GateState, standing
 from phasegate.core.metrics import Cost
@@ -139,7 +140,7 @@ def _print_findings(out: Console, findings: Sequence[Finding]) -> None:
 
 
 def print_status(
-    pipeline: Pipeline, days: Mapping[date, Day], span: Span, unsent: int, parked: int, kept: int, clock: str
+    pipeline: Pipeline, days: Mapping[date, Day], span: Span, unsent: int, parked: int, kept: int, clock: str, now: datetime
 ) -> None:
     """The gates of some dates as a grid, then why each one that is not open is not, and what is wrong with *clock*."""
     out = console()
@@ -157,8 +158,13 @@ def print_status(
         for phase in pipeline.phases:
             gate = days.get(day, {}).get(phase)
             state = _state(days.get(day, {}), phase, pipeline)
-            if gate is not None and (state not in (GateState.OPEN, GateState.OFF) or gate.alert is not None or gate.degraded):
+            if gate is None:
+                continue
+            acts = in_force(gate, now)
+            if state not in (GateState.OPEN, GateState.OFF) or gate.alert is not None or gate.degraded or acts:
                 out.print(Text.assemble("\n", _sign(*_STATES[state]), (f" {phase} {day} {state}", "bold"), f": {gate.detail}"))
+                for act in acts:
+                    out.print(escape(f"  {act}"), soft_wrap=True)
     notes = [
         f"{unsent} unsent" if unsent else "",
         f"{parked} parked" if parked else "",
@@ -180,8 +186,10 @@ def _cell(day: Day, phase: str, pipeline: Pipeline) -> Text:
     return text + Text(f"{generation}", style="dim") if generation > 1 else text
 
 
-def print_gate(pipeline: Pipeline, gate: Gate, day: Day, events: Sequence[Event], judged: PhaseVerdict | None) -> None:
-    """Why a gate stands where it stands: state, producers, inputs, checks, history, and what to do."""
+def print_gate(
+    pipeline: Pipeline, gate: Gate, day: Day, events: Sequence[Event], judged: PhaseVerdict | None, now: datetime
+) -> None:
+    """Why a gate stands where it stands: state, what people decided, producers, inputs, checks, history."""
     out = console()
     state = standing(gate, day, pipeline)
     generation = f", generation {gate.generation}" if gate.generation else ""
@@ -189,9 +197,8 @@ def print_gate(pipeline: Pipeline, gate: Gate, day: Day, events: Sequence[Event]
     out.print(escape(f"  {gate.detail}"), soft_wrap=True)
     if gate.degraded:
         out.print(escape(f"  released without {', '.join(gate.missing)}"))
-    for override in gate.overrides:
-        waived = f"{', '.join(override.checks)} ({override.why})"
-        out.print(escape(f"  waived until {override.until:%Y-%m-%d %H:%M} by {override.by}: {waived}"))
+    for act in in_force(gate, now):
+        out.print(escape(f"  {act}"), soft_wrap=True)
     _print_producers(out, pipeline, gate)
     for upstream in pipeline.inputs(gate.run.phase, gate.run.run_date):
         source = day.get(upstream)
@@ -207,6 +214,8 @@ def print_gate(pipeline: Pipeline, gate: Gate, day: Day, events: Sequence[Event]
         for event in events:
             line = f"    {event.at:%Y-%m-%d %H:%M:%S}  {event.state:<10} {event.reason:<20} {event.detail}"
             out.print(escape(line), soft_wrap=True)
+            if event.act:
+                out.print(escape(f"      {event.trigger}: {event.act}"), soft_wrap=True)
 
 
 def _print_producers(out: Console, pipeline: Pipeline, gate: Gate) -> None:

@@ -16,8 +16,11 @@ from phasegate.core.gate import (
     Gate,
     GateState,
     GoSignal,
+    Hold,
+    Override,
     Reason,
     decision_id,
+    is_live,
     is_released,
     may_start,
 )
@@ -28,6 +31,9 @@ from phasegate.core.verdict import PhaseVerdict, Verdict
 
 SILENCE = frozenset({Reason.NOTHING_HEARD, Reason.NO_MESSAGE, Reason.NOT_STARTED, Reason.PRODUCERS_MISSING})
 """Somebody has not reported. People who know that are not told again when the first rows or reports come in."""
+
+WAIVABLE = (Reason.PRODUCER_FAILED, Reason.PRODUCERS_MISSING, Reason.RAN_BEFORE_UPSTREAM)
+"""What an override can name beside checks."""
 
 UNVERIFIED_PATIENCE = timedelta(minutes=10)
 """A gate that can't be measured for so long is told about, even when it may heal by itself."""
@@ -110,6 +116,17 @@ class Case:
         return self.phase.mode is GateMode.PAUSE and (until is None or self.pipeline.today(self.now) <= until)
 
     @cached_property
+    def hold(self) -> Hold | None:
+        """The person's decision that keeps it from releasing anything now."""
+        hold = self.gate.hold
+        return hold if hold and is_live(hold, self.now) else None
+
+    @cached_property
+    def is_stopped(self) -> bool:
+        """True while nothing is released, whatever the tables hold."""
+        return self.paused or self.hold is not None
+
+    @cached_property
     def needed(self) -> tuple[str, ...]:
         """The producers that are waited for."""
         return tuple(name for name, p in self.pipeline.producers(self.gate.run.phase).items() if not p.optional)
@@ -149,26 +166,27 @@ class Case:
         return gate is None or gate.opened_at is None or gate.opened_at <= moment
 
     @cached_property
+    def overrides(self) -> tuple[Override, ...]:
+        """The overrides that hold now."""
+        return tuple(override for override in self.gate.overrides if is_live(override, self.now))
+
+    @cached_property
     def waived(self) -> frozenset[str]:
         """Checks that a live override lets pass."""
-        return frozenset(name for o in self.gate.overrides if o.at <= self.now < o.until for name in o.checks)
+        return frozenset(name for override in self.overrides for name in override.checks)
 
     @cached_property
     def wrongs(self) -> frozenset[str]:
         """What would hold the gate, waived or not, by the names that an override gives."""
         outputs = () if self.verdict is None else self.verdict.outputs
-        conditions = {
-            Reason.PRODUCER_FAILED: self._failed,
-            Reason.PRODUCERS_MISSING: self._unheard,
-            Reason.RAN_BEFORE_UPSTREAM: self._early,
-        }
+        conditions = zip(WAIVABLE, (self._failed, self._unheard, self._early), strict=True)
         checks = (result.name for output in outputs for result in (*output.blocking(), *output.unmeasured()))
-        return frozenset((*(reason for reason, found in conditions.items() if found), *checks))
+        return frozenset((*(reason for reason, found in conditions if found), *checks))
 
     @cached_property
     def gap_accepted(self) -> bool:
         """True while a person's acceptance of the gap holds."""
-        return self.gate.gap is not None and self.now < self.gate.gap.until
+        return self.gate.gap is not None and is_live(self.gate.gap, self.now)
 
     @cached_property
     def blocking(self) -> tuple[CheckResult, ...]:
@@ -407,8 +425,7 @@ def _why_open(case: Case) -> tuple[Reason, str]:
     score = case.verdict.score if case.verdict else None
     judged = f", score {score:g}" if score is not None else ""
     if case.complete:
-        live = [o for o in case.gate.overrides if o.at <= case.now < o.until]
-        if used := [o for o in live if case.wrongs.intersection(o.checks)]:
+        if used := [o for o in case.overrides if case.wrongs.intersection(o.checks)]:
             return Reason.OVERRIDDEN, f"released by {used[0].by}: {used[0].why}"
         warned = (*_warnings(case), *case.mismatches)
         silent = f"; released without a message: {_unheard(case)}" if case.unheard else ""
@@ -500,9 +517,11 @@ def _changed_never(case: Case, rule: str) -> Decision:
     if case.phase.again is Again.NEVER:
         why = "this phase is released once only (again: never)"
     else:
-        why = _paused(case) if case.paused else _missing(case)
+        why = _stopped(case) if case.is_stopped else _missing(case)
     detail = f"the data changed; {why}"
-    gate = replace(_with_evidence(case.gate, case.verdict), detail=detail, alert=None)
+    # The clock looks again, so that what was kept back is released when the stop ends.
+    kept_back = case.is_stopped and case.phase.again is Again.ON_CHANGE
+    gate = replace(_with_evidence(case.gate, case.verdict), detail=detail, alert=None, unproven=kept_back)
     alerts = _recovery(case, GateState.OPEN, detail)
     return Decision(gate, rule, Reason.DATA_CHANGED, detail, case.now, alerts=alerts)
 
@@ -537,6 +556,18 @@ def _hold_paused(case: Case, rule: str) -> Decision:
     return _shut(case, rule, Found(GateState.HELD, Reason.PAUSED, (), _paused(case)), alert=False)
 
 
+def _hold_by_hand(case: Case, rule: str) -> Decision:
+    return _shut(case, rule, Found(GateState.HELD, Reason.HELD_BY_HAND, (), _stopped(case)), alert=False)
+
+
+def _stopped(case: Case) -> str:
+    """Who keeps it from releasing anything, until when and why."""
+    if case.hold is None:
+        return _paused(case)
+    until = f" until {case.hold.until:%Y-%m-%d %H:%M} UTC" if case.hold.until else ""
+    return f"{case.hold.by} holds it{until}: {case.hold.why}"
+
+
 def _paused(case: Case) -> str:
     return f"{case.gate.run.phase} is paused" + (f" until {case.phase.until}" if case.phase.until else "")
 
@@ -565,7 +596,8 @@ def _wait(case: Case, rule: str) -> Decision:
 def _accept(case: Case, rule: str) -> Decision:
     gap = case.gate.gap
     assert gap is not None
-    detail = f"{gap.by} accepted the gap until {gap.until:%Y-%m-%d}: {gap.why}"
+    owner = f" ({gap.owner} looks after it)" if gap.owner and gap.owner != gap.by else ""
+    detail = f"{gap.by} accepted the gap until {gap.until:%Y-%m-%d %H:%M} UTC{owner}: {gap.why}"
     decision = _shut(case, rule, Found(GateState.ACCEPTED, Reason.GAP_ACCEPTED, (), detail), alert=False)
     alerts = _recovery(case, GateState.ACCEPTED, detail)
     return replace(decision, gate=replace(decision.gate, alert=None), alerts=alerts)
@@ -672,14 +704,18 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "it is open, and the tables pass with other data than released",
         lambda c: (
-            c.gate.is_open and c.changed and (c.satisfied or c.observed) and c.phase.again is Again.ON_CHANGE and not c.paused
+            c.gate.is_open
+            and c.changed
+            and (c.satisfied or c.observed)
+            and c.phase.again is Again.ON_CHANGE
+            and not c.is_stopped
         ),
         "open, next generation",
         "go-signal; recovery, if an alert was raised",
         _release,
     ),
     Rule(
-        "the same, but the phase says `again: never` or is paused",
+        "the same, but the phase says `again: never`, is paused, or a person holds it",
         lambda c: c.gate.is_open and c.changed,
         "open",
         "–; recovery, if an alert was raised",
@@ -699,6 +735,7 @@ RULES: tuple[Rule, ...] = (
         "recovery, if an alert was raised",
         _accept,
     ),
+    Rule("a person holds it", lambda c: c.hold is not None, "held", "–", _hold_by_hand),
     Rule("the phase is paused", lambda c: c.paused, "held", "–", _hold_paused),
     Rule(
         "the newest report of a needed producer says failed",

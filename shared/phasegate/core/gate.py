@@ -36,6 +36,7 @@ class Reason(StrEnum):
     """The upstream gates are open, and nothing has come of it."""
     NOT_EXPECTED = "not_expected"
     PAUSED = "paused"
+    HELD_BY_HAND = "held_by_hand"
     PRODUCER_FAILED = "producer_failed"
     PRODUCERS_MISSING = "producers_missing"
     RAN_BEFORE_UPSTREAM = "ran_before_upstream"
@@ -66,12 +67,36 @@ class Override:
 
 @dataclass(frozen=True, slots=True)
 class AcceptedGap:
-    """A person's decision that a gap stays."""
+    """A person's decision that a gap stays.
+
+    Args:
+        owner: Who looks after it until it ends; empty when that is who accepted it.
+    """
 
     by: str
     why: str
     at: datetime
     until: datetime
+    owner: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """A person's decision that a gate releases nothing.
+
+    Args:
+        until: When it ends by itself; None when a person has to end it.
+    """
+
+    by: str
+    why: str
+    at: datetime
+    until: datetime | None = None
+
+
+def is_live(decision: Override | AcceptedGap | Hold, now: datetime) -> bool:
+    """True while what a person decided holds; its end is not included."""
+    return decision.at <= now and (decision.until is None or now < decision.until)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +132,7 @@ class Gate:
         rows: Rows of each output when they were last counted.
         fingerprint: What was measured when the current generation was released, or last found unchanged.
         alert: The alert that was raised for it and has not recovered yet.
-        unproven: It is open, and what has changed since could not be measured yet.
+        unproven: It is open, and what has changed since could not be measured, or not be released, yet.
         retries: How it was asked to run again; None when it never needed that.
     """
 
@@ -130,6 +155,7 @@ class Gate:
     missing: tuple[str, ...] = ()
     overrides: tuple[Override, ...] = ()
     gap: AcceptedGap | None = None
+    hold: Hold | None = None
     alert: "Alert | None" = None
     unproven: bool = False
     retries: Retries | None = None

@@ -13,7 +13,7 @@ from phasegate.core.verdict import Verdict
 MENDABLE = frozenset({"row_count", "coverage", "fresh", "references"})
 """Kinds of checks that another run may mend: what was missing or old may be there by then. Others fail again."""
 
-NOT_OWN = frozenset({Reason.UPSTREAM_SHUT, Reason.PAUSED, Reason.RAN_BEFORE_UPSTREAM})
+NOT_OWN = frozenset({Reason.UPSTREAM_SHUT, Reason.PAUSED, Reason.HELD_BY_HAND, Reason.RAN_BEFORE_UPSTREAM})
 """Reasons for which a phase that is shut has not itself failed."""
 
 Chance = Callable[[], float]

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
-from phasegate.core.gate import Day, Gate, GateState, is_released
+from phasegate.core.gate import Day, Gate, GateState, Reason, is_live, is_released
 from phasegate.core.messages import FAR_FUTURE, RunKey
 from phasegate.core.notation import Span
 from phasegate.core.pipeline import Pipeline
@@ -105,7 +105,11 @@ def wants_look(pipeline: Pipeline, gate: Gate, day: Day, now: datetime) -> bool:
     if not gate.is_restless:
         return False
     if gate.state is GateState.ACCEPTED:
-        return gate.gap is not None and now >= gate.gap.until
+        return gate.gap is None or not is_live(gate.gap, now)
+    if gate.hold is not None and is_live(gate.hold, now):
+        return False
+    if gate.reason is Reason.HELD_BY_HAND:
+        return True
     if gate.is_open or gate.reports:
         return True
     due = deadline(pipeline, gate.run.phase, gate.run.run_date, day)

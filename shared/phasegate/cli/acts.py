@@ -1,0 +1,151 @@
+"""What people do to gates by hand: `override`, `hold`, `accept-gap`, and the command that undoes each."""
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any, TypeVar
+
+import click
+
+from phasegate.backfill import parse_range
+from phasegate.cli.options import chosen, end, located, pipeline_option, wired
+from phasegate.core.act import AcceptGap, Act, EndGap, EndWaiver, LiftHold, PutHold, Waive, undo_of
+from phasegate.core.decide import Decision
+from phasegate.core.gate import GateState
+from phasegate.core.messages import RunKey
+from phasegate.core.pipeline import Pipeline
+from phasegate.errors import ConfigError
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+Made = Callable[[Pipeline, datetime], Act]
+"""Makes the act, for a pipeline and from now on."""
+
+
+def by_hand(function: F) -> F:
+    """The arguments and options of every act on a gate."""
+    for option in reversed(
+        (
+            click.argument("phase"),
+            click.argument("date"),
+            pipeline_option,
+            click.option("--by", metavar="WHO", help="Who does it: the login name, when left out; never in the cloud."),
+            click.option("--dry-run", is_flag=True, help="Say what would become of the gate, and change nothing."),
+            located("pipelines", "warehouse", "state"),
+        )
+    ):
+        function = option(function)
+    return function
+
+
+reason = click.option("--reason", "why", metavar="TEXT", required=True, help="Why; stands in the history.")
+why_not = click.option("--reason", "why", metavar="TEXT", default="", help="Why; stands in the history.")
+until = click.option(
+    "--until", metavar="WHEN", required=True, help="24h, the last day like 2013-02-09, or a time like 2013-02-09T12:00."
+)
+
+
+@click.command(
+    epilog='Example: phasegate override raw 2013-02-05 --check raw.flights.row_count --reason "no night flights" --until 24h'
+)
+@by_hand
+@click.option("--check", "checks", metavar="NAME", multiple=True, required=True, help="What to waive; may be given again.")
+@reason
+@until
+def override(checks: tuple[str, ...], why: str, until: str, **where: Any) -> int:
+    """Let named failing checks of PHASE on DATE pass until a time; another failure is not covered.
+
+    NAME is a check as `explain` names it, or producer_failed, producers_missing, ran_before_upstream. When everything else
+    is well, the gate opens at once; a go-signal is never taken back. Undone by end-override. Exits with 1 when the gate does
+    not open, with 3 when it could not be measured.
+    """
+    decision = _do(lambda pipeline, now: Waive(checks, why, end(until, pipeline, now)), **where)
+    return 0 if decision.gate.is_open else 3 if decision.gate.state is GateState.UNVERIFIED else 1
+
+
+@click.command(epilog="Example: phasegate end-override raw 2013-02-05")
+@by_hand
+@click.option("--check", "checks", metavar="NAME", multiple=True, help="What not to waive any more; everything, when left out.")
+@why_not
+def end_override(checks: tuple[str, ...], why: str, **where: Any) -> int:
+    """End the override of PHASE on DATE now; what it has let through stays released."""
+    _do(lambda *_: EndWaiver(checks, why), **where)
+    return 0
+
+
+@click.command(epilog='Example: phasegate hold clean 2013-02-07 --reason "the source is being reloaded" --until 4h')
+@by_hand
+@reason
+@click.option("--until", metavar="WHEN", help="As of override; until `release`, when left out.")
+def hold(why: str, until: str | None, **where: Any) -> int:
+    """Let PHASE on DATE release nothing, whatever its tables hold. Undone by release.
+
+    Reports and what the tables hold are recorded meanwhile. A go-signal that was sent is not taken back.
+    """
+    _do(lambda pipeline, now: PutHold(why, end(until, pipeline, now) if until else None), **where)
+    return 0
+
+
+@click.command(epilog="Example: phasegate release clean 2013-02-07")
+@by_hand
+@why_not
+def release(why: str, **where: Any) -> int:
+    """End the hold on PHASE on DATE; the tables decide again. This opens nothing that they do not open."""
+    _do(lambda *_: LiftHold(why), **where)
+    return 0
+
+
+@click.command(
+    epilog='Example: phasegate accept-gap raw 2013-02-05 --reason "lost at the source" --owner ann --until 2013-03-31'
+)
+@by_hand
+@reason
+@click.option("--owner", metavar="WHO", help="Who looks after it; who accepts it, when left out.")
+@until
+def accept_gap(why: str, owner: str | None, until: str, **where: Any) -> int:
+    """Live with the gap in PHASE on DATE until a time: its followers may start, and nobody is told of it. Undone by end-gap.
+
+    When the data comes after all, the gate opens as ever.
+    """
+    _do(lambda pipeline, now: AcceptGap(why, end(until, pipeline, now), owner or ""), **where)
+    return 0
+
+
+@click.command(epilog="Example: phasegate end-gap raw 2013-02-05")
+@by_hand
+@why_not
+def end_gap(why: str, **where: Any) -> int:
+    """No longer live with the gap in PHASE on DATE; the tables decide again."""
+    _do(lambda *_: EndGap(why), **where)
+    return 0
+
+
+def _do(
+    make: Made,
+    phase: str,
+    date: str,
+    pipeline_name: str | None,
+    by: str | None,
+    dry_run: bool,
+    **where: str | None,
+) -> Decision:
+    """Do an act, and say what became of the gate and how it is undone."""
+    wiring = wired(**where)
+    pipeline = chosen(wiring, pipeline_name)
+    pipeline.phase(phase)
+    now = wiring.clock.now()
+    span = parse_range(date, pipeline, now=now)
+    if span.first != span.last:
+        raise ConfigError(f'expected one date, got "{date}"')
+    run, act = RunKey(pipeline.name, phase, span.first), make(pipeline, now)
+    decision = wiring.monitor.act(run, act, wiring.actor(by), dry_run=dry_run)
+    click.echo(f"{run} {'would be' if dry_run else 'is'} {decision.gate.state}: {decision.detail}")
+    if decision.signal:
+        start = ", ".join(decision.signal.start)
+        click.echo(f"go-signal {decision.signal.decision_id}" + (f" starts {start}" if start else ""))
+    if isinstance(act, PutHold) and decision.gate.is_open:
+        click.echo(f"{decision.gate.decision_id} was sent and is not taken back; nothing more is released while it is held")
+    if dry_run:
+        click.echo("nothing was changed", err=True)
+    else:
+        click.echo(f"undone by: {undo_of(type(act), run)}")
+    return decision

@@ -1,0 +1,205 @@
+"""Acts by hand on the command line, from the act to what people see of it and to its undoing."""
+
+import io
+import sys
+from collections.abc import Callable
+from contextlib import chdir, redirect_stderr, redirect_stdout
+from dataclasses import dataclass, replace
+from datetime import date, timedelta
+from getpass import getuser
+from pathlib import Path
+from shutil import copytree
+
+import duckdb
+import pytest
+from phasegate.adapters.sqlite import SQLiteStore
+from phasegate.cli.main import main
+from phasegate.config import Settings
+from phasegate.core.notation import Span
+from phasegate.errors import ConfigError
+from phasegate.ports import Change
+from phasegate.wiring import Wiring
+
+DAY = "2013-02-05"
+ROWS, KEY = "raw.flights.row_count", "raw.flights.key"
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a command has left."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def run(folder: Path, *args: str, given: str = "") -> Done:
+    """A command in this process, as it would run in a folder; *given* is what a person types."""
+    out, err = io.StringIO(), io.StringIO()
+    with chdir(folder), redirect_stdout(out), redirect_stderr(err), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "stdin", io.StringIO(given))
+        with pytest.raises(SystemExit) as left:
+            main(list(args))
+    return Done(int(left.value.code or 0), out.getvalue(), err.getvalue())
+
+
+HALVE = f"DELETE FROM raw.flights WHERE flight_date = '{DAY}' AND flight % 2 = 0"  # noqa: S608
+COPY = f"INSERT INTO raw.flights SELECT * FROM raw.flights WHERE flight_date = '{DAY}' LIMIT 3"  # noqa: S608
+CLEAN_UP = f"""
+CREATE TABLE whole AS SELECT DISTINCT * FROM raw.flights WHERE flight_date = '{DAY}';
+DELETE FROM raw.flights WHERE flight_date = '{DAY}';
+INSERT INTO raw.flights SELECT * FROM whole
+"""  # noqa: S608
+
+
+def change(folder: Path, statement: str) -> None:
+    with duckdb.connect(str(folder / ".phasegate/demo/warehouse.duckdb")) as connection:
+        connection.execute(statement)
+
+
+@pytest.fixture(scope="module")
+def held(demo_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkout in which raw of 5 February has half of its flights, and both producers have reported. Read only."""
+    found = tmp_path_factory.mktemp("held")
+    copytree(demo_folder, found, dirs_exist_ok=True, symlinks=True)
+    change(found, HALVE)
+    for producer in ("flights_loader", "weather_loader"):
+        run(found, "complete", "raw", DAY, "--producer", producer)
+    return found
+
+
+@pytest.fixture
+def folder(held: Path, tmp_path: Path) -> Path:
+    """The same, to be changed."""
+    copytree(held, tmp_path, dirs_exist_ok=True, symlinks=True)
+    return tmp_path
+
+
+def test_an_override_of_one_failed_check_does_not_let_a_second_failure_through(folder: Path) -> None:
+    """It expires, and it is visible in `explain`, `status` and the history."""
+    change(folder, COPY)
+    done = run(
+        folder, "override", "raw", DAY, "--check", ROWS, "--reason", "half the fleet stood", "--until", "24h", "--by", "ann"
+    )
+    assert done.returncode == 1, done.stderr
+    assert f"flights/raw/{DAY} is held: " in done.stdout
+    assert "go-signal" not in done.stdout
+    assert f"undone by: phasegate end-override raw {DAY} --pipeline flights" in done.stdout
+    waived = f"{ROWS} waived by ann until "
+    for shown in (run(folder, "explain", "raw", DAY), run(folder, "status", DAY)):
+        assert waived in shown.stdout
+        assert f": half the fleet stood (ended by: phasegate end-override raw {DAY} --pipeline flights)" in shown.stdout
+    history = run(folder, "explain", "raw", DAY).stdout.partition("history (UTC):")[2]
+    assert f"by hand: ann: override of {ROWS} until " in history
+
+    done = run(folder, "override", "raw", DAY, "--check", KEY, "--reason", "known copies", "--until", "24h", "--by", "ann")
+    assert done.returncode == 0, done.stderr
+    assert f"flights/raw/{DAY} is open: released by ann: half the fleet stood" in done.stdout
+    assert f"go-signal flights/raw/{DAY}/g1 starts clean" in done.stdout
+    assert waived in run(folder, "status", DAY).stdout, "of a gate that is open, too"
+
+
+def test_an_override_that_has_expired_lets_nothing_through(folder: Path) -> None:
+    """And is no longer shown as one that holds, but in the history."""
+    change(folder, COPY)
+    run(folder, "override", "raw", DAY, "--check", ROWS, "--reason", "half the fleet stood", "--until", "24h", "--by", "ann")
+    expire(folder)
+    change(folder, CLEAN_UP)
+    run(folder, "complete", "raw", DAY, "--producer", "weather_loader")
+    before, _, history = run(folder, "explain", "raw", DAY).stdout.partition("history (UTC):")
+    assert "is held" in before
+    assert "waived by ann" not in before
+    assert f"by hand: ann: override of {ROWS}" in history
+    assert "waived by ann" not in run(folder, "status", DAY).stdout
+
+
+def expire(folder: Path) -> None:
+    """As if its overrides had been given a day ago."""
+    store = SQLiteStore(str(folder / ".phasegate/demo/state.sqlite"))
+    day = date.fromisoformat(DAY)
+    gate = store.load("flights", Span(day, day))[day]["raw"]
+    day_ago = timedelta(days=1, minutes=1)
+    ended = tuple(replace(o, at=o.at - day_ago, until=o.until - day_ago) for o in gate.overrides)
+    store.commit(Change(replace(gate, overrides=ended)))
+
+
+def test_a_hold_is_put_and_released(folder: Path) -> None:
+    done = run(folder, "hold", "clean", DAY, "--reason", "the source is being reloaded", "--by", "ann")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert f"flights/clean/{DAY} is held: ann holds it: the source is being reloaded" in done.stdout
+    assert f"undone by: phasegate release clean {DAY} --pipeline flights" in done.stdout
+    assert "held by ann since " in run(folder, "status", DAY).stdout
+    undone = run(folder, *done.stdout.partition("undone by: phasegate ")[2].split())
+    assert undone.returncode == 0, undone.stderr
+    assert "held by ann" not in run(folder, "status", DAY).stdout
+    assert run(folder, "release", "clean", DAY).returncode == 2
+
+
+def test_a_gap_is_accepted_and_the_acceptance_ended(folder: Path) -> None:
+    args = ("--reason", "lost at the source", "--owner", "bob", "--until", "2999-01-01", "--by", "ann")
+    done = run(folder, "accept-gap", "raw", DAY, *args)
+    assert done.returncode == 0, done.stderr
+    assert (
+        "is accepted: ann accepted the gap until 2999-01-02 05:00 UTC (bob looks after it): lost at the source" in done.stdout
+    )
+    assert "gap accepted by ann until " in run(folder, "explain", "raw", DAY).stdout
+    undone = run(folder, *done.stdout.partition("undone by: phasegate ")[2].split(), "--reason", "found it")
+    assert undone.returncode == 0
+    assert f"flights/raw/{DAY} is held" in undone.stdout
+    assert "CRITICAL: [flights] raw of 2013-02-05: held" in undone.stderr, "people hear of it again"
+
+
+def test_a_dry_run_says_what_would_be_and_changes_nothing(folder: Path) -> None:
+    before = run(folder, "explain", "raw", DAY).stdout
+    args = ("raw", DAY, "--check", ROWS, "--reason", "half the fleet stood", "--until", "24h", "--dry-run")
+    done = run(folder, "override", *args)
+    assert (done.returncode, done.stderr) == (0, "nothing was changed\n")
+    assert f"flights/raw/{DAY} would be open: released by " in done.stdout
+    assert run(folder, "explain", "raw", DAY).stdout == before
+
+
+def test_without_by_the_login_name_stands_in_the_history(folder: Path) -> None:
+    run(folder, "hold", "clean", DAY, "--reason", "a reload")
+    assert f"by hand: {getuser()}: hold: a reload" in run(folder, "explain", "clean", DAY).stdout
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (("override", "raw", DAY, "--check", KEY, "--reason", "x", "--until", "24h"), f"{KEY} does not fail, so there is nothing to waive; what fails now: {ROWS}"),
+        (("override", "raw", DAY, "--check", "row_count", "--reason", "x", "--until", "24h"), "unknown row_count; known names: "),
+        (("override", "raw", DAY, "--reason", "x", "--until", "24h"), "Missing option '--check'"),
+        (("override", "raw", DAY, "--check", ROWS, "--until", "24h"), "Missing option '--reason'"),
+        (("override", "raw", DAY, "--check", ROWS, "--reason", "x", "--until", "soon"), "--until: expected a span like 24h, a last day like 2013-02-09"),
+        (("override", "raw", DAY, "--check", ROWS, "--reason", "x", "--until", "2013-02-09"), "2013-02-10 05:00 UTC is past"),
+        (("hold", "rew", DAY, "--reason", "x"), 'unknown phase "rew"'),
+        (("hold", "raw", DAY, "--reason", " "), "needs a reason"),
+        (("release", "raw", DAY), "nobody holds it by hand"),
+        (("end-gap", "raw", DAY), "nobody has accepted a gap"),
+        (("end-override", "raw", DAY), "nothing is waived"),
+    ],
+)  # fmt: skip
+def test_what_makes_no_sense_is_refused(held: Path, args: tuple[str, ...], said: str) -> None:
+    done = run(held, *args)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def wiring(state: str, account: Callable[[], str]) -> Wiring:
+    return Wiring(Settings.resolve({"state": state}, {}, Path()), account=account)
+
+
+def test_in_the_cloud_the_credentials_say_who_acts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("FIRESTORE_EMULATOR_HOST", raising=False)
+    cloud = wiring("firestore:my-project/gates", lambda: "ann@example.com")
+    assert cloud.actor(None) == "ann@example.com"
+    with pytest.raises(ConfigError, match="the credentials say who acts"):
+        cloud.actor("bob")
+
+
+def test_on_one_machine_a_person_says_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    local = wiring("sqlite:state.sqlite", lambda: "ann@example.com")
+    assert (local.actor("bob"), local.actor(None)) == ("bob", getuser())
+    monkeypatch.setenv("FIRESTORE_EMULATOR_HOST", "localhost:1")
+    assert wiring("firestore:my-project/gates", lambda: "ann@example.com").actor("bob") == "bob"

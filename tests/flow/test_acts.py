@@ -1,0 +1,241 @@
+"""Acts by hand through the whole monitor: the same path as a message, in the history under the person's name, ended by the clock."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from phasegate.core.act import AcceptGap, Act, EndGap, EndWaiver, LiftHold, PutHold, Waive
+from phasegate.core.gate import Gate, GateState, Reason
+from phasegate.core.messages import RunKey
+from phasegate.errors import Refused, StateError, UnknownPhase
+from phasegate.testing import Crash
+
+from tests.flow.test_monitor import DAY, MINUTE, SILENT, SPAN, World, run_raw
+
+RAW = RunKey("shop", "raw", DAY)
+ORDERS, PRICES = "raw.orders.row_count", "raw.prices.row_count"
+DUE = datetime(2026, 3, 3, 6, tzinfo=UTC)
+HOUR = timedelta(hours=1)
+
+
+@pytest.fixture
+def world() -> World:
+    """raw is held: orders has too few rows."""
+    found = World()
+    found.warehouse.numbers["raw.orders", DAY] = 3
+    run_raw(found)
+    return found
+
+
+def waive(world: World, *checks: str) -> Waive:
+    return Waive(checks, "half the fleet stood", world.clock.now() + HOUR)
+
+
+def triggers(world: World) -> list[tuple[str, str]]:
+    return [(event.trigger, event.act) for event in world.store.history(RAW)]
+
+
+def test_an_override_opens_the_gate_at_once(world: World) -> None:
+    """By the path of every message: measured, decided, committed with its signal and its row of the history."""
+    world.warehouse.asked.clear()
+    decision = world.monitor.act(RAW, waive(world, ORDERS), "ann")
+    assert (decision.gate.state, decision.reason) == (GateState.OPEN, Reason.OVERRIDDEN)
+    assert len(world.warehouse.asked) == 2, "one query for each of its tables"
+    assert world.bus.signals == ["shop/raw/2026-03-02/g1"]
+    said = f"override of {ORDERS} until 2026-03-03 02:00 UTC: half the fleet stood"
+    assert triggers(world)[-1] == ("by hand: ann", said)
+    row = world.bus.rows[-1].body
+    assert (row["trigger"], row["act"], row["decision_id"]) == ("by hand: ann", said, "shop/raw/2026-03-02/g1")
+    assert world.bus.alerts == [("checks_failed", "firing"), ("checks_failed", "recovered"), ("overridden", "firing")]
+
+
+def test_an_override_of_one_check_does_not_let_a_second_failure_through(world: World) -> None:
+    """Nor does it after its end, whatever the second one does then."""
+    world.warehouse.numbers["raw.prices", DAY] = 3
+    world.monitor.watch(SPAN)
+    world.monitor.act(RAW, waive(world, ORDERS), "ann")
+    world.monitor.watch(SPAN)
+    assert (world.gate("raw").state, world.bus.signals) == (GateState.HELD, [])
+    world.clock.advance(HOUR)
+    world.warehouse.numbers["raw.prices", DAY] = 10
+    world.monitor.watch(SPAN)
+    assert (world.gate("raw").state, world.bus.signals) == (GateState.HELD, []), "it has expired"
+    world.monitor.act(RAW, waive(world, ORDERS), "ann")
+    assert world.gate("raw").state is GateState.OPEN
+
+
+def test_an_override_that_ends_takes_no_signal_back(world: World) -> None:
+    world.monitor.act(RAW, waive(world, ORDERS), "ann")
+    world.monitor.act(RAW, EndWaiver(), "bob")
+    assert (world.gate("raw").state, world.gate("raw").generation) == (GateState.OPEN, 1)
+    assert world.bus.alerts[-1] == ("late_failure", "firing"), "what was waived is wrong again, and people hear of it"
+    assert triggers(world)[-1] == ("by hand: bob", "end of the override of everything")
+
+
+def test_a_hold_ends_with_the_tick(world: World) -> None:
+    """Nothing is measured in vain meanwhile, and a report is taken in."""
+    world.monitor.act(RAW, PutHold("a reload", world.clock.now() + HOUR), "ann")
+    world.warehouse.numbers["raw.orders", DAY] = 10
+    world.warehouse.asked.clear()
+    assert world.monitor.watch(SPAN) == ()
+    assert world.warehouse.asked == []
+    world.clock.advance(30 * MINUTE)
+    world.monitor.handle(world.done("raw", "orders", attempt=2))
+    gate = world.gate("raw")
+    assert (gate.state, gate.reason, gate.reports["orders"].attempt) == (GateState.HELD, Reason.HELD_BY_HAND, 2)
+    assert [r.outcome for r in gate.results] == ["passed", "passed"]
+    world.clock.advance(30 * MINUTE)
+    world.monitor.watch(SPAN)
+    assert world.gate("raw").state is GateState.OPEN
+
+
+def test_a_hold_on_what_was_not_heard_of_is_looked_at_when_it_ends() -> None:
+    """Whether it is due or not, and has a due time or not."""
+    world = World()
+    clean = RunKey("shop", "clean", DAY)
+    world.monitor.act(clean, PutHold("a reload", world.clock.now() + HOUR), "ann")
+    world.monitor.act(RAW, PutHold("a reload", world.clock.now() + HOUR), "ann")
+    world.clock.advance(HOUR)
+    world.monitor.watch(SPAN)
+    assert [(world.gate(phase).state, world.bus.alerts) for phase in ("raw", "clean")] == [(GateState.WAITING, [])] * 2
+    world.clock.set(DUE)
+    world.monitor.watch(SPAN)
+    assert world.gate("raw").state is GateState.OVERDUE
+
+
+def test_a_held_gate_is_not_late() -> None:
+    """People are told nothing that they have caused; when it ends, the lateness is told."""
+    late = World()
+    late.monitor.act(RAW, PutHold("a reload", DUE + HOUR), "ann")
+    late.clock.set(DUE)
+    late.monitor.watch(SPAN)
+    assert late.bus.alerts == []
+    late.clock.set(DUE + HOUR)
+    late.monitor.watch(SPAN)
+    assert late.bus.alerts == [("no_message", "firing")]
+
+
+def test_what_a_hold_kept_back_of_an_open_gate_is_released_when_it_ends(world: World) -> None:
+    world.warehouse.numbers["raw.orders", DAY] = 10
+    world.monitor.watch(SPAN)
+    world.monitor.act(RAW, PutHold("odd rows", world.clock.now() + HOUR), "ann")
+    world.warehouse.numbers["raw.orders", DAY] = 12
+    world.clock.advance(MINUTE)
+    world.monitor.handle(world.done("raw", "orders"))
+    assert world.monitor.watch(SPAN) == ()
+    assert world.gate("raw").generation == 1
+    world.clock.advance(HOUR)
+    world.monitor.watch(SPAN)
+    assert world.bus.signals == ["shop/raw/2026-03-02/g1", "shop/raw/2026-03-02/g2"]
+
+
+def test_an_accepted_gap_lets_followers_start_and_ends_by_hand_or_by_the_clock(world: World) -> None:
+    world.clock.set(DUE)
+    accept = AcceptGap("lost at the source", DUE + HOUR, "bob")
+    world.monitor.act(RAW, accept, "ann")
+    assert world.gate("raw").state is GateState.ACCEPTED
+    assert world.bus.alerts[-1] == ("checks_failed", "recovered")
+    world.clock.advance(MINUTE)
+    world.monitor.handle(world.done("clean"))
+    assert world.gate("clean").state is GateState.OPEN
+    world.monitor.act(RAW, EndGap("found it"), "bob")
+    assert (world.gate("raw").state, world.bus.alerts[-1]) == (GateState.HELD, ("checks_failed", "firing"))
+    world.monitor.act(RAW, accept, "ann")
+    world.clock.set(DUE + HOUR)
+    world.monitor.watch(SPAN)
+    assert (world.gate("raw").state, world.bus.alerts[-1]) == (GateState.HELD, ("checks_failed", "firing"))
+
+
+@pytest.mark.parametrize("act", [PutHold("why"), AcceptGap("why", DUE)])
+def test_a_dry_run_says_what_would_be_and_changes_nothing(world: World, act: Act) -> None:
+    before, sent = world.gate("raw"), list(world.bus.taken)
+    decision = world.monitor.act(RAW, act, "ann", dry_run=True)
+    assert decision.gate.state in (GateState.HELD, GateState.ACCEPTED)
+    assert (world.gate("raw"), world.bus.taken, len(triggers(world))) == (before, sent, 2)
+
+
+def test_a_dry_run_of_an_override_shows_its_signal_and_sends_none(world: World) -> None:
+    decision = world.monitor.act(RAW, waive(world, ORDERS), "ann", dry_run=True)
+    assert decision.signal is not None
+    assert (world.bus.signals, world.gate("raw").overrides) == ([], ())
+
+
+def test_what_is_refused_changes_nothing(world: World) -> None:
+    before = world.gate("raw")
+    with pytest.raises(Refused, match=f"{PRICES} does not fail"):
+        world.monitor.act(RAW, waive(world, PRICES), "ann")
+    world.warehouse.down = "the warehouse is down"
+    with pytest.raises(Refused, match="could not be measured: the warehouse is down"):
+        world.monitor.act(RAW, waive(world, ORDERS), "ann")
+    with pytest.raises(UnknownPhase):
+        world.monitor.act(RunKey("shop", "rew", DAY), PutHold("why"), "ann")
+    assert world.gate("raw") == before
+
+
+def test_an_act_meets_a_gate_that_moved_meanwhile(world: World) -> None:
+    """It is decided anew on what is there then: the report that came in between is not lost, nor is a second act."""
+    other = world.started()
+
+    def meanwhile() -> None:
+        world.warehouse.asking = None
+        world.warehouse.numbers["raw.orders", DAY] = 10
+        other.handle(world.done("raw", "orders", attempt=2))
+
+    world.warehouse.asking = meanwhile
+    with pytest.raises(Refused, match=f"{ORDERS} does not fail"):
+        world.monitor.act(RAW, waive(world, ORDERS), "ann")
+    assert world.bus.signals == ["shop/raw/2026-03-02/g1"]
+    assert world.gate("raw").reason is Reason.PASSED
+
+
+def acted(point: int, act: Act) -> tuple[World, bool]:
+    """The process dies at a point of an act; the person does it again, and the clock ticks."""
+    world = World()
+    world.warehouse.numbers["raw.orders", DAY] = 3
+    run_raw(world)
+    world.calls.left = point
+    try:
+        world.monitor.act(RAW, act, "ann")
+        died = False
+    except Crash:
+        died = True
+    world.calls.left = None
+    world.monitor = world.started()
+    if died:
+        world.monitor.act(RAW, act, "ann")
+    world.clock.advance(MINUTE)
+    world.monitor.watch(SPAN)
+    return world, died
+
+
+@pytest.mark.parametrize("act", [Waive((ORDERS,), "why", DUE), PutHold("why", DUE), AcceptGap("why", DUE)])
+def test_a_crash_anywhere_in_an_act_loses_and_doubles_nothing(act: Act) -> None:
+    point, died = 0, True
+    while died:
+        world, died = acted(point, act)
+        gate: Gate = world.gate("raw")
+        assert gate.generation == (1 if isinstance(act, Waive) else 0), point
+        assert len(gate.overrides) == (1 if isinstance(act, Waive) else 0), point
+        assert len(set(world.bus.signals)) == gate.generation, point
+        assert world.pending() == [], point
+        point += 1
+    assert point > 8
+
+
+def test_a_silent_bus_keeps_no_act_from_being_done(world: World) -> None:
+    world.bus.refuses = SILENT
+    world.monitor.act(RAW, waive(world, ORDERS), "ann")
+    assert world.gate("raw").state is GateState.OPEN
+    world.bus.refuses = None
+    world.clock.advance(HOUR)
+    world.monitor.relay()
+    assert world.bus.signals == ["shop/raw/2026-03-02/g1"]
+
+
+def test_a_store_that_is_away_is_an_error_and_no_answer() -> None:
+    class Away:
+        def load(self, *_: object) -> None:
+            raise StateError("the store is away", retryable=True)
+
+    world = World(store=Away())
+    with pytest.raises(StateError):
+        world.monitor.act(RAW, LiftHold(), "ann")
