@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 from uuid import uuid4
 
 import pytest
+import trustme
 from phasegate.adapters.sqlite import SQLiteStore
 from phasegate.demo.warehouse import build_warehouse
 
 from tests import emulators
+from tests.canaries import pytest_runtest_makereport  # noqa: F401 - a hook of every test
 
 if TYPE_CHECKING:
     from google.cloud.bigquery import Client
@@ -45,6 +47,20 @@ def demo_folder(demo_warehouse: Path, tmp_path_factory: pytest.TempPathFactory) 
 def pytest_report_header() -> str:
     """Which emulators the tests of this run use."""
     return emulators.describe()
+
+
+@pytest.fixture(scope="session")
+def authority() -> trustme.CA:
+    """Who vouches for the servers of the tests."""
+    return trustme.CA()
+
+
+@pytest.fixture
+def trusted(authority: trustme.CA, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> trustme.CA:
+    """The same, trusted by whatever the test starts, as the authorities of the system are elsewhere."""
+    authority.cert_pem.write_to_path(str(tmp_path / "authority.pem"))
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "authority.pem"))
+    return authority
 
 
 @pytest.fixture(scope="session")

@@ -1,14 +1,15 @@
 """The messages as a contract: one JSON Schema (draft 2020-12) for each, to be read by whoever sends or takes them.
 
-The writers are `outgoing.py`, `core/messages.py` and `infra/drift.py`; a test holds what they write against these files. The
-table that events become rows of stands in `history.bigquery.json`, which Terraform reads too.
+The writers are `outgoing.py`, `core/messages.py`, `infra/drift.py` and, for a notice to a webhook, the
+adapter `channels/webhook.py`; tests hold what they write against these files. The table that events become rows of
+stands in `history.bigquery.json`, which Terraform reads too.
 """
 
 import json
 from importlib.resources import files
 from typing import Any
 
-NAMES = ("completion", "go-signal", "retry-request", "alert", "event", "drift")
+NAMES = ("completion", "go-signal", "retry-request", "alert", "event", "drift", "notice")
 """Every message that has a schema."""
 
 

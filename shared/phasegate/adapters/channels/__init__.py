@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TextIO
 
+from phasegate.adapters.channels.patience import USUAL, Patience
 from phasegate.core.pipeline import Alerts, Destination, DestinationKind, Pipeline, place
 from phasegate.errors import ConfigError, Problem
 from phasegate.ports import Clock, Notifier, Secrets
@@ -18,6 +19,7 @@ def notifier(
     clock: Clock,
     folder: Path,
     screen: TextIO | None = None,
+    patience: Patience = USUAL,
 ) -> Notifier:
     """The notifier of a destination; its libraries are imported now, its secrets are asked for when it first sends.
 
@@ -26,6 +28,7 @@ def notifier(
         alerts: The part of the pipeline file that the destination stands in.
         folder: Where mail files go.
         screen: Where a console writes; standard error, when left out.
+        patience: How long an exchange with a server may take.
     """
     match destination.kind:
         case DestinationKind.CONSOLE:
@@ -40,7 +43,7 @@ def notifier(
             from phasegate.adapters.channels.smtp import Mailer
 
             assert alerts.mail is not None, "the pipeline file says so"
-            return Mailer(alerts.mail, to=destination.to, secrets=secrets)
+            return Mailer(alerts.mail, to=destination.to, secrets=secrets, patience=patience)
     from phasegate.adapters.channels.chat import ChatNotifier
 
     assert destination.webhook is not None, "the destination says so"
@@ -54,8 +57,8 @@ def notifier(
         case _:
             from phasegate.adapters.channels.webhook import Webhook
 
-            return Webhook(destination.webhook, key=destination.signing_key, secrets=secrets, clock=clock)
-    return ChatNotifier(CHANNEL, webhook=destination.webhook, secrets=secrets)
+            return Webhook(destination.webhook, key=destination.signing_key, secrets=secrets, clock=clock, patience=patience)
+    return ChatNotifier(CHANNEL, webhook=destination.webhook, secrets=secrets, patience=patience)
 
 
 def problems(pipelines: Iterable[Pipeline], secrets: Secrets) -> Iterator[Problem]:
@@ -64,16 +67,17 @@ def problems(pipelines: Iterable[Pipeline], secrets: Secrets) -> Iterator[Proble
     Raises:
         SecretError: Whether there is one could not be found out.
     """
-    from phasegate.adapters.channels.http import split
+    from phasegate.adapters.channels.http import is_address
 
     for pipeline in pipelines:
-        for path, reference, is_address in _references(pipeline.alerts):
+        for path, reference, address in _references(pipeline.alerts):
             try:
                 found = secrets.get(reference)
-                if is_address:
-                    split(found, reference)
             except ConfigError as error:
                 yield Problem(f"{pipeline.name}: {path}", str(error))
+                continue
+            if address and not is_address(found):
+                yield Problem(f"{pipeline.name}: {path}", f"expected {reference} to hold an address that begins with https://")
 
 
 def _references(alerts: Alerts) -> Iterator[tuple[str, str, bool]]:

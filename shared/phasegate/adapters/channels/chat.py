@@ -5,7 +5,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-from phasegate.adapters.channels.http import USUAL, Answer, Patience, post
+from phasegate.adapters.channels.http import Answer, post
+from phasegate.adapters.channels.patience import USUAL, Patience
 from phasegate.core.notice import Notice, clean, fit
 from phasegate.core.secret import Secret
 from phasegate.errors import ConfigError, NotifyError, SecretError

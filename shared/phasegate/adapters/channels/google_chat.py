@@ -38,7 +38,7 @@ def card(notice: Notice) -> Payload:
         *([_paragraph(f"<i>{escape(REPEAT)}</i>")] if notice.possible_duplicate else []),
     ]
     shown = {
-        "header": {"title": headline(notice).partition(": ")[0], "subtitle": notice.subject},
+        "header": {"title": headline(notice).partition(": ")[0], "subtitle": notice.subject or "–"},
         **({"sections": [{"widgets": widgets}]} if widgets else {}),
     }
     return {
@@ -67,7 +67,7 @@ def _widgets(block: Block) -> Iterator[Payload]:
             yield _paragraph(escape(said))
         case Facts(pairs):
             for name, value in pairs:
-                yield {"decoratedText": {"topLabel": name, "text": escape(value), "wrapText": True}}
+                yield {"decoratedText": {"topLabel": name or "–", "text": escape(value) or "–", "wrapText": True}}
         case Listing(title, items):
             yield _paragraph("<br>".join((f"<b>{escape(title)}</b>", *(f"• {escape(item)}" for item in items))))
         case Commands(title, lines):

@@ -5,6 +5,7 @@ malformed, and whoever has the address of a chat's webhook may write into the ch
 """
 
 import json
+import re
 import ssl
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -16,8 +17,9 @@ from queue import Empty, SimpleQueue
 from threading import Thread
 from time import monotonic
 from typing import Any, TypeVar
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import urlsplit
 
+from phasegate.adapters.channels.patience import USUAL, Patience
 from phasegate.core.notice import clean
 from phasegate.core.secret import Secret
 from phasegate.errors import ConfigError, NotifyError
@@ -26,26 +28,6 @@ LONGEST_ANSWER = 64 * 1024
 """Bytes of an answer's body that are read."""
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class Patience:
-    """How long an exchange may take, in seconds.
-
-    Args:
-        connect: To reach the host and agree on TLS.
-        silence: Without a single byte.
-        body: For an answer's body, once its status is known.
-        whole: In all, however slowly something still comes; below `delivery.LEASE`, as a notifier promises.
-    """
-
-    connect: float = 5.0
-    silence: float = 10.0
-    body: float = 5.0
-    whole: float = 30.0
-
-
-USUAL = Patience()
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +40,8 @@ class Answer:
     """
 
     status: int
-    headers: Mapping[str, str] = field(default_factory=dict)
-    body: bytes = b""
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)  # it may repeat the address
+    body: bytes = field(default=b"", repr=False)
 
     @property
     def is_taken(self) -> bool:
@@ -97,33 +79,8 @@ def _utc(text: str) -> datetime:
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
 
 
-def split(address: Secret, told: str) -> SplitResult:
-    """The parts of an address.
-
-    Args:
-        told: What to call it in an error.
-
-    Raises:
-        ConfigError: It is no https address; does not repeat it.
-    """
-    try:
-        parts = urlsplit(address.reveal())
-        good = parts.scheme == "https" and parts.hostname and parts.port != 0 and parts.username is None
-    except ValueError:
-        good = False
-    if not good or not address.reveal().isascii() or not address.reveal().isprintable() or " " in address.reveal():
-        raise ConfigError(f"{told} holds no address that begins with https://")
-    return parts
-
-
 def post(
-    address: Secret,
-    body: bytes,
-    headers: Mapping[str, str],
-    *,
-    told: str,
-    query: str = "",
-    patience: Patience = USUAL,
+    address: Secret, body: bytes, headers: Mapping[str, str], *, told: str, query: str = "", patience: Patience = USUAL
 ) -> Answer:
     """Post a body, once, and give the answer, whatever it says; a redirect is an answer, too, and is not followed.
 
@@ -135,7 +92,36 @@ def post(
         ConfigError: The address is none.
         NotifyError: No answer came.
     """
-    parts = split(address, told)
+    # Errors are raised here, where no client's error is their context and no variable holds the address.
+    if not is_address(address):
+        raise ConfigError(f"{told} holds no address that begins with https://")
+    answer, problem, has_sent = _exchange(address, body, headers, query, patience)
+    if answer is None:
+        raise NotifyError(problem, retryable=True, maybe_sent=has_sent)
+    return answer
+
+
+def is_address(address: Secret) -> bool:
+    """True when it is a whole https address, of signs that may stand in one."""
+    text = address.reveal()
+    try:
+        parts = urlsplit(text)
+        return bool(
+            re.fullmatch(r"[!-~]+", text)
+            and parts.scheme == "https"
+            and parts.hostname
+            and parts.port != 0
+            and parts.username is None
+        )
+    except ValueError:
+        return False
+
+
+def _exchange(
+    address: Secret, body: bytes, headers: Mapping[str, str], query: str, patience: Patience
+) -> tuple[Answer | None, str, bool]:
+    """The answer; without one, why, and whether the body may have arrived."""
+    parts = urlsplit(address.reveal())
     target = f"{parts.path or '/'}?{'&'.join(part for part in (parts.query, query) if part)}".removesuffix("?")
     exchange = _Exchange(HTTPSConnection(parts.hostname or "", parts.port, timeout=patience.connect, context=tls()), patience)
     try:
@@ -155,11 +141,9 @@ def post(
     else:
         problem = ""
     finally:
+        answer = exchange.answer  # what comes to light when the connection is torn down is no answer any more
         exchange.end()
-    if exchange.answer is not None:
-        return exchange.answer
-    # Raised here, where the client's own error, which may hold the address, is no longer its context.
-    raise NotifyError(problem, retryable=True, maybe_sent=exchange.has_sent)
+    return answer, problem, exchange.has_sent
 
 
 class _Exchange:

@@ -43,8 +43,9 @@ def render(notice: Notice, *, sender: str, to: Sequence[str]) -> EmailMessage:
     mail["X-Phasegate-Key"] = digest(notice.key)
     if notice.tone is Tone.CRITICAL:
         mail["Importance"] = "high"
-    mail.set_content(plain(notice), cte="quoted-printable")
+    mail.set_content(fit(notice, plain, len, BUDGET), cte="quoted-printable")
     mail.add_alternative(fit(notice, html, lambda made: len(made.encode()), BUDGET), subtype="html", cte="quoted-printable")
+    mail.set_boundary(f"part-{digest(notice.key)}")
     return mail
 
 

@@ -7,8 +7,9 @@ from contextlib import suppress
 from email.message import EmailMessage
 
 from phasegate.adapters.channels.chat import secret
-from phasegate.adapters.channels.http import USUAL, Patience, tls, within
+from phasegate.adapters.channels.http import tls, within
 from phasegate.adapters.channels.mail import render
+from phasegate.adapters.channels.patience import USUAL, Patience
 from phasegate.core.notice import Notice, clean
 from phasegate.core.pipeline import Mail
 from phasegate.core.secret import Secret

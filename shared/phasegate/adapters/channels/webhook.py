@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from phasegate.adapters.channels.chat import Door, Payload, encoded, secret
-from phasegate.adapters.channels.http import USUAL, Patience
+from phasegate.adapters.channels.patience import USUAL, Patience
 from phasegate.core.notice import Notice, digest, fit, headline, plain, shorten
 from phasegate.ports import Clock, Receipt, Secrets
 

@@ -1,0 +1,263 @@
+"""Texts that want to be orders, in every field of a notice: each channel shows them and obeys none.
+
+The payloads stand in golden files; PHASEGATE_GOLDEN=write makes them anew.
+"""
+
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import replace
+from email import message_from_bytes, policy
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+from jsonschema import Draft202012Validator, FormatChecker
+from phasegate.adapters.channels import google_chat, mail, slack, teams, webhook
+from phasegate.adapters.channels.chat import encoded
+from phasegate.core.notice import Commands, Facts, Link, Links, Listing, Notice, Paragraph, fit, headline, plain
+
+from tests.adapters.channels.conftest import notice, schema
+
+GOLDEN = Path(__file__).parent / "golden"
+
+ORDERS = {
+    "slack": "<!channel> <!here> <@U123> <#C123> @channel @here",
+    "google": "<users/all> <users/123>",
+    "teams": "<at>all</at> @all @everyone",
+    "script": "<script>alert(1)</script><img src=x onerror=alert(1)>",
+    "header": "rows\r\nBcc: all@example.com\r\n\r\nbody",
+    "links": "[pay](https://evil.example/a) <https://evil.example|safe> javascript:alert(1) mailto:x@evil.example",
+    "marks": "*b* _i_ ~s~ `c` ```pre``` # h | t | ![](http://evil.example/x.png)",
+    "direction": "abc\u202egnp.exe\u2066\u200f\u200b\ufeff",
+    "emoji": "\U0001f525\U0001f469\u200d\U0001f469\u200d\U0001f467 :fire:",
+    "entities": "&lt;!channel&gt; &amp; &#60; %3Cscript%3E",
+    "controls": "a\x00b\x1b[31mc\x7f\x85\u2028d\ud800e",
+    "quotes": "\"'\\ ${jndi:ldap://x} {{7*7}}",
+    "sheet": '=HYPERLINK("http://evil.example")',
+}
+LONG = "long " + "A" * 100_000
+ALL = " ".join(ORDERS.values())
+
+
+def hostile(text: str) -> Notice:
+    """A notice with a text in every field that takes one."""
+    return notice(
+        key=text,
+        thread=text,
+        subject=text,
+        lead=text,
+        blocks=(
+            Facts(((text, text), ("Effect", text))),
+            Listing(text, (text, text)),
+            Commands(text, (text, "phasegate explain raw 2026-03-02")),
+            Links((Link(text, "https://gates.example.com/ack?token=a.b&x=1"),)),
+            Paragraph(text),
+        ),
+        data={"incident": text, "members": [{"name": text}] * 3, text[:50]: [text]},
+    )
+
+
+def drawn(channel: Any, of: Notice, form: str) -> Any:
+    return fit(of, getattr(channel, form), channel.size, channel.budget)
+
+
+CHANNELS = {"slack": slack.SLACK, "google_chat": google_chat.GOOGLE_CHAT, "teams": teams.TEAMS}
+every_form = pytest.mark.parametrize(("kind", "form"), [(kind, form) for kind in CHANNELS for form in ("card", "text")])
+
+
+def strings(value: Any, *path: Any) -> Iterator[tuple[tuple[Any, ...], str]]:
+    """Every text of a payload, with its path."""
+    match value:
+        case str():
+            yield path, value
+        case dict():
+            for key, each in value.items():
+                yield from strings(each, *path, key)
+        case list() | tuple():
+            for n, each in enumerate(value):
+                yield from strings(each, *path, n)
+
+
+def check(kind: str, payload: Any) -> None:
+    Draft202012Validator(schema(kind), format_checker=FormatChecker()).validate(json.loads(encoded(payload)))
+
+
+def golden(name: str, content: str) -> None:
+    path = GOLDEN / name
+    if os.environ.get("PHASEGATE_GOLDEN") == "write":
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(content, "utf-8")
+    assert content == path.read_text("utf-8")
+
+
+def pretty(payload: Any) -> str:
+    return (
+        json.dumps(json.loads(encoded(payload)), indent=1, ensure_ascii=False).encode(errors="backslashreplace").decode() + "\n"
+    )
+
+
+@every_form
+def test_the_golden_payload_of_a_chat(kind: str, form: str) -> None:
+    golden(f"{kind}.{form}.json", pretty(drawn(CHANNELS[kind], hostile(ALL), form)))
+
+
+def test_the_golden_payload_of_a_webhook() -> None:
+    golden("webhook.json", pretty(webhook.payload(hostile(ALL))))
+
+
+def test_the_golden_mail() -> None:
+    golden(
+        "mail.eml",
+        mail.render(hostile(ALL), sender="gates@example.com", to=("data@example.com",))
+        .as_bytes()
+        .decode()
+        .replace("\r\n", "\n"),
+    )
+
+
+def test_there_is_no_other_golden_file() -> None:
+    names = {f"{kind}.{form}.json" for kind in CHANNELS for form in ("card", "text")} | {"webhook.json", "mail.eml"}
+    assert {path.name for path in GOLDEN.iterdir()} == names
+
+
+@every_form
+@pytest.mark.parametrize(
+    "text",
+    [*ORDERS.values(), ALL, LONG, "", " ", "\U0001f525" * 100_000, "<" * 100_000],
+    ids=lambda text: text[:12].strip() or "empty",
+)
+def test_a_payload_keeps_to_its_schema_and_its_budget(kind: str, form: str, text: str) -> None:
+    payload = drawn(CHANNELS[kind], hostile(text), form)
+    check(kind, payload)
+    assert CHANNELS[kind].size(payload) <= CHANNELS[kind].budget
+    assert not [said for _, said in strings(payload) if any(c in said for c in "\r\x00\x1b\u202e\u200b\ufeff\u2028")]
+    without = drawn(CHANNELS[kind], replace(hostile(text), blocks=hostile(text).blocks[:2]), form)
+    assert "https://evil" not in encoded(without).decode(), "but in commands, which are ours, no address is live"
+
+
+@pytest.mark.parametrize("items", [0, 1, 40, 5_000])
+@every_form
+def test_long_lists_are_counted_and_every_notice_fits(kind: str, form: str, items: int) -> None:
+    lines = tuple(f"raw.table_{n}.row_count: " + "rows " * 60 for n in range(items))
+    full = notice(
+        blocks=(Facts(tuple((f"fact {n}", "x" * 300) for n in range(items))), Listing("Evidence", lines), *notice().blocks * 20)
+    )
+    payload = drawn(CHANNELS[kind], full, form)
+    check(kind, payload)
+    assert CHANNELS[kind].size(payload) <= CHANNELS[kind].budget
+    told = encoded(payload).decode()
+    assert "table raw.orders has 3 rows" in told
+    assert " more" in told, "sections, at least, are left out and counted"
+
+
+def test_slack_reads_no_markup_in_what_it_is_given() -> None:
+    for of in (hostile(ALL), hostile(LONG)):
+        card = drawn(slack.SLACK, of, "card")
+        assert len(card["blocks"]) <= 40
+        for path, said in strings(card):
+            if path[-1] == "text" and "blocks" in path:
+                (kind,) = {each["type"] for each in [_at(card, path[:-1])]}
+                # A text element of rich text reads nothing; plain text reads no mention, and has no sign that begins one.
+                assert kind == "text" or (kind == "plain_text" and not set(said) & set("<>&"))
+            if path == ("text",):
+                assert "<" not in said
+        assert "mrkdwn" not in str({kind for path, kind in strings(card) if path[-1] == "type"})
+    text = drawn(slack.SLACK, hostile(ALL), "text")
+    assert "<" not in text["text"]
+    assert "&lt;!channel&gt;" in text["text"]
+    assert text["mrkdwn"] is False
+
+
+def _at(value: Any, path: tuple[Any, ...]) -> Any:
+    for key in path:
+        value = value[key]
+    return value
+
+
+class Tags(HTMLParser):
+    """The tags of a text, the addresses in them, and the text itself."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: set[str] = set()
+        self.attributes: list[tuple[str, str | None]] = []
+        self.said = ""
+        self.feed(html)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        self.attributes += attrs
+
+    def handle_data(self, data: str) -> None:
+        self.said += data
+
+
+def test_google_chat_reads_no_tag_but_ours() -> None:
+    card = drawn(google_chat.GOOGLE_CHAT, hostile(ALL), "card")
+    formatted = [said for path, said in strings(card) if path[-2:] in (("textParagraph", "text"), ("decoratedText", "text"))]
+    assert len(formatted) >= 5
+    for said in formatted:
+        read = Tags(said)
+        assert read.tags <= {"b", "i", "br"}
+        assert read.attributes == []
+    assert any("<users/all>" in Tags(said).said for said in formatted), "it is shown as it is"
+    for text in (drawn(google_chat.GOOGLE_CHAT, hostile(ALL), "text")["text"], card["fallbackText"]):
+        assert not set(text) & set("<>*_~`")
+
+
+def test_teams_is_given_runs_only_which_read_no_markdown() -> None:
+    for form in ("card", "text"):
+        payload = drawn(teams.TEAMS, hostile(ALL), form)
+        for path, said in strings(payload):
+            if "evil.example" in said:
+                assert _at(payload, path[:-1])["type"] in ("TextRun", "Action.OpenUrl", "AdaptiveCard"), path
+        assert "entities" not in encoded(payload).decode(), "a mention would need one"
+        urls = {said for path, said in strings(payload) if path[-1] == "url"}
+        assert urls == ({"https://gates.example.com/ack?token=a.b&x=1"} if form == "card" else set())
+
+
+@pytest.mark.parametrize("text", [ALL, LONG, ORDERS["header"], ORDERS["controls"]], ids=["all", "long", "header", "controls"])
+def test_a_mail_has_our_headers_our_tags_and_our_addresses_only(text: str) -> None:
+    made = mail.render(hostile(text), sender="gates@example.com", to=("data@example.com",))
+    read = message_from_bytes(made.as_bytes(), policy=policy.default)
+    assert list(read.keys()) == [
+        "Subject", "From", "To", "Date", "Message-ID", "In-Reply-To", "References", "Auto-Submitted", "X-Phasegate-Key",
+        "Importance", "MIME-Version", "Content-Type",
+    ]  # fmt: skip
+    assert [part.get_content_type() for part in read.walk()] == ["multipart/alternative", "text/plain", "text/html"]
+    page = read.get_body(("html",)).get_content()
+    tags = Tags(page)
+    allowed = {"html", "head", "meta", "title", "body", "table", "tr", "td", "th", "div", "p", "ul", "li", "pre", "a", "i"}
+    assert tags.tags <= allowed
+    assert {value for name, value in tags.attributes if name in ("href", "src")} == {
+        "https://gates.example.com/ack?token=a.b&x=1"
+    }
+    assert not [name for name, _ in tags.attributes if name.startswith("on")]
+    assert len(made.as_bytes()) < 200_000
+    assert all(len(line) <= 998 for line in made.as_bytes().splitlines())
+
+
+@pytest.mark.parametrize("text", [*ORDERS.values(), ALL, LONG, ""], ids=lambda text: text[:12].strip() or "empty")
+def test_a_webhook_is_given_data_as_data(text: str) -> None:
+    payload = fit(hostile(text), webhook.payload, lambda made: len(encoded(made)), webhook.BUDGET)
+    check("webhook", payload)
+    body = encoded(payload)
+    assert len(body) <= webhook.BUDGET
+    assert json.loads(body)["data"]["incident"] == json.loads(
+        json.dumps(text if len(text) <= 500 else payload["data"]["incident"])
+    )
+
+
+def test_data_that_is_too_large_for_a_webhook_is_left_out_and_said_to_be() -> None:
+    large = notice(data={f"{n}": {f"{m}": "x" * 400 for m in range(100)} for n in range(100)})
+    payload = webhook.payload(large)
+    check("webhook", payload)
+    assert (payload["data"], payload["data_left_out"]) == ({}, True)
+
+
+def test_plain_text_and_headlines_hold_one_line_for_each_text() -> None:
+    assert "\n" not in headline(hostile(ALL))
+    assert "\x1b" not in plain(hostile(ALL))

@@ -1,0 +1,159 @@
+"""Mails through a real server with TLS and a login."""
+
+import traceback
+from collections.abc import Iterator
+from time import monotonic
+
+import pytest
+import trustme
+from phasegate.adapters.channels.smtp import Mailer
+from phasegate.core.notice import digest
+from phasegate.core.pipeline import Mail
+from phasegate.errors import NotifyError
+
+from tests.adapters.channels.conftest import IMPATIENT, Store, notice
+from tests.canaries import canary, holds
+from tests.receivers import USER, Post, mail_server, silent_server
+
+TO = ("data@example.com", "on-call@example.com")
+
+
+@pytest.fixture
+def post() -> Post:
+    return Post()
+
+
+@pytest.fixture(params=[True, False], ids=["tls", "starttls"])
+def port(request: pytest.FixtureRequest, trusted: trustme.CA, post: Post) -> Iterator[int]:
+    with mail_server(trusted, post, from_the_first_byte=request.param) as port:
+        yield port
+
+
+def mailer(port: int, store: Store, *, from_the_first_byte: bool, host: str = "localhost") -> Mailer:
+    server = Mail(host=host, port=port, user=USER, password="secret://smtp", from_="gates@example.com")  # noqa: S106
+    return Mailer(server, to=TO, secrets=store.secrets, patience=IMPATIENT, from_the_first_byte=from_the_first_byte)
+
+
+@pytest.fixture
+def mails(request: pytest.FixtureRequest, port: int, store: Store) -> Mailer:
+    return mailer(port, store, from_the_first_byte="starttls" not in request.node.name)
+
+
+def refused(made: Mailer) -> NotifyError:
+    with pytest.raises(NotifyError) as caught:
+        made.notify(notice())
+    assert not holds("".join(traceback.TracebackException.from_exception(caught.value, capture_locals=True).format()))
+    assert caught.value.__context__ is None
+    return caught.value
+
+
+def test_a_mail_arrives_with_both_parts(mails: Mailer, post: Post) -> None:
+    receipt = mails.notify(notice())
+    (mail,) = post.mails
+    assert post.recipients == [list(TO)]
+    assert (receipt.status, receipt.message_id) == (250, mail["Message-ID"])
+    assert mail["Subject"] == "CRITICAL: [shop] raw of 2026-03-02: held"
+    assert mail["From"] == "phasegate <gates@example.com>"
+    assert mail["To"] == ", ".join(TO)
+    for kind in ("plain", "html"):
+        part = mail.get_body((kind,))
+        assert part is not None
+        assert "table raw.orders has 3 rows" in part.get_content()
+        assert "phasegate explain raw 2026-03-02 --pipeline shop" in part.get_content()
+    assert all(len(line) < 1000 for line in post.raw[0].splitlines())
+
+
+def test_a_repeat_is_the_same_mail_and_an_incident_one_thread(mails: Mailer, post: Post) -> None:
+    mails.notify(notice())
+    mails.notify(notice(possible_duplicate=True))
+    mails.notify(notice(key="another"))
+    first, repeat, later = post.mails
+    assert first["Message-ID"] == repeat["Message-ID"] == f"<{digest(notice().key)}@example.com>" != later["Message-ID"]
+    assert first["References"] == later["References"] == f"<{digest(notice().thread)}@example.com>"
+    assert "may have reached you before" in repeat.get_body(("plain",)).get_content()
+
+
+def test_a_wrong_password_is_refused_for_good_and_not_told(mails: Mailer, post: Post) -> None:
+    post.password = "another"  # noqa: S105
+    error = refused(mails)
+    assert (error.retryable, error.status) == (False, 535)
+    assert "no such password: <secret>" in str(error)
+
+
+def test_a_password_that_was_replaced_is_read_anew(mails: Mailer, post: Post, store: Store) -> None:
+    mails.notify(notice())
+    post.password = store.known["smtp"] = canary("smtp-newer")
+    mails.notify(notice())
+    assert len(post.mails) == 2
+    assert list(dict.fromkeys(post.passwords)) == [canary("smtp"), canary("smtp-newer")]
+
+
+@pytest.mark.parametrize(
+    ("answer", "again"), [("451 try later", True), ("421 shutting down", True), ("552 too big", False), ("554 spam", False)]
+)
+def test_an_answer_to_the_mail_is_what_becomes_of_it(mails: Mailer, post: Post, answer: str, again: bool) -> None:
+    post.answers = [answer]
+    error = refused(mails)
+    assert (error.retryable, error.status, error.maybe_sent) == (again, int(answer[:3]), False)
+
+
+def test_recipients_that_are_all_refused_are_an_error_and_some_are_none(
+    mails: Mailer, post: Post, capsys: pytest.CaptureFixture[str]
+) -> None:
+    post.refused = {TO[0]: "550 unknown"}
+    mails.notify(notice())
+    assert post.recipients == [[TO[1]]]
+    assert '"event": "recipient_refused", ' in capsys.readouterr().out
+    post.refused[TO[1]] = "450 mailbox busy"
+    error = refused(mails)
+    assert (error.retryable, error.status) == (True, 450), "one of them may take it later"
+    post.refused[TO[1]] = "550 unknown"
+    assert not refused(mails).retryable
+
+
+def test_a_server_that_hangs_after_the_mail_may_have_taken_it(mails: Mailer, post: Post) -> None:
+    post.hang = 3
+    began = monotonic()
+    error = refused(mails)
+    assert (error.retryable, error.status, error.maybe_sent) == (True, None, True)
+    assert monotonic() - began < IMPATIENT.whole + 2
+
+
+@pytest.mark.parametrize("from_the_first_byte", [True, False])
+def test_a_server_that_says_nothing_is_left(store: Store, from_the_first_byte: bool) -> None:
+    with silent_server() as port:
+        error = refused(mailer(port, store, from_the_first_byte=from_the_first_byte))
+    assert (error.retryable, error.maybe_sent) == (True, False)
+
+
+def test_a_server_that_is_not_there_can_be_tried_again(store: Store) -> None:
+    with silent_server() as port:
+        pass
+    error = refused(mailer(port, store, from_the_first_byte=True))
+    assert (error.retryable, error.status, error.maybe_sent) == (True, None, False)
+
+
+def test_nothing_is_said_to_a_server_whose_certificate_is_not_trusted(
+    mails: Mailer, post: Post, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("SSL_CERT_FILE")
+    error = refused(mails)
+    assert error.retryable
+    assert "certificate is not trusted" in str(error)
+    assert post.passwords == []
+
+
+def test_no_password_goes_to_a_server_without_tls(store: Store, post: Post) -> None:
+    from aiosmtpd.controller import Controller
+
+    from tests.serving import free_port
+
+    controller = Controller(post, hostname="127.0.0.1", port=free_port())
+    controller.start()
+    try:
+        error = refused(mailer(controller.port, store, from_the_first_byte=False))
+    finally:
+        controller.stop()
+    assert not error.retryable
+    assert "offers no TLS" in str(error)
+    assert post.mails == []

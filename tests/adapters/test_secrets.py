@@ -1,0 +1,217 @@
+"""Secrets: found by reference, remembered, never shown."""
+
+import base64
+import copy
+import json
+import pickle
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+import urllib3
+from phasegate.adapters.channels import problems
+from phasegate.adapters.secrets import Read, RememberedSecrets, SecretManager, environment, folder
+from phasegate.core.secret import Secret
+from phasegate.errors import ConfigError, SecretError
+from phasegate.pipeline_file import load
+
+from tests.canaries import canary, holds
+
+SECRET = Secret(canary("password"))
+
+
+@pytest.mark.parametrize(
+    "shown",
+    [
+        lambda: str(SECRET),
+        lambda: repr(SECRET),
+        lambda: f"{SECRET} {SECRET!r} {SECRET!s:>20}",
+        lambda: f"{[SECRET]} {({'a': SECRET},)}",
+        lambda: "%s %r" % (SECRET, SECRET),  # noqa: UP031
+        lambda: json.dumps({"a": SECRET}, default=str),
+        lambda: str(ValueError(SECRET)),
+        lambda: repr(vars(type("Held", (), {"secret": SECRET}))),
+    ],
+)
+def test_a_secret_is_not_shown(shown) -> None:
+    assert not holds(shown())
+
+
+@pytest.mark.parametrize("way", [pickle.dumps, copy.copy, copy.deepcopy, json.dumps])
+def test_a_secret_is_neither_pickled_nor_copied(way) -> None:
+    with pytest.raises(TypeError) as caught:
+        way(SECRET)
+    assert not holds(str(caught.value))
+
+
+def test_a_secret_is_equal_to_the_same_and_hidden_in_what_others_say() -> None:
+    assert SECRET == Secret(canary("password")) != Secret("x")
+    assert canary("password") != SECRET
+    assert not hasattr(SECRET, "__dict__")
+    hook = Secret(f"https://host.example/{canary('path')}?key={canary('key')}")
+    said = hook.hidden_in(f"no {canary('key')} at https://host.example/{canary('path')}?key={canary('key')}, /{canary('path')}")
+    assert said == "no <secret> at <secret>, /<secret>"
+    assert Secret("ok").hidden_in("ok, not okay") == "<secret>, not <secret>ay"
+
+
+class Kept:
+    """A place where secrets are kept, and how one is put there."""
+
+    def __init__(self, read: Read, put, hint: str) -> None:
+        self.secrets = RememberedSecrets(read)
+        self.put = put
+        self.hint = hint
+
+
+@pytest.fixture(params=["environment", "folder", "secret manager"])
+def kept(request: pytest.FixtureRequest, tmp_path: Path) -> Kept:
+    """Each of the places, empty."""
+    if request.param == "environment":
+        environ: dict[str, str] = {}
+        return Kept(
+            environment(environ),
+            lambda value: environ.update({"PHASEGATE_SECRET_CHAT_WEBHOOK": value}),
+            "set PHASEGATE_SECRET_CHAT_WEBHOOK",
+        )
+    if request.param == "folder":
+        (tmp_path / "secrets").mkdir()
+        path = tmp_path / "secrets" / "chat-webhook"
+        return Kept(folder(path.parent), path.write_text, f"put it into the file {path}")
+    manager = request.getfixturevalue("manager")
+    hint = "`gcloud secrets versions add chat-webhook --project my-project --data-file=-`"
+    return Kept(
+        SecretManager("my-project", http=urllib3.PoolManager(), endpoint=manager.address),
+        lambda value: manager.values.update({"chat-webhook": value}),
+        hint,
+    )
+
+
+class Manager:
+    """Secret Manager's REST API, as far as one secret is read."""
+
+    def __init__(self) -> None:
+        self.values: dict[str, str] = {}
+        self.answer: tuple[int, bytes] | None = None
+        self.paths: list[str] = []
+        manager = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                manager.paths.append(self.path)
+                status, body = manager.answer or manager.found(self.path)
+                self.send_response(status)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=self.server.serve_forever, args=(0.05,), daemon=True).start()
+
+    @property
+    def address(self) -> str:
+        return f"http://127.0.0.1:{self.server.server_address[1]}"
+
+    def found(self, path: str) -> tuple[int, bytes]:
+        prefix, suffix = "/v1/projects/my-project/secrets/", "/versions/latest:access"
+        name = path.removeprefix(prefix).removesuffix(suffix)
+        if path != f"{prefix}{name}{suffix}" or name not in self.values:
+            return 404, b'{"error": {"code": 404, "status": "NOT_FOUND"}}'
+        data = base64.b64encode(self.values[name].encode()).decode()
+        named = f"projects/1/secrets/{name}/versions/3"
+        return 200, json.dumps({"name": named, "payload": {"data": data, "dataCrc32c": "1"}}).encode()
+
+
+@pytest.fixture
+def manager() -> Iterator[Manager]:
+    made = Manager()
+    yield made
+    made.server.shutdown()
+    made.server.server_close()
+
+
+def test_a_secret_is_remembered_until_it_is_asked_for_anew(kept: Kept) -> None:
+    kept.put(canary("first") + "\n")
+    assert kept.secrets.get("secret://chat-webhook") == Secret(canary("first"))
+    kept.put(canary("second"))
+    assert kept.secrets.get("secret://chat-webhook") == Secret(canary("first"))
+    assert kept.secrets.get("secret://chat-webhook", fresh=True) == Secret(canary("second"))
+    assert kept.secrets.get("secret://chat-webhook") == Secret(canary("second"))
+
+
+def test_a_secret_that_is_missing_or_empty_says_how_to_set_it(kept: Kept) -> None:
+    with pytest.raises(ConfigError) as caught:
+        kept.secrets.get("secret://chat-webhook")
+    assert kept.hint in str(caught.value)
+    assert "secret://chat-webhook" in str(caught.value)
+    kept.put("\n")
+    with pytest.raises(ConfigError, match="secret://chat-webhook is empty"):
+        kept.secrets.get("secret://chat-webhook")
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "error", "again"),
+    [
+        (403, b"{}", ConfigError, None),
+        (400, b'{"error": {"status": "FAILED_PRECONDITION"}}', ConfigError, None),
+        (401, b"{}", SecretError, False),
+        (429, b"{}", SecretError, True),
+        (503, b"{}", SecretError, True),
+        (200, canary("no json").encode(), SecretError, False),
+        (200, b'{"payload": {"data": "' + canary("no base64").encode() + b'"}}', SecretError, False),
+        (200, b'{"payload": {"data": "/w=="}}', SecretError, False),
+    ],
+)
+def test_what_secret_manager_answers_is_never_repeated(manager, status, body, error, again) -> None:
+    manager.answer = (status, body)
+    read = SecretManager("my-project", http=urllib3.PoolManager(), endpoint=manager.address)
+    with pytest.raises(error) as caught:
+        read("chat-webhook")
+    assert getattr(caught.value, "retryable", None) == again
+    assert not holds(str(caught.value))
+    assert caught.value.__context__ is None
+
+
+def test_a_secret_manager_that_is_not_there_can_be_asked_again(manager) -> None:
+    manager.server.server_close()
+    read = SecretManager("my-project", http=urllib3.PoolManager(), endpoint=manager.address)
+    with pytest.raises(SecretError) as caught:
+        read("chat-webhook")
+    assert caught.value.retryable
+
+
+FILE = """\
+pipeline: shop
+calendar: {from: 2026-01-01}
+phases:
+  raw: {outputs: {raw.orders: {date: day}}}
+alerts:
+  destinations:
+    chat: {kind: slack, webhook: secret://chat}
+    pager: {kind: webhook, webhook: secret://pager, signing_key: secret://pager-key}
+    boss: {kind: email, to: [boss@example.com]}
+    screen: {kind: console}
+  mail: {host: smtp.example.com, user: gates, password: secret://smtp, from: gates@example.com}
+"""
+
+
+def test_missing_secrets_are_told_at_start_by_destination(tmp_path: Path) -> None:
+    (tmp_path / "shop.yaml").write_text(FILE)
+    shop = load(tmp_path / "shop.yaml")
+    environ = {"PHASEGATE_SECRET_PAGER": f"http://{canary('no tls')}/", "PHASEGATE_SECRET_SMTP": canary("smtp")}
+    told = [str(problem) for problem in problems([shop], RememberedSecrets(environment(environ)))]
+    assert told == [
+        "shop: alerts.destinations.chat.webhook: secret://chat is not known: set PHASEGATE_SECRET_CHAT",
+        "shop: alerts.destinations.pager.webhook: expected secret://pager to hold an address that begins with https://",
+        "shop: alerts.destinations.pager.signing_key: secret://pager-key is not known: set PHASEGATE_SECRET_PAGER_KEY",
+    ]
+    environ |= {
+        "PHASEGATE_SECRET_CHAT": f"https://hooks.example.com/{canary('hook')}",
+        "PHASEGATE_SECRET_PAGER": f"https://pager.example.com/{canary('hook')}",
+        "PHASEGATE_SECRET_PAGER_KEY": canary("key"),
+    }
+    assert not list(problems([shop], RememberedSecrets(environment(environ))))
