@@ -50,6 +50,7 @@ locals {
       measures  = true
       memory    = "1Gi"
       publishes = ["alerts", "events", "go", "retry"]
+      secrets   = true
     })
   }
 

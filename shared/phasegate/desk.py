@@ -3,6 +3,7 @@
 An alert and the tick end in the same function: whatever a row of the ledger must still be told, whoever finds it due.
 """
 
+import json
 import random
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -25,13 +26,15 @@ from phasegate.core.incident import (
     read_alert,
     tidy,
 )
+from phasegate.core.messages import Envelope, read_object
 from phasegate.core.notice import Link, Notice
 from phasegate.core.pipeline import Destination, Pipeline
 from phasegate.core.telling import Around, Say, Silence, Target, Topology, new_members, notify, targets, tell
 from phasegate.errors import ConfigError, Conflict, NotifyError
-from phasegate.logs import log
+from phasegate.intake import Handled, Intake, Outcome
+from phasegate.logs import Log, log
 from phasegate.outgoing import trouble_message
-from phasegate.ports import Change, Clock, Notifier, Record, Records, StateStore
+from phasegate.ports import Change, Clock, Notifier, Outgoing, Record, State
 from phasegate.relay import Relay
 from phasegate.values import from_object, to_object
 
@@ -76,7 +79,6 @@ class AlertDesk:
 
     Args:
         notifiers: By pipeline and destination: `flights/team`.
-        records: The same store as *store*, read.
         links: Where to acknowledge an incident and to read more.
     """
 
@@ -85,11 +87,11 @@ class AlertDesk:
         pipelines: Sequence[Pipeline],
         *,
         notifiers: Mapping[str, Notifier],
-        store: StateStore,
-        records: Records,
+        store: State,
         relay: Relay,
         clock: Clock,
         links: Callable[[Incident, datetime], Sequence[Link]] | None = None,
+        log: Log = log,
     ) -> None:
         self._pipelines = {pipeline.name: pipeline for pipeline in pipelines}
         self._destinations: Mapping[str, Destination] = {
@@ -99,10 +101,28 @@ class AlertDesk:
         }
         self._notifiers = notifiers
         self._store = store
-        self._records = records
+        self._intake = Intake(store, relay, clock)
         self._relay = relay
         self._clock = clock
         self._links = links
+        self._log = log
+
+    def receive(self, headers: Mapping[str, str], body: bytes) -> Outcome:
+        """Take in one message as an HTTP request brings it; what is no alert is recorded, told once, and acknowledged.
+
+        Raises:
+            AdapterError: The effect is not stored; the message must come again.
+        """
+        return self._intake.receive(headers, body, self._handle)
+
+    def take(self, message: Outgoing) -> Outcome:
+        """Take in one message as the bus inside this process brings it; see `receive`."""
+        return self._intake.take(Envelope(message.key, json.dumps(message.body).encode(), message.attributes), self._handle)
+
+    def _handle(self, envelope: Envelope) -> Outcome:
+        alert = read_object(envelope.data)
+        self.handle(alert)
+        return Outcome(envelope.message_id, Handled.DECIDED, detail=str(alert["key"]))
 
     def handle(self, body: Mapping[str, Any]) -> None:
         """Take in an alert; when this returns, what must be said is recorded, and said as far as destinations took it.
@@ -137,7 +157,7 @@ class AlertDesk:
         """Everything that is due: retries, reminders, escalations, digests, ends of silences, self-tests."""
         now = self._clock.now()
         self._tidy(now)
-        records = self._records.due(ROW, now, AT_ONCE)
+        records = self._store.due(ROW, now, AT_ONCE)
         found = [(from_object(Delivery, record.body), record) for record in records]
         boards = self._boards([delivery.board for delivery, _ in found])
         rows = self._rows(found, boards, now)
@@ -154,14 +174,14 @@ class AlertDesk:
 
     def incidents(self) -> Sequence[Incident]:
         """The incidents that last, the newest first, each with the followers that it speaks for."""
-        boards = [from_object(Board, record.body) for record in self._records.live(BOARD)]
+        boards = [from_object(Board, record.body) for record in self._store.live(BOARD)]
         topology = Topology(self._pipelines, {board.key: board for board in boards})
         lasting = [topology.speaking(i) for board in boards for i in board.incidents.values() if i.lasting]
         return sorted(lasting, key=lambda incident: incident.opened_at, reverse=True)
 
     def deliveries(self) -> Sequence[Delivery]:
         """The rows of the ledger about incidents that last, or that must still be told."""
-        return [from_object(Delivery, record.body) for record in self._records.live(ROW)]
+        return [from_object(Delivery, record.body) for record in self._store.live(ROW)]
 
     def lines(self) -> Sequence[Line]:
         """How each destination is doing that was ever told anything."""
@@ -178,7 +198,7 @@ class AlertDesk:
 
         def take() -> Incident:
             now = self._clock.now()
-            found = self._records.find(BOARD, [board_key]).get(board_key)
+            found = self._store.find(BOARD, [board_key]).get(board_key)
             board = from_object(Board, found.body) if found else None
             incident = board.incidents.get(cause) if board else None
             if found is None or board is None or incident is None or not incident.lasting:
@@ -198,7 +218,7 @@ class AlertDesk:
     def silences(self) -> Sequence[Silence]:
         """The silences that last."""
         now = self._clock.now()
-        found = (from_object(Silence, record.body) for record in self._records.live(SILENCE))
+        found = (from_object(Silence, record.body) for record in self._store.live(SILENCE))
         return [silence for silence in found if now < silence.until]
 
     def end_silence(self, silence_id: str) -> Silence:
@@ -208,11 +228,11 @@ class AlertDesk:
             ConfigError: There is none of that id.
         """
         now = self._clock.now()
-        found = self._records.find(SILENCE, [silence_id]).get(silence_id)
+        found = self._store.find(SILENCE, [silence_id]).get(silence_id)
         if found is None:
             raise ConfigError(f'unknown silence "{silence_id}"')
         ended = replace(from_object(Silence, found.body), until=now)
-        rows = [record for record in self._records.live(ROW) if record.body.get("withheld")]
+        rows = [record for record in self._store.live(ROW) if record.body.get("withheld")]
         woken = tuple(replace(record, due=now) for record in rows)
         self._store.commit(Change(records=(replace(found, body=to_object(ended), due=None, expires=now + KEPT), *woken)))
         return ended
@@ -224,7 +244,7 @@ class AlertDesk:
         wanted = dict.fromkeys(keys)
         for pipeline in {key.partition("/")[0] for key in wanted} & self._pipelines.keys():
             wanted.update(dict.fromkeys(f"{pipeline}/{phase}" for phase in self._pipelines[pipeline].phases))
-        found = self._records.find(BOARD, list(wanted)) if wanted else {}
+        found = self._store.find(BOARD, list(wanted)) if wanted else {}
         return {key: (from_object(Board, record.body), record) for key, record in found.items()}
 
     def _rows_of(self, incidents: Sequence[Incident], boards: Mapping[str, tuple[Board, Record]], now: datetime) -> list[_Row]:
@@ -234,7 +254,7 @@ class AlertDesk:
             key = incident.key.rpartition("/")[0]
             wanted = targets(incident, self._pipelines.values())
             blank = [Delivery(board=key, cause=incident.cause, destination=name) for name in self._destinations]
-            known = self._records.find(ROW, [row.key for row in blank])
+            known = self._store.find(ROW, [row.key for row in blank])
             for row in blank:
                 if row.key in known:
                     pairs.append((from_object(Delivery, known[row.key].body), known[row.key]))
@@ -370,7 +390,7 @@ class AlertDesk:
                 self._store.commit(Change(records=(_record(ROW, after, record, due=due, expires=expires),)))
 
             _again(note)
-            log("notice_sent", incident=row.incident.key, reason=row.say.reason, destination=carrier, status=status)
+            self._log("notice_sent", incident=row.incident.key, reason=row.say.reason, destination=carrier, status=status)
         self._note(carrier, lambda line: line.accepted(now))
 
     def _failed(self, rows: Sequence[_Row], carrier: str, error: NotifyError) -> Line:
@@ -387,7 +407,7 @@ class AlertDesk:
                 self._store.commit(Change(records=(_record(ROW, failed, record, due=after.try_at or now),)))
 
             _again(note)
-        log(
+        self._log(
             "notice_refused", severity="WARNING", destination=carrier, status=error.status, error=str(error), down=after.is_down
         )
         return after
@@ -404,7 +424,7 @@ class AlertDesk:
                 self._store.commit(Change(records=(_record(ROW, replace(fresh, parked=True), record, due=again),)))
 
             _again(note)
-            log("notice_parked", severity="ERROR", incident=row.incident.key, destination=row.delivery.destination)
+            self._log("notice_parked", severity="ERROR", incident=row.incident.key, destination=row.delivery.destination)
 
     def _postpone(self, rows: Sequence[_Row], until: datetime) -> None:
         for row in rows:
@@ -414,7 +434,7 @@ class AlertDesk:
                     self._store.commit(Change(records=(replace(record, due=until),)))
 
     def _row(self, row: _Row) -> tuple[Delivery, Record]:
-        record = self._records.find(ROW, [row.delivery.key])[row.delivery.key]
+        record = self._store.find(ROW, [row.delivery.key])[row.delivery.key]
         return from_object(Delivery, record.body), record
 
     def _reload(self, rows: Sequence[_Row]) -> list[_Row]:
@@ -432,7 +452,7 @@ class AlertDesk:
         return chain
 
     def _lines(self, names: Sequence[str]) -> dict[str, tuple[Line, Record]]:
-        found = self._records.find(LINE, names)
+        found = self._store.find(LINE, names)
         return {
             name: (from_object(Line, found[name].body), found[name])
             if name in found
@@ -478,13 +498,13 @@ class AlertDesk:
                 self._test(name, now)
 
     def _tidy(self, now: datetime) -> None:
-        for record in self._records.due(BOARD, now, AT_ONCE):
+        for record in self._store.due(BOARD, now, AT_ONCE):
             board = tidy(from_object(Board, record.body), now)
             expires = None if board.is_live else now + KEPT
             with suppress(Conflict):
                 kept = replace(record, body=to_object(board), due=next_tidying(board), expires=expires)
                 self._store.commit(Change(records=(kept,)))
-        for record in self._records.due(SILENCE, now, AT_ONCE):
+        for record in self._store.due(SILENCE, now, AT_ONCE):
             with suppress(Conflict):
                 self._store.commit(Change(records=(replace(record, due=None, expires=now + KEPT),)))
 

@@ -3,9 +3,20 @@
 import json
 import sys
 from datetime import UTC, datetime
+from typing import Protocol
 
 LONGEST = 2_000
 """Characters of one value that are logged."""
+
+
+class Log(Protocol):
+    """Takes one line of a log."""
+
+    def __call__(self, event: str, *, severity: str = "INFO", **fields: object) -> None: ...  # noqa: D102
+
+
+def silent(event: str, *, severity: str = "INFO", **fields: object) -> None:
+    """Keep no log: a command tells a person what it has done, and the state store keeps the rest."""
 
 
 def log(event: str, *, severity: str = "INFO", **fields: object) -> None:

@@ -3,6 +3,7 @@
 `schemas/` says what stands in each; a test holds every message that is written here against it.
 """
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -170,6 +171,8 @@ def rejected_message(rejected: Rejected) -> Outgoing:
         key=f"rejected/{rejected.message_id}",
         cause=TroubleCause.MESSAGE_REJECTED,
         subject="messages",
+        # What differs only in its numbers is rejected for one reason.
+        about=(re.sub(r"\d+", "#", rejected.reason)[:200],),
         detail=f"a message was rejected: {rejected.reason}",
         evidence=(rejected.data[:500],),
         effect="It counts for no gate; it is kept and can be replayed.",

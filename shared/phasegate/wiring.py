@@ -7,24 +7,24 @@ from functools import cached_property
 from getpass import getuser
 from pathlib import Path
 from threading import RLock
-from typing import TYPE_CHECKING, Any, Protocol, TextIO
+from typing import TYPE_CHECKING, Protocol, TextIO
 
 from phasegate.config import Settings
-from phasegate.core.alerts import compose_alert
 from phasegate.core.deployment import Installation
 from phasegate.core.gate import Day
 from phasegate.core.notation import Span
-from phasegate.core.pipeline import Alerts, Destination, DestinationKind, Pipeline, sql_texts
+from phasegate.core.pipeline import Pipeline, sql_texts
 from phasegate.deploy_watch import DeployWatch
+from phasegate.desk import AlertDesk
 from phasegate.errors import AdapterError, ConfigError, PhasegateError, Problem
 from phasegate.heartbeat import Heart
 from phasegate.intake import Handled, Outcome
 from phasegate.kept import DeadLetters, Replay
-from phasegate.logs import log
+from phasegate.logs import Log, log
 from phasegate.monitor import Monitor
 from phasegate.outgoing import ALERTS, EVENTS, PREFIX
 from phasegate.pipeline_file import load_all
-from phasegate.ports import Clock, Notifier, Outgoing, Publisher, Secrets, Warehouse
+from phasegate.ports import Clock, Notifier, Publisher, Secrets, Warehouse
 from phasegate.relay import Relay
 from phasegate.tick import Hook, Tick
 from phasegate.unsent import Unsent
@@ -60,6 +60,7 @@ class Wiring:
         clock: The system's, when left out.
         screen: Where alerts for a `console` destination are written; standard error, when left out.
         account: Says whom the credentials are for; Google is asked, when left out.
+        log: Takes what the desk does; a function's log, when left out.
     """
 
     def __init__(
@@ -69,11 +70,13 @@ class Wiring:
         clock: Clock | None = None,
         screen: TextIO | None = None,
         account: Callable[[], str] | None = None,
+        log: Log = log,
     ) -> None:
         self.settings = settings
         self._clock = clock
         self._screen = screen
         self._account = account
+        self._log = log
         self._making = RLock()
 
     @classmethod
@@ -155,11 +158,11 @@ class Wiring:
 
     @cached_property
     def local_bus(self) -> "LocalBus":
-        """The bus inside this process; alerts go from it to the destinations that work on one machine."""
+        """The bus inside this process; alerts go from it to the desk, decisions into the history."""
         from phasegate.adapters.local import LocalBus
 
         bus = LocalBus()
-        bus.subscribe(ALERTS, self.deliver)
+        bus.subscribe(ALERTS, lambda message: self.desk.take(message))
         bus.subscribe(EVENTS, lambda event: self.history.keep(event))
         return bus
 
@@ -228,38 +231,40 @@ class Wiring:
         """What happens once a minute."""
         # Whoever else wants a turn every minute is a hook here.
         unsent = Unsent(self.store, self.store, Relay(self.store, self.publisher, self.clock), self.clock)
-        hooks: tuple[Hook, ...] = (unsent.mind,)
+        hooks: tuple[Hook, ...] = (unsent.mind, self.desk.tick)
         return Tick(self.monitor, store=self.store, records=self.store, clock=self.clock, heart=self.heart, hooks=hooks)
 
-    def deliver(self, message: Outgoing) -> None:
-        """Bring an alert to every destination of its pipeline's routes that works on one machine."""
-        alert = message.body
-        for name in self._routed(alert):
-            self._notifiers[name].notify(compose_alert(alert))
+    @cached_property
+    def desk(self) -> AlertDesk:
+        """Who brings alerts to people."""
+        with self._making:
+            return AlertDesk(
+                self.pipelines,
+                notifiers=self.notifiers,
+                store=self.store,
+                relay=Relay(self.store, self.publisher, self.clock),
+                clock=self.clock,
+                log=self._log,
+            )
 
     @cached_property
-    def _notifiers(self) -> Mapping[tuple[str, str], Notifier]:
-        return {
-            (pipeline.name, name): notifier
-            for pipeline in self.pipelines
-            for name, destination in pipeline.alerts.destinations.items()
-            if (notifier := self._notifier(name, destination, pipeline.alerts)) is not None
-        }
-
-    def _notifier(self, name: str, destination: Destination, alerts: Alerts) -> Notifier | None:
+    def notifiers(self) -> Mapping[str, Notifier]:
+        """The ways to people, by pipeline and destination: `flights/team`."""
         from phasegate.adapters.channels import notifier
 
-        if destination.kind not in (DestinationKind.CONSOLE, DestinationKind.EML):
-            return None
-        return notifier(
-            name,
-            destination,
-            alerts=alerts,
-            secrets=self.secrets,
-            clock=self.clock,
-            folder=self._beside_state / "mails",
-            screen=self._screen,
-        )
+        return {
+            f"{pipeline.name}/{name}": notifier(
+                name,
+                destination,
+                alerts=pipeline.alerts,
+                secrets=self.secrets,
+                clock=self.clock,
+                folder=self._beside_state / "mails",
+                screen=self._screen,
+            )
+            for pipeline in self.pipelines
+            for name, destination in pipeline.alerts.destinations.items()
+        }
 
     @property
     def _beside_state(self) -> Path:
@@ -281,19 +286,6 @@ class Wiring:
                 return RememberedSecrets(SecretManager(location.rest))
         raise _unknown("secrets", str(location))
 
-    def _routed(self, alert: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
-        """The destinations of an alert, each once; an alert of no pipeline goes to those of all."""
-        found = {
-            (pipeline.name, name): None
-            for pipeline in self.pipelines
-            if alert.get("pipeline") in (None, pipeline.name)
-            for route in pipeline.alerts.routes
-            if route.severity in (None, alert["severity"]) and route.phase in (None, alert.get("phase"))
-            for name in route.to
-            if (pipeline.name, name) in self._notifiers
-        }
-        return tuple(found)
-
     def handle_pubsub(self, request: Request) -> tuple[str, int]:
         """Answer one delivered completion message; see `_answer`."""
         answer = self._answer(request, lambda headers, body: self.monitor.receive(headers, body))
@@ -310,6 +302,12 @@ class Wiring:
         """Answer one message that could not be delivered; see `_answer`."""
         answer = self._answer(request, lambda headers, body: self.dead_letters.receive(headers, body))
         self.heart.beat("dead_letter", self.clock.now())
+        return answer
+
+    def handle_alert(self, request: Request) -> tuple[str, int]:
+        """Answer one delivered alert; see `_answer`."""
+        answer = self._answer(request, lambda headers, body: self.desk.receive(headers, body))
+        self.heart.beat("alert_dispatch", self.clock.now())
         return answer
 
     def handle_tick(self, request: Request) -> tuple[str, int]:

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 from phasegate.adapters.channels.mail import MailFolder
-from phasegate.core.alerts import compose, compose_alert, compose_digest, compose_test
+from phasegate.core.alerts import compose, compose_digest, compose_test
 from phasegate.core.gate import Alert, AlertState, GateState, Reason
-from phasegate.core.incident import Acknowledgement, Incident, Member, NotifyReason
+from phasegate.core.incident import Acknowledgement, Board, Incident, Member, NotifyReason, fold, read_alert
 from phasegate.core.messages import RunKey
 from phasegate.core.notice import Link, Listing, Notice, Tone, plain
 from phasegate.core.pipeline import AlertSeverity
@@ -46,38 +46,45 @@ def recovered(after: timedelta) -> dict[str, Any]:
     return alert(state=AlertState.RECOVERED, at=SINCE + after, evidence=(), effect="", detail="all needed checks pass")
 
 
+def told(body: dict[str, Any]) -> Notice:
+    """What people read of an alert that nothing is known beside."""
+    said = read_alert(body)
+    (found,) = fold(Board(pipeline=said.pipeline, subject=said.subject), said).incidents.values()
+    return compose(found, NotifyReason.FIRST, now=said.member.at, key="k1")
+
+
 def test_a_notice_tells_what_effect_evidence_and_next_action():
-    notice = compose_alert(alert())
-    assert (notice.key, notice.tone) == ("shop/raw/2026-03-02/v4/checks_failed", "critical")
+    notice = told(alert())
+    assert notice.tone == "critical"
     assert notice.subject == "[shop] raw of 2026-03-02: held"
     lines = plain(notice).splitlines()
     at = [lines.index(line) for line in (
         "table raw.orders has 3 rows, expected at least 10.",
-        "The gate of raw stays shut: clean cannot start.",
+        "Effect: The gate of raw stays shut: clean cannot start.",
         "  - orders reported 10 rows; raw.orders has 3",
         "  phasegate explain raw 2026-03-02 --pipeline shop",
     )]  # fmt: skip
     assert at == sorted(at)
     assert plain(notice).count("has 3 rows, expected at least 10") == 1, "what was said is not said again as evidence"
-    assert notice.key in lines[-1]
+    assert lines[-1] == "Incident shop/raw/checks_failed"
 
 
 @pytest.mark.parametrize("cause", list(Reason))
 @pytest.mark.parametrize("state", list(AlertState))
 def test_every_reason_is_told(cause, state):
     """In words, when people ever hear of it; and an unknown one is no crash."""
-    notice = compose_alert(alert(cause=cause, state=state))
+    notice = told(alert(cause=cause, state=state))
     assert notice.subject.startswith("[shop] raw of 2026-03-02: ")
-    assert compose_alert({**alert(), "cause": "of tomorrow"}).subject.endswith("of tomorrow")
+    assert told({**alert(), "cause": "of tomorrow"}).subject.endswith("of tomorrow")
 
 
 def test_every_reason_that_alerts_has_a_title_of_its_own():
-    told = set(Reason) - {
+    alerting = set(Reason) - {
         Reason.NOT_EXPECTED, Reason.PAUSED, Reason.HELD_BY_HAND, Reason.GAP_ACCEPTED, Reason.DATA_CHANGED, Reason.NOTHING_NEW,
     }  # fmt: skip
-    subjects = {cause: compose_alert(alert(cause=cause)).subject for cause in told}
+    subjects = {cause: told(alert(cause=cause)).subject for cause in alerting}
     assert [cause for cause, subject in subjects.items() if subject.endswith(f": {cause}")] == []
-    assert len(set(subjects.values())) == len(told)
+    assert len(set(subjects.values())) == len(alerting)
 
 
 @pytest.mark.parametrize(
@@ -90,7 +97,7 @@ def test_every_reason_that_alerts_has_a_title_of_its_own():
     ],
 )
 def test_a_recovery_tells_how_long_it_lasted(after, words):
-    notice = compose_alert(recovered(after))
+    notice = told(recovered(after))
     assert words in notice.subject
     assert "held" in notice.subject
     assert "Next:" not in plain(notice)
@@ -160,6 +167,8 @@ def test_many_dates_are_one_message():
     assert "phasegate validate 2026-03-02..2026-03-11 --phase raw --pipeline shop" in plain(notice)
     differing = composed(incident(member(names[0], detail="3 rows"), member(names[1], detail="4 rows")))
     assert Listing("One by one", ("2026-03-02: 3 rows", "2026-03-03: 4 rows")) in differing.blocks
+    alike = composed(incident(member(names[0], evidence=("a is null",)), member(names[1], evidence=("b is null",))))
+    assert Listing("One by one", ("2026-03-02: a is null", "2026-03-03: b is null")) in alike.blocks
 
 
 @pytest.mark.parametrize(
@@ -178,12 +187,17 @@ def test_a_message_says_why_it_comes(reason, words):
 
 
 def test_a_recovery_tells_how_long_it_lasted_and_asks_for_nothing():
-    found = incident(member("2026-03-02", over_at=SINCE + timedelta(minutes=92), detail="all needed checks pass", effect=""))
+    ends = [("2026-03-02", {"ended": "all needed checks pass"}), ("2026-03-03", {"became": "producers_missing"})]
+    found = incident(*(member(name, over_at=SINCE + timedelta(minutes=92), **how) for name, how in ends[:1]))
     notice = composed(found, NotifyReason.RECOVERED, after=timedelta(hours=2))
     assert notice.subject == "[shop] raw of 2026-03-02: recovered after 1 h 32 min (was held)"
     assert notice.tone is Tone.RECOVERED
-    assert "Lasted: 2026-03-03 06:00 UTC to 2026-03-03 07:32 UTC" in plain(notice)
-    assert "Next" not in plain(notice)
+    assert plain(notice) == (
+        "all needed checks pass.\n\nLasted: 2026-03-03 06:00 UTC to 2026-03-03 07:32 UTC\n\nIncident shop/raw/checks_failed\n"
+    ), "no effect, no evidence, nothing to do"
+    both = incident(*(member(name, over_at=SINCE + timedelta(minutes=92), **how) for name, how in ends))
+    listing = ("2026-03-02: all needed checks pass", "2026-03-03: it goes on as: overdue")
+    assert Listing("One by one", listing) in composed(both, NotifyReason.RECOVERED).blocks
 
 
 def test_who_looks_after_it_is_told():
@@ -234,14 +248,14 @@ HOSTILE = "x\r\nBcc: all@example.com\r\n\r\n<b>\x1b[31m\x00\u2028\u202e"
 
 def test_a_subject_is_one_line_whatever_the_data_says():
     for field in ("phase", "run_date", "cause", "pipeline"):
-        subject = compose_alert({**alert(), field: HOSTILE}).subject
+        subject = told({**alert(), field: HOSTILE}).subject
         assert len(subject.splitlines()) == 1
         assert subject.isprintable(), "nothing that a terminal or a mail header acts on"
 
 
 def test_a_text_holds_nothing_that_a_terminal_acts_on():
     hostile = {**alert(), "detail": HOSTILE, "evidence": [HOSTILE, "more"], "effect": HOSTILE}
-    text = plain(compose_alert(hostile))
+    text = plain(told(hostile))
     assert all(line.isprintable() for line in text.split("\n"))
     assert "Bcc: all@example.com" in text
 
@@ -249,7 +263,7 @@ def test_a_text_holds_nothing_that_a_terminal_acts_on():
 def test_hostile_text_breaks_no_mail(tmp_path):
     """One mail with the headers that it should have."""
     hostile = {**alert(), "pipeline": HOSTILE, "detail": HOSTILE, "evidence": [HOSTILE]}
-    MailFolder(tmp_path, to=("you@localhost",)).notify(compose_alert(hostile))
+    MailFolder(tmp_path, to=("you@localhost",)).notify(told(hostile))
     (file,) = tmp_path.iterdir()
     mail = message_from_bytes(file.read_bytes(), policy=policy.default)
     assert mail["Bcc"] is None
@@ -257,17 +271,31 @@ def test_hostile_text_breaks_no_mail(tmp_path):
     assert "all@example.com" in mail["Subject"]
 
 
-def test_long_evidence_is_told_line_by_line():
+def test_of_long_evidence_the_beginning_is_told_and_the_rest_is_counted():
     evidence = tuple(f"check {n} failed\nfor a reason of {'x' * 500}" for n in range(300))
-    text = plain(compose_alert(alert(evidence=evidence)))
-    assert sum(line.startswith("  - check") for line in text.splitlines()) == 300
+    lines = plain(told(alert(evidence=evidence))).splitlines()
+    assert sum(line.startswith("  - check") for line in lines) == 9
+    assert "  - and 291 more" in lines
 
 
 def test_a_rejected_message_is_told():
     """It has no run; what came in is evidence."""
     rejected = Rejected("m1", SINCE, "no run_date given", '{"phase": "raw"}', {})
-    notice = compose_alert(json.loads(json.dumps(rejected_message(rejected).body)))
-    assert notice.subject == "[phasegate] a message was rejected"
+    notice = told(json.loads(json.dumps(rejected_message(rejected).body)))
+    assert notice.subject == "[phasegate] messages: a message was rejected"
     assert "no run_date given" in plain(notice)
     assert '{"phase": "raw"}' in plain(notice)
-    assert (notice.key, notice.tone) == ("rejected/m1", "warning")
+    assert notice.tone == "warning"
+
+
+def test_messages_that_are_rejected_for_one_reason_are_one_case_whatever_numbers_stand_in_it():
+    board = Board(pipeline="", subject="messages")
+    for n in range(1_000):
+        rejected = Rejected(f"m{n}", SINCE, f"run_date 2026-03-{n} is no date", "{}", {})
+        board = fold(board, read_alert(rejected_message(rejected).body))
+    rejected = Rejected("other", SINCE, "no run_date given", "{}", {})
+    board = fold(board, read_alert(rejected_message(rejected).body))
+    (found,) = board.incidents.values()
+    assert len(found.members) == 2
+    assert found.repeats == 999
+    assert composed(found).subject == "[phasegate] messages, 2 cases: a message was rejected"

@@ -83,11 +83,10 @@ class Office:
             [self.pipeline],
             notifiers={name: wrap(door) for name, door in self.doors.items()},
             store=store,
-            records=store,
-            relay=Relay(self.store, bus, self.clock),
+            relay=Relay(store, bus, self.clock),
             clock=self.clock,
         )
-        bus.subscribe(ALERTS, lambda message: desk.handle(message.body))
+        bus.subscribe(ALERTS, desk.take)
         return desk
 
     def door(self, name: str) -> Door:

@@ -10,7 +10,7 @@ from phasegate.core.notice import Notice, plain
 from phasegate.errors import PhasegateError, PublishError
 from phasegate.ports import Outgoing, Receipt
 
-Handler = Callable[[Outgoing], None]
+Handler = Callable[[Outgoing], object]
 
 
 class LocalBus:

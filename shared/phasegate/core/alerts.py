@@ -2,6 +2,7 @@
 
 import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -75,7 +76,7 @@ def compose(
         links: Where to acknowledge it and to read more.
     """
     over = incident.state is IncidentState.RECOVERED or reason is NotifyReason.RECOVERED
-    members = incident.current if over else incident.lasting
+    members = tuple(map(_as_it_ended, incident.current)) if over else incident.lasting
     first = max(members, key=lambda member: RANK[member.severity], default=None)
     facts = [
         ("Effect", " ".join(_unique(member.effect for member in members))),
@@ -104,8 +105,17 @@ def compose(
     )
 
 
+def _as_it_ended(member: Member) -> Member:
+    ended = f"it goes on as: {_title(member.became)}" if member.became else member.ended
+    return replace(member, detail=ended or member.detail, effect="", evidence=())
+
+
+def _title(cause: str) -> str:
+    return _TITLES.get(cause, cause.replace("_", " "))
+
+
 def _subject(incident: Incident, reason: NotifyReason, members: Sequence[Member], *, over: bool, now: datetime) -> str:
-    title = _TITLES.get(incident.cause, incident.cause.replace("_", " "))
+    title = _title(incident.cause)
     if over:
         title = f"recovered after {_span((incident.recovered_at or now) - incident.since)} (was {title})"
     elif reason is NotifyReason.REMINDER:
@@ -116,21 +126,24 @@ def _subject(incident: Incident, reason: NotifyReason, members: Sequence[Member]
         title = f"again {title}"
     names = [member.name for member in members if member.name]
     if len(names) > 1:
-        dates = "dates" if incident.phase else "cases"
-        return (
-            f"[{incident.pipeline or 'phasegate'}] {incident.subject}, {len(names)} {dates}, {names[0]} to {names[-1]}: {title}"
-        )
-    where = f"{incident.subject} of {names[0]}" if names and incident.phase else incident.subject
+        count = f"{len(names)} dates, {names[0]} to {names[-1]}" if incident.phase else f"{len(names)} cases"
+        where = f"{incident.subject}, {count}"
+    else:
+        where = f"{incident.subject} of {names[0]}" if names and incident.phase else incident.subject
     return f"[{incident.pipeline or 'phasegate'}] {where}: {title}"
 
 
 def _evidence(members: Sequence[Member], first: Member | None) -> Iterator[Block]:
     if len(members) == 1 and first is not None:
         yield Listing("Evidence", tuple(line for line in first.evidence if line != first.detail))
-    elif len({member.detail for member in members}) == 1:
-        yield Listing("The same for each of", tuple(member.name for member in members))
+        return
+    details = {member.name: member.detail for member in members}
+    if len(set(details.values())) == 1:  # what tells them apart, if anything does
+        details = {member.name: member.evidence[0] if member.evidence else member.detail for member in members}
+    if len(set(details.values())) == 1:
+        yield Listing("The same for each of", tuple(details))
     else:
-        yield Listing("One by one", tuple(f"{member.name}: {member.detail}" for member in members))
+        yield Listing("One by one", tuple(f"{name}: {detail}" for name, detail in details.items()))
 
 
 def _why(incident: Incident, reason: NotifyReason, new: Sequence[str], now: datetime) -> str:
@@ -260,30 +273,3 @@ def _span(span: timedelta) -> str:
     if hours >= 48:
         return f"{hours // 24} days {hours % 24} h"
     return f"{hours} h {rest} min" if hours else f"{rest} min"
-
-
-def compose_alert(alert: Mapping[str, Any]) -> Notice:
-    """The notice for an alert by itself."""
-    run = f"{alert['phase']} of {alert['run_date']}" if "phase" in alert else ""
-    title = _TITLES.get(alert["cause"], str(alert["cause"]))
-    recovered = alert["state"] == "recovered"
-    if recovered:
-        lasted = datetime.fromisoformat(alert["at"]) - datetime.fromisoformat(alert["since"])
-        title = f"recovered after {_span(lasted)} (was {title})"
-    evidence = tuple(line for line in alert["evidence"] if line != alert["detail"])
-    explain = f"phasegate explain {alert['phase']} {alert['run_date']} --pipeline {alert['pipeline']}" if run else ""
-    blocks = (
-        Paragraph(alert["effect"]),
-        Listing("Evidence", evidence),
-        Commands("Next", () if recovered else tuple(filter(None, (*alert.get("next", ()), explain)))),
-        Paragraph(f"since {_minute(datetime.fromisoformat(alert['since']))}, {alert['key']}"),
-    )
-    return Notice(
-        key=str(alert["key"]),
-        thread=str(alert["key"]),
-        tone=Tone.RECOVERED if recovered else Tone(alert["severity"]),
-        subject=f"[{alert.get('pipeline', 'phasegate')}] {run + ': ' if run else ''}{title}",
-        lead=f"{alert['detail']}.",
-        blocks=blocks,
-        at=datetime.fromisoformat(alert["at"]),
-    )

@@ -279,7 +279,7 @@ def read_alert(body: Mapping[str, Any]) -> Statement:
             at=_moment(body["at"]),
             gate=str(body.get("gate", "")),
             about=about,
-            evidence=tuple(_cut(line) for line in body["evidence"])[:_EVIDENCE],
+            evidence=_few(tuple(body["evidence"])),
             effect=_cut(body["effect"]),
             next=tuple(str(line) for line in body.get("next", ()))[:_EVIDENCE],
         )
@@ -293,6 +293,12 @@ def read_alert(body: Mapping[str, Any]) -> Statement:
         )
     except (KeyError, TypeError, ValueError) as exc:
         raise MessageError(f"no alert: {exc!r}"[:_LONGEST]) from exc
+
+
+def _few(lines: tuple[object, ...]) -> tuple[str, ...]:
+    if len(lines) <= _EVIDENCE:
+        return tuple(map(_cut, lines))
+    return (*map(_cut, lines[: _EVIDENCE - 1]), f"and {len(lines) - _EVIDENCE + 1} more")
 
 
 def _cut(text: object) -> str:

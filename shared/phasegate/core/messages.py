@@ -221,13 +221,22 @@ def _fields(envelope: Envelope) -> Mapping[str, Any]:
         if not envelope.attributes:
             raise MessageError("an empty message")
         return _given(envelope.attributes)
+    return {**_given(envelope.attributes), **_given(read_object(envelope.data))}
+
+
+def read_object(data: bytes) -> Mapping[str, Any]:
+    """The JSON object that a message's data is.
+
+    Raises:
+        MessageError: It is none.
+    """
     try:
-        body = json.loads(envelope.data)
+        body = json.loads(data)
     except (ValueError, RecursionError) as exc:
-        raise MessageError(f"a body that is not JSON: {_shown(envelope.data[:60].decode(errors='replace'))}") from exc
+        raise MessageError(f"a body that is not JSON: {_shown(data[:60].decode(errors='replace'))}") from exc
     if not isinstance(body, dict):
         raise MessageError(f"a body that is no JSON object: {_shown(body)}")
-    return {**_given(envelope.attributes), **_given(body)}
+    return body
 
 
 def _given(fields: Mapping[str, Any]) -> dict[str, Any]:

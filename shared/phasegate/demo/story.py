@@ -23,6 +23,7 @@ from phasegate.core.notation import Span
 from phasegate.core.pipeline import Pipeline
 from phasegate.demo import warehouse as loaders
 from phasegate.errors import ConfigError
+from phasegate.logs import silent
 from phasegate.outgoing import go_topic
 from phasegate.ports import Outgoing
 from phasegate.testing import SetClock
@@ -30,6 +31,8 @@ from phasegate.wiring import Wiring
 
 WEEK = Span(date(2013, 2, 4), date(2013, 2, 10))
 WIDTH = 110
+TICK = timedelta(minutes=10)
+"""How often the clock ticks here; it does so every minute where nobody waits for it."""
 
 Say = Callable[[str], None]
 Work = Callable[[duckdb.DuckDBPyConnection], None]
@@ -64,7 +67,7 @@ class Story:
             "state": f"sqlite:{folder / 'state.sqlite'}",
             "bus": "local:",
         }
-        self._wiring = Wiring(Settings.resolve(where, {}, Path()), clock=self._clock, screen=self._screen)
+        self._wiring = Wiring(Settings.resolve(where, {}, Path()), clock=self._clock, screen=self._screen, log=silent)
         self._pipeline = _flights(self._wiring)
         for phase in self._pipeline.phases:
             self._wiring.local_bus.subscribe(go_topic(self._pipeline.name, phase), self._signals.append)
@@ -141,15 +144,31 @@ class Story:
         self._load_weather(day, "05:29")
 
     def _begin(self, n: int, title: str) -> date:
+        if n:
+            self._at("09:00")
         day = WEEK.first + timedelta(days=n)
         self._morning = day + timedelta(days=1)
+        self._clock.set(self._moment("05:00"))
         self._say("")
         self._say(f"── {day:%A %-d %B}: {title} " + "─" * (WIDTH - len(f"{day:%A %-d %B}{title}") - 6))
         return day
 
     def _at(self, clock: str) -> None:
-        moment = datetime.combine(self._morning, time.fromisoformat(clock), self._pipeline.zone).astimezone(UTC)
+        moment = self._moment(clock)
+        while (tick := self._next_tick()) < moment:
+            self._clock.set(tick)
+            self._wiring.desk.tick()
+            if self._screen.getvalue():
+                self._say(f"  {self._local()}  What could wait is told now:")
+                self._show_screen()
         self._clock.set(max(moment, self._clock.now()))
+
+    def _moment(self, clock: str) -> datetime:
+        return datetime.combine(self._morning, time.fromisoformat(clock), self._pipeline.zone).astimezone(UTC)
+
+    def _next_tick(self) -> datetime:
+        now = self._clock.now()
+        return now - (now - datetime.min.replace(tzinfo=UTC)) % TICK + TICK
 
     def _tell(self, clock: str, text: str) -> None:
         self._at(clock)
@@ -235,8 +254,11 @@ class Story:
         told = f"{decision.gate.run.phase} is {decision.gate.state}: {decision.detail}"
         for n, line in enumerate(textwrap.wrap(told, WIDTH - 11)):
             self._say(f"         {sign if n == 0 else ' '} {line}")
+        self._show_screen()
+
+    def _show_screen(self) -> None:
         for line in self._screen.getvalue().splitlines():
-            if line and not line.startswith("since "):
+            if line:
                 self._say(f"         │ {line}")
         self._screen.seek(0)
         self._screen.truncate()

@@ -1,0 +1,13 @@
+"""Bring alerts to people: each problem once, and again only for a reason."""
+
+import flask
+import functions_framework
+from phasegate.wiring import Wiring
+
+app = Wiring.from_env()  # a wrong setting stops the new revision, not the first event
+
+
+@functions_framework.http
+def alert_dispatch(request: flask.Request) -> tuple[str, int]:
+    """Answer one push of the alert topic."""
+    return app.handle_alert(request)

@@ -1,0 +1,95 @@
+"""The alert desk as functions-framework serves it: pushes of the alert topic, mails in a folder."""
+
+import base64
+import json
+import urllib.request
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from email import message_from_bytes, policy
+from pathlib import Path
+
+import pytest
+from phasegate.adapters.sqlite import SQLiteStore
+from phasegate.heartbeat import last_beats
+
+from tests.serving import REPO, serving
+
+PIPELINE = """
+pipeline: tiny
+calendar: {from: 2026-01-01}
+phases:
+  raw: {due: 06:00, outputs: {raw.rows: {date: d}}}
+alerts:
+  destinations:
+    team: {kind: eml, to: [team@example.com]}
+  routes:
+    - {to: [team]}
+"""
+NOW = datetime.now(UTC).isoformat()
+ALERT = {
+    "key": "tiny/raw/2026-03-02/v1/checks_failed", "pipeline": "tiny", "phase": "raw", "run_date": "2026-03-02",
+    "severity": "critical", "state": "firing", "cause": "checks_failed", "about": ["raw.rows.row_count"], "gate": "held",
+    "detail": "3 rows, expected 10", "evidence": [], "effect": "", "since": NOW, "at": NOW,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("dispatch")
+
+
+@pytest.fixture(scope="module")
+def address(folder: Path) -> Iterator[str]:
+    (folder / "tiny.yaml").write_text(PIPELINE)
+    environ = {
+        "PHASEGATE_PIPELINES": str(folder / "tiny.yaml"),
+        "PHASEGATE_WAREHOUSE": f"duckdb:{folder / 'none.duckdb'}",
+        "PHASEGATE_STATE": f"sqlite:{folder / 'state.sqlite'}",
+        "PHASEGATE_BUS": "local:",
+    }
+    source = REPO / "functions/alert_dispatch/main.py"
+    with serving(folder, environ, source, target="alert_dispatch") as found:
+        yield found
+
+
+def push(address: str, data: bytes, message_id: str) -> int:
+    message = {"data": base64.b64encode(data).decode(), "messageId": message_id, "attributes": {}}
+    body = json.dumps({"message": message, "subscription": "s"}).encode()
+    with urllib.request.urlopen(urllib.request.Request(address, body, method="POST"), timeout=30) as answer:
+        return int(answer.status)
+
+
+def subjects(folder: Path) -> list[str]:
+    mails = sorted((folder / "mails/team").glob("*.eml"), key=lambda path: path.stat().st_mtime_ns)
+    return [str(message_from_bytes(mail.read_bytes(), policy=policy.default)["Subject"]) for mail in mails]
+
+
+def test_an_alert_reaches_people_once_however_often_it_comes(address: str, folder: Path) -> None:
+    for n in range(3):
+        assert push(address, json.dumps(ALERT).encode(), f"m{n}") == 204
+    assert subjects(folder) == ["CRITICAL: [tiny] raw of 2026-03-02: held"]
+    assert datetime.now(UTC) - last_beats(SQLiteStore(str(folder / "state.sqlite")), ["alert_dispatch"])["alert_dispatch"]
+
+
+@pytest.mark.parametrize(
+    ("data", "why"),
+    [
+        (b"\xff garbage", "not JSON"),
+        (b"[]", "no JSON object"),
+        (b"[" * 5_000, "not JSON"),
+        (b"{}", "no alert"),
+        (json.dumps({**ALERT, "severity": "splendid"}).encode(), "no alert"),
+        (json.dumps({**ALERT, "at": "yesterday"}).encode(), "no alert"),
+        (json.dumps({**ALERT, "evidence": 7}).encode(), "no alert"),
+        (json.dumps({**ALERT, "about": {"x": [1]}, "key": None, "since": "2026-03-02T00:00:00"}).encode(), "no alert"),
+    ],
+)
+def test_what_is_no_alert_is_kept_told_once_and_acknowledged(address: str, folder: Path, data: bytes, why: str) -> None:
+    message_id = f"bad-{abs(hash(data))}"
+    for _ in range(2):
+        assert push(address, data, message_id) == 204
+    rejected = SQLiteStore(str(folder / "state.sqlite")).rejected(100)
+    (reason,) = (each.reason for each in rejected if each.message_id == message_id)
+    assert why in reason
+    told = [subject for subject in subjects(folder) if "tiny" not in subject]
+    assert told == ["WARNING: [phasegate] messages: a message was rejected"], "one, however many came"
