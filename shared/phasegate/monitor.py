@@ -45,15 +45,24 @@ Progress = Callable[[str, int, int], None]
 
 
 def measure(
-    warehouse: Warehouse, pipeline: Pipeline, phases: Iterable[str], span: Span, progress: Progress | None = None
+    warehouse: Warehouse,
+    pipeline: Pipeline,
+    phases: Iterable[str],
+    span: Span,
+    progress: Progress | None = None,
+    *,
+    keys: bool = False,
 ) -> Answers:
     """Every number that is needed to judge some phases on every date of a span: one query per table.
+
+    Args:
+        keys: Checksums of the keys are wanted too, to tell the same rows from others.
 
     Raises:
         WarehouseError: The warehouse could not be asked at all.
         ConfigError: SQL of the pipeline file does not parse.
     """
-    asked = queries(pipeline, phases)
+    asked = queries(pipeline, phases, keys=keys)
     answers = []
     for answer in warehouse.measure(asked, span):
         answers.append(answer)
@@ -261,7 +270,7 @@ class Monitor:
         pipeline, dates = self.pipelines[runs[0].pipeline], [run.run_date for run in runs]
         phases = [phase for phase in pipeline.phases if any(run.phase == phase for run in runs)]
         try:
-            answers = measure(self._warehouse, pipeline, phases, Span(min(dates), max(dates)))
+            answers = measure(self._warehouse, pipeline, phases, Span(min(dates), max(dates)), keys=True)
         except (WarehouseError, ConfigError) as error:
             reason = str(error)
             return lambda run: PhaseVerdict(run.phase, Verdict.UNVERIFIED, reason=reason)

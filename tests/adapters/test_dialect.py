@@ -11,6 +11,7 @@ from phasegate.adapters.googlesql import Refused
 from phasegate.core.metrics import (
     Aggregate,
     Breaking,
+    Checksum,
     CustomSource,
     Distinct,
     KeysOf,
@@ -62,6 +63,7 @@ QUERIES = {
     "aggregate_where": Query(
         FLIGHTS, (Aggregate("AVG(dep_delay)", FLOWN), Rows(), Aggregate("MAX(dep_delay)", FLOWN), Aggregate("SUM(x)", "x > 0 -- late"))
     ),
+    "checksum": Query(FLIGHTS, (Rows(), Checksum(("flight_id",)), Checksum(("carrier", "flight_date"), FLOWN))),
     "linked": Query(PAIR, (Linked(("carrier",)), Linked(("carrier",), FLOWN))),
     "orphans": Query(PAIR, (Linked(("carrier", "flight")), Orphans(("carrier", "flight"), ("carrier", "number"), dated=True))),
     "orphans_undated": Query(

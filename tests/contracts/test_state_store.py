@@ -16,7 +16,7 @@ from phasegate.core.messages import Report, RunKey, Status
 from phasegate.core.metrics import Fault, Unmeasured
 from phasegate.core.notation import Span
 from phasegate.core.pipeline import AlertSeverity
-from phasegate.core.verdict import Verdict
+from phasegate.core.verdict import Fingerprint, Verdict
 from phasegate.errors import Conflict, StateError
 from phasegate.ports import Change, Event, Outbox, Outgoing, Record, Records, Rejected, StateStore
 
@@ -93,7 +93,7 @@ FULL = Gate(
     generation=3,
     opened_at=NOW,
     consumed={"up": 2},
-    fingerprint="abc",
+    fingerprint={"raw.orders": Fingerprint(10, 2**60 - 1, "a", "b")},
     score=66.7,
     verdict=Verdict.ACCEPTABLE,
     results=(

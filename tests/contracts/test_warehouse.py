@@ -1,9 +1,12 @@
 """What every warehouse does; see `phasegate.ports.Warehouse`. A backend is a way to make small tables and a warehouse to ask."""
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
+from functools import reduce
+from operator import xor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +18,7 @@ from phasegate.core.metrics import (
     Answer,
     AnyMetric,
     Breaking,
+    Checksum,
     Cost,
     CustomSource,
     Distinct,
@@ -178,6 +182,41 @@ def test_combinations_are_not_confused_by_what_their_parts_contain(backend: Back
     )
 
     assert on(backend, MON, FLIGHTS, Surplus(("x", "y"))) == (0,)
+
+
+KEYS = (
+    (MON, "é", 1, True, datetime(2013, 6, 3, 10, tzinfo=UTC)),
+    (MON, None, -(2**63), False, datetime(1970, 1, 1, tzinfo=UTC)),
+    (MON, "", 2**63 - 1, None, None),
+)
+KEY = ("d", "s", "n", "b", "t")
+TEXTS = (
+    "2013-06-03\x1fé\x1f1\x1ftrue\x1f2013-06-03 10:00:00+00",
+    "2013-06-03\x1f\x1f-9223372036854775808\x1ffalse\x1f1970-01-01 00:00:00+00",
+    "2013-06-03\x1f\x1f9223372036854775807\x1f\x1f",
+)
+
+
+def checksum(*texts: str) -> int:
+    return reduce(xor, (int(hashlib.md5(text.encode()).hexdigest()[:15], 16) for text in texts))  # noqa: S324
+
+
+def test_a_checksum_is_the_same_number_everywhere_and_in_any_order(backend: Backend) -> None:
+    """A null counts as an empty text: it is wrong in a key, and found as that."""
+    expected = (checksum(*TEXTS), checksum("1", "-9223372036854775808", "9223372036854775807"))
+    backend.create("raw.flights", "d DATE, s STRING, n INT64, b BOOL, t TIMESTAMP", KEYS)
+    backend.create("raw.turned", "d DATE, s STRING, n INT64, b BOOL, t TIMESTAMP", KEYS[::-1])
+
+    assert on(backend, MON, FLIGHTS, Checksum(KEY), Checksum(("n",))) == expected
+    assert on(backend, MON, TableSource("raw.turned", "d"), Checksum(KEY), Checksum(("n",))) == expected
+
+
+def test_a_checksum_tells_other_values_from_these(backend: Backend) -> None:
+    backend.create("raw.flights", "d DATE, x STRING, y STRING", [(MON, "a", "b"), (TUE, "b", "a"), (WED, "ab", None)])
+
+    found = [on(backend, day, FLIGHTS, Checksum(("x", "y")))[0] for day in DAYS.days()]
+    assert len(set(found)) == 3
+    assert all(isinstance(number, int) and 0 <= number < 2**60 for number in found)
 
 
 def test_distinct_values_are_counted_without_null(backend: Backend) -> None:

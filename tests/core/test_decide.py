@@ -38,7 +38,7 @@ from phasegate.core.pipeline import (
     Quorum,
     QuorumWhen,
 )
-from phasegate.core.verdict import OutputVerdict, PhaseVerdict, Verdict, judge
+from phasegate.core.verdict import Fingerprint, Fingerprints, OutputVerdict, PhaseVerdict, Verdict, judge
 
 DAY = date(2026, 3, 2)
 DUE = datetime(2026, 3, 3, 6, tzinfo=UTC)
@@ -97,7 +97,7 @@ def opened(phase: str = "raw", generation: int = 1, at: datetime = NOW - 20 * MI
     """A gate that is open."""
     return gate(
         phase, state=GateState.OPEN, reason=Reason.PASSED, generation=generation, opened_at=at,
-        **{"since": at, "fingerprint": "same", **fields},
+        **{"since": at, "fingerprint": prints("same"), **fields},
     )  # fmt: skip
 
 
@@ -114,7 +114,11 @@ def tables(phase: str = "raw", pipeline: Pipeline = SHOP, fingerprint: str = "sa
         outputs.append(OutputVerdict(table, (result(table, said),), 100))
     assert not outcomes
     verdict = judge(r for output in outputs for r in output.results)
-    return PhaseVerdict(phase, verdict, 90.0, tuple(outputs), fingerprint)
+    return PhaseVerdict(phase, verdict, 90.0, tuple(outputs), prints(fingerprint))
+
+
+def prints(numbers: str) -> Fingerprints:
+    return {"table": Fingerprint(1, None, "", numbers)}
 
 
 def result(table: str, said: Outcome | Unmeasured, **fields: Any) -> CheckResult:
@@ -328,7 +332,7 @@ def test_a_release_remembers_what_it_rests_on():
     before = gate("clean", report("clean", correlation_id="c7"), state=GateState.HELD, since=NOW - MINUTE)
     found = decided(before, tables("clean"), day=days(opened("raw", 2)))
     after, signal = found.gate, found.signal
-    assert (after.opened_at, after.since, after.generation, after.fingerprint) == (NOW, NOW, 1, "same")
+    assert (after.opened_at, after.since, after.generation, after.fingerprint) == (NOW, NOW, 1, prints("same"))
     assert (after.consumed, after.verdict, after.score, after.rows) == ({"raw": 2}, Verdict.PASS, 90.0, {"clean.orders": 100})
     assert signal is not None
     assert (signal.upstream, signal.correlation_id, signal.score) == (("shop/raw/2026-03-02/g2",), "c7", 90.0)
@@ -338,7 +342,7 @@ def test_a_release_remembers_what_it_rests_on():
 def test_a_second_release_keeps_since_and_counts_on():
     found = decided(opened(since=NOW - timedelta(hours=3)), tables(fingerprint="other"))
     assert (found.gate.generation, found.gate.since, found.gate.opened_at) == (2, NOW - timedelta(hours=3), NOW)
-    assert found.gate.fingerprint == "other"
+    assert found.gate.fingerprint == prints("other")
 
 
 def test_a_signal_without_a_correlation_id_goes_by_its_decision():

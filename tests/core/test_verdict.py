@@ -14,6 +14,7 @@ from phasegate.core.metrics import (
     Aggregate,
     Answer,
     AnyMetric,
+    Checksum,
     Distinct,
     Fault,
     Newest,
@@ -27,8 +28,10 @@ from phasegate.core.metrics import (
 from phasegate.core.notation import Due, Span, parse_duration
 from phasegate.core.pipeline import Calendar, Expected, Output, Part, Phase, Pipeline
 from phasegate.core.verdict import (
+    Fingerprint,
     PhaseVerdict,
     Verdict,
+    differ,
     judge,
     judge_date,
     judge_phase,
@@ -177,11 +180,16 @@ COUNTED = Distinct("flight_id")
 
 
 def answers(
-    numbers: Numbers, *, pipeline: Pipeline = PIPELINE, day: date = DAY, down: tuple[tuple[str, AnyMetric], ...] = ()
+    numbers: Numbers,
+    *,
+    pipeline: Pipeline = PIPELINE,
+    day: date = DAY,
+    down: tuple[tuple[str, AnyMetric], ...] = (),
+    keys: bool = False,
 ) -> Answers:
     """What the tables hold on one date, by table and metric; a table that is not told has no rows."""
     found = []
-    for query in queries(pipeline, pipeline.phases):
+    for query in queries(pipeline, pipeline.phases, keys=keys):
         table = query.source.table
         rows = {day: tuple(numbers.get((table, metric), 0) for metric in query.metrics)}
         told = any(name == table for name, _ in numbers)
@@ -352,6 +360,7 @@ LOADED = Pipeline(
             outputs={
                 "raw.flights": Output(
                     date="d",
+                    key=("id",),
                     checks=(
                         Fresh(column="loaded_at", within=parse_duration("26h")),
                         AggregateCheck(sql="AVG(x)", at_least=0),
@@ -367,13 +376,14 @@ BASE: Numbers = {
     ("raw.flights", Rows()): 100,
     ("raw.flights", Newest("loaded_at")): 1360000000,
     ("raw.flights", Aggregate("AVG(x)")): 0.1 + 0.2,
+    ("raw.flights", Checksum(("id",))): 77,
     ("raw.schedule", Rows()): 100,
 }
 
 
 def fingerprint(changes: Numbers) -> Any:
     """The fingerprint of a day's numbers, with some changed."""
-    return judge_phase(LOADED, "raw", DAY, answers({**BASE, **changes}, pipeline=LOADED)).fingerprint
+    return judge_phase(LOADED, "raw", DAY, answers({**BASE, **changes}, pipeline=LOADED, keys=True)).fingerprint
 
 
 @pytest.mark.parametrize(
@@ -385,12 +395,55 @@ def fingerprint(changes: Numbers) -> Any:
         ({("raw.flights", Aggregate("AVG(x)")): 0.301}, False),
         ({("raw.flights", Aggregate("AVG(x)")): None}, False),
         ({("raw.flights", Rows()): 101}, False),
+        ({("raw.flights", Checksum(("id",))): 78}, False),
         ({("raw.schedule", Rows()): 99}, False),
     ],
 )
 def test_equal_data_has_an_equal_fingerprint(changes, same):
     """Loading the same rows again changes nothing, and neither does the order in which floats are added up."""
-    assert (fingerprint(changes) == fingerprint({})) is same
+    assert differ(fingerprint(changes), fingerprint({})) is not same
+
+
+def one_output(output: Output) -> Pipeline:
+    """A pipeline with this output alone."""
+    phases = {"raw": Phase(due=Due(at=time(6), days=1), outputs={"raw.flights": output})}
+    return Pipeline(pipeline="flights", calendar=Calendar(from_=date(2013, 1, 1)), phases=phases)
+
+
+def test_other_checks_of_the_same_rows_are_no_other_data():
+    """But other keys are, whatever is checked."""
+    numbers = {key: number for key, number in BASE.items() if key[0] == "raw.flights"}
+    fewer, more = (
+        one_output(Output(date="d", key=("id",), checks=checks)) for checks in ((), (AggregateCheck(sql="AVG(x)", at_least=0),))
+    )
+
+    def found(pipeline: Pipeline, keys: int = 77) -> Any:
+        changed = {**numbers, ("raw.flights", Checksum(("id",))): keys}
+        return judge_phase(pipeline, "raw", DAY, answers(changed, pipeline=pipeline, keys=True)).fingerprint
+
+    assert found(fewer) != found(more)
+    assert not differ(found(more), found(fewer))
+    assert not differ(found(fewer), found(more))
+    assert differ(found(more, 78), found(fewer))
+
+
+def test_an_output_that_was_not_released_is_other_data():
+    one = Fingerprint(1, 2, "a", "b")
+    assert differ({"raw.a": one, "raw.b": one}, {"raw.a": one})
+    assert not differ({"raw.a": one}, {"raw.a": one, "raw.b": one}), "one that is no longer declared is not missed"
+    assert differ({"raw.a": one}, {}), "nothing is known of a release without a look at the tables"
+
+
+@pytest.mark.parametrize(("one", "other"), [(None, 2), (2, None), (None, None)])
+def test_a_key_that_could_not_be_measured_says_nothing(one, other):
+    assert not Fingerprint(1, one, "a", "b").differs(Fingerprint(1, other, "a", "b"))
+
+
+def test_keys_are_summed_up_for_gates_only_and_in_the_query_of_the_table():
+    assert not any(isinstance(m, Checksum) for query in queries(LOADED, ["raw"]) for m in query.metrics)
+    (flights,) = (q for q in queries(LOADED, ["raw"], keys=True) if q.source == TableSource("raw.flights", "d"))
+    assert Checksum(("id",)) in flights.metrics
+    assert len(queries(LOADED, ["raw"], keys=True)) == len(queries(LOADED, ["raw"]))
 
 
 def test_a_fingerprint_is_of_the_phase_s_own_tables():

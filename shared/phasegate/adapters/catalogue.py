@@ -11,6 +11,7 @@ from phasegate.core.metrics import (
     Aggregate,
     AnyMetric,
     Breaking,
+    Checksum,
     CustomSource,
     Distinct,
     Fault,
@@ -97,7 +98,7 @@ def _needs(source: Source, metric: AnyMetric) -> tuple[_Need, ...]:
             return (_Need(table, day, (column,)),)
         case TableSource(table, day), NotIn(column) | OutOfRange(column):
             return (_Need(table, day, (column,)),)
-        case TableSource(table, day), NullKeys(columns) | Surplus(columns):
+        case TableSource(table, day), NullKeys(columns) | Surplus(columns) | Checksum(columns):
             return (_Need(table, day, columns),)
         case TableSource(table, day), _:
             return (_Need(table, day),)

@@ -15,6 +15,7 @@ from phasegate.adapters.googlesql import to_duckdb
 from phasegate.core.metrics import (
     Aggregate,
     Breaking,
+    Checksum,
     Comparison,
     CustomSource,
     Distinct,
@@ -150,6 +151,7 @@ class _Writer:
 
     mark = "@"
     quote = "`"
+    text, whole = "STRING", "INT64"
 
     def __init__(self, span: Span) -> None:
         self.params = [Param("from", "DATE", span.first), Param("to", "DATE", span.last)]
@@ -243,6 +245,8 @@ class _Writer:
                 return self.epoch(f"MAX({self.only(self.column(column), self.where(where))})")
             case Aggregate(expression):
                 return self.user(expression, SqlKind.AGGREGATE)
+            case Checksum(columns, where):
+                return self.checksum(columns, where)
 
     def count(self, where: str | None, *conditions: str) -> str:
         """Rows for which all is true; a null is not true."""
@@ -259,6 +263,12 @@ class _Writer:
         if len(columns) > 1:
             conditions = [*conditions, *self.present(columns)]
         return f"COUNT(DISTINCT {self.only(self.combined(columns), conditions)})"
+
+    def checksum(self, columns: Sequence[str], where: str | None) -> str:
+        """60 bits of the MD5 of each combination, all of them xor-ed: no order, no overflow, no sign."""
+        texts = (f"COALESCE(CAST({self.column(column)} AS {self.text}), '')" for column in columns)
+        number = f"CAST(CONCAT('0x', SUBSTR({self.md5(', CHR(31), '.join(texts))}, 1, 15)) AS {self.whole})"
+        return f"BIT_XOR({self.only(number, self.where(where))})"
 
     def out_of_range(self, column: str, low: Scalar | None, high: Scalar | None) -> str:
         """Not within the bounds: of NaN every comparison is false, so it is not within any."""
@@ -347,6 +357,10 @@ class _Writer:
         """One value for a combination of columns."""
         raise NotImplementedError
 
+    def md5(self, texts: str) -> str:
+        """The MD5 of some texts in a row, in hexadecimal."""
+        raise NotImplementedError
+
     def not_matching(self, value: str, pattern: str) -> str:
         raise NotImplementedError
 
@@ -361,6 +375,9 @@ class _BigQuery(_Writer):
             return self.column(columns[0])
         return f"TO_JSON_STRING(STRUCT({', '.join(map(self.column, columns))}))"
 
+    def md5(self, texts: str) -> str:
+        return f"TO_HEX(MD5(CONCAT({texts})))"
+
     def not_matching(self, value: str, pattern: str) -> str:
         return f"NOT REGEXP_CONTAINS(CAST({value} AS STRING), {pattern})"
 
@@ -371,6 +388,7 @@ class _BigQuery(_Writer):
 class _DuckDB(_Writer):
     mark = "$"
     quote = '"'
+    text, whole = "VARCHAR", "BIGINT"
 
     def user(self, text: str, kind: SqlKind) -> str:
         return f"({to_duckdb(text, kind)})"
@@ -398,6 +416,9 @@ class _DuckDB(_Writer):
     def out_of_range(self, column: str, low: Scalar | None, high: Scalar | None) -> str:
         # NaN is DuckDB's greatest number: a missing upper bound must still be one that it breaks.
         return super().out_of_range(column, low, math.inf if high is None and type(low) in (int, float) else high)
+
+    def md5(self, texts: str) -> str:
+        return f"MD5(CONCAT({texts}))"
 
     def not_matching(self, value: str, pattern: str) -> str:
         return f"NOT REGEXP_MATCHES(CAST({value} AS VARCHAR), {pattern})"

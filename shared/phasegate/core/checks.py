@@ -14,6 +14,7 @@ from phasegate.core.metrics import (
     Aggregate,
     Answer,
     AnyMetric,
+    Checksum,
     Cost,
     Newest,
     Number,
@@ -136,7 +137,7 @@ class Answers:
             raise _NotMeasured(unmeasured)
         row = answer.numbers.get(day)
         if row is None:
-            return None if isinstance(metric, Newest | Aggregate) else 0
+            return None if isinstance(metric, Newest | Aggregate | Checksum) else 0
         return row[positions[metric]]
 
     def count(self, source: Source, metric: AnyMetric, day: date) -> int:
@@ -162,14 +163,19 @@ class Answers:
         except _NotMeasured as error:
             return error.unmeasured
 
-    def measured(self, sources: Iterable[Source], day: date) -> Mapping[str, Number | None]:
-        """Every number of some sources on a date, but for load times, by what it is."""
-        found: dict[str, Number | None] = {}
-        for source in sources:
-            row = self._of[source][0].numbers.get(day)
-            if row is not None:
-                found.update((name, row[n]) for name, n in self._named(source))
-        return found
+    def checksum(self, source: TableSource, columns: tuple[str, ...], day: date) -> int | None:
+        """The checksum of some columns on a date; None when it was not asked for, not measured, or there are no rows."""
+        answer, positions = self._of[source]
+        metric, row = Checksum(columns), answer.numbers.get(day)
+        if row is None or metric not in positions or metric in answer.unmeasured:
+            return None
+        found = row[positions[metric]]
+        return None if found is None else int(found)
+
+    def others(self, source: Source, day: date) -> Mapping[str, Number | None]:
+        """Every other number of a source on a date, by what it is: but for load times, which are new for the same data too."""
+        row = self._of[source][0].numbers.get(day)
+        return {} if row is None else {name: row[n] for name, n in self._named(source)}
 
     def _named(self, source: Source) -> tuple[tuple[str, int], ...]:
         """What each number of a source is, in words that do not depend on the order of the query."""
@@ -178,9 +184,9 @@ class Answers:
             kept = {
                 metric: n
                 for metric, n in positions.items()
-                if not isinstance(metric, Newest) and metric not in answer.unmeasured
+                if not isinstance(metric, Newest | Checksum) and metric != Rows() and metric not in answer.unmeasured
             }
-            self._names[source] = tuple((f"{source.table} {metric}", n) for metric, n in kept.items())
+            self._names[source] = tuple((str(metric), n) for metric, n in kept.items())
         return self._names[source]
 
     def types(self, source: Source) -> Mapping[str, str]:

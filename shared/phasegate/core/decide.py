@@ -27,7 +27,7 @@ from phasegate.core.gate import (
 from phasegate.core.messages import Report, Status
 from phasegate.core.pipeline import Again, AlertSeverity, GateMode, MessageNeed, Phase, Pipeline, QuorumWhen
 from phasegate.core.schedule import deadline
-from phasegate.core.verdict import PhaseVerdict, Verdict
+from phasegate.core.verdict import PhaseVerdict, Verdict, differ
 
 SILENCE = frozenset({Reason.NOTHING_HEARD, Reason.NO_MESSAGE, Reason.NOT_STARTED, Reason.PRODUCERS_MISSING})
 """Somebody has not reported. People who know that are not told again when the first rows or reports come in."""
@@ -253,7 +253,7 @@ class Case:
     @cached_property
     def changed(self) -> bool:
         """True when the tables hold something else than what was released."""
-        return self.verdict is not None and self.verdict.fingerprint != self.gate.fingerprint
+        return self.verdict is not None and differ(self.verdict.fingerprint, self.gate.fingerprint)
 
 
 @dataclass(frozen=True, slots=True)
@@ -407,7 +407,7 @@ def _release(case: Case, rule: str) -> Decision:
         generation=generation,
         opened_at=case.now,
         consumed={name: case.day[name].generation for name in case.inputs if name in case.day},
-        fingerprint=verdict.fingerprint if verdict else None,
+        fingerprint=verdict.fingerprint if verdict else {},
         degraded=bool(missing),
         missing=missing,
         alert=None,
@@ -509,7 +509,8 @@ def _found_same(case: Case, rule: str) -> Decision:
     consumed = {name: case.day[name].generation for name in case.inputs if name in case.day}
     detail = "the tables hold what was released"
     alerts = _recovery(case, GateState.OPEN, "the tables hold again what was released")
-    gate = replace(_with_evidence(case.gate, case.verdict), detail=detail, consumed=consumed, alert=None)
+    prints = case.verdict.fingerprint if case.verdict else case.gate.fingerprint
+    gate = replace(_with_evidence(case.gate, case.verdict), detail=detail, consumed=consumed, fingerprint=prints, alert=None)
     return Decision(gate, rule, Reason.NOTHING_NEW, detail, case.now, alerts=alerts)
 
 

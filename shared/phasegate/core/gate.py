@@ -9,7 +9,7 @@ from typing import Any
 from phasegate.core.checks import CheckResult
 from phasegate.core.messages import Report, RunKey
 from phasegate.core.pipeline import AlertSeverity, Pipeline
-from phasegate.core.verdict import Verdict
+from phasegate.core.verdict import Fingerprints, Verdict
 
 
 class GateState(StrEnum):
@@ -146,7 +146,7 @@ class Gate:
     generation: int = 0
     opened_at: datetime | None = None
     consumed: Mapping[str, int] = field(default_factory=dict)
-    fingerprint: str | None = None
+    fingerprint: Fingerprints = field(default_factory=dict)
     score: float | None = None
     verdict: Verdict | None = None
     results: tuple[CheckResult, ...] = ()

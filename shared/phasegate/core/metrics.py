@@ -107,8 +107,20 @@ class Aggregate:
     where: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Checksum:
+    """A number that is the same for the same set of values of *columns*, in whatever order; None without rows.
+
+    It is the same in every warehouse where texts of the values are: for all types but floats, and times with fractions of a
+    second. A value that stands twice is not in it; that is for `Rows` and `Surplus` to see.
+    """
+
+    columns: tuple[str, ...]
+    where: str | None = None
+
+
 Metric: TypeAlias = (
-    Rows | Nulls | NullKeys | Surplus | Distinct | NotIn | OutOfRange | NotMatching | Breaking | Newest | Aggregate
+    Rows | Nulls | NullKeys | Surplus | Distinct | NotIn | OutOfRange | NotMatching | Breaking | Newest | Aggregate | Checksum
 )
 
 

@@ -2,12 +2,12 @@
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from enum import StrEnum
 
 from phasegate.core.checks import Answers, CheckResult, Mode, Outcome, Severity, evaluate, plan
-from phasegate.core.metrics import Cost, Number, Query, Rows, TableSource, Unmeasured
+from phasegate.core.metrics import Checksum, Cost, Query, Rows, TableSource, Unmeasured
 from phasegate.core.pipeline import Pipeline, applies
 
 
@@ -51,12 +51,43 @@ def _binding(results: Iterable[CheckResult], waived: frozenset[str]) -> Iterable
 
 
 @dataclass(frozen=True, slots=True)
+class Fingerprint:
+    """What tells the rows of an output on a date from other rows, as far as numbers can.
+
+    Args:
+        rows: How many there are; None when they could not be counted.
+        keys: Checksum of their keys; None without a key, or when it could not be measured.
+        asked: Which other numbers were measured: another text for other checks.
+        numbers: What those numbers were.
+    """
+
+    rows: int | None
+    keys: int | None
+    asked: str
+    numbers: str
+
+    def differs(self, other: "Fingerprint") -> bool:
+        """True when the rows are others; numbers that only one of the two has say nothing."""
+        keys = None not in (self.keys, other.keys) and self.keys != other.keys
+        return keys or self.rows != other.rows or (self.asked == other.asked and self.numbers != other.numbers)
+
+
+Fingerprints = Mapping[str, Fingerprint]
+"""Of the outputs of a phase, by table."""
+
+
+def differ(now: Fingerprints, before: Fingerprints) -> bool:
+    """True when any output holds something else than before, or was not known then; one that is no longer declared is none."""
+    return any(table not in before or found.differs(before[table]) for table, found in now.items())
+
+
+@dataclass(frozen=True, slots=True)
 class PhaseVerdict:
     """What is said of one phase on one date.
 
     Args:
         score: From 0 to 100; None when nothing was judged.
-        fingerprint: Equal for equal measurements of the phase's own tables; None when nothing was measured.
+        fingerprint: Of the phase's own tables; empty when nothing was measured.
         reason: Why it is off, not due or unverified as a whole; empty when the results say it.
         cost: What measuring it has cost; None when it was not measured, or together with others.
     """
@@ -65,7 +96,7 @@ class PhaseVerdict:
     verdict: Verdict
     score: float | None = None
     outputs: tuple[OutputVerdict, ...] = ()
-    fingerprint: str | None = None
+    fingerprint: Fingerprints = field(default_factory=dict)
     reason: str = ""
     cost: Cost | None = None
 
@@ -137,17 +168,26 @@ def points_lost(results: Iterable[CheckResult]) -> Mapping[str, float]:
     return lost
 
 
-def queries(pipeline: Pipeline, phases: Iterable[str]) -> tuple[Query, ...]:
+def queries(pipeline: Pipeline, phases: Iterable[str], *, keys: bool = False) -> tuple[Query, ...]:
     """What must be asked to judge some phases: one query per table, one per compared pair.
 
     Rows of every output are counted, with checks or without. What the calendar expects is counted in the query of its table,
     when that is asked anyway, and else in one of its own.
+
+    Args:
+        keys: The checksum of each output's key is wanted too.
     """
     chosen = tuple(phases)
     asked = plan(placed for phase in chosen for checks in pipeline.checks(phase).values() for placed in checks)
-    counted = (TableSource(table, pipeline.date_columns[table]) for phase in chosen for table in pipeline.checks(phase))
+    outputs = [(table, output) for phase in chosen for table, output in pipeline.phase(phase).outputs.items()]
     expected = pipeline.calendar.expected
-    more = [Query(source, (Rows(),)) for source in counted] + ([] if expected is None else [expected.asked()])
+    more = [
+        Query(
+            TableSource(table, pipeline.date_columns[table]),
+            (Rows(), Checksum(output.key)) if keys and output.key else (Rows(),),
+        )
+        for table, output in outputs
+    ] + ([] if expected is None else [expected.asked()])
     by_source = {query.source: query for query in asked}
     for query in more:
         known = by_source.setdefault(query.source, query)
@@ -191,14 +231,21 @@ def judge_phase(pipeline: Pipeline, phase: str, day: date, answers: Answers, *, 
         verdict, reason = Verdict.UNVERIFIED, f"whether a run is expected could not be measured: {unknown.reason}"
     if not_due and verdict in (Verdict.FAIL, Verdict.UNVERIFIED):
         return PhaseVerdict(phase, Verdict.NOT_DUE, None, outputs, reason="not due yet")
-    sources = [TableSource(table, pipeline.date_columns[table]) for table in pipeline.phase(phase).outputs]
-    return PhaseVerdict(phase, verdict, score(results), outputs, _fingerprint(answers.measured(sources, day)), reason)
+    prints = {table: _fingerprint(pipeline, phase, table, day, answers) for table in pipeline.phase(phase).outputs}
+    return PhaseVerdict(phase, verdict, score(results), outputs, prints, reason)
 
 
-def _fingerprint(measured: Mapping[str, Number | None]) -> str:
+def _fingerprint(pipeline: Pipeline, phase: str, table: str, day: date, answers: Answers) -> Fingerprint:
+    source, key = TableSource(table, pipeline.date_columns[table]), pipeline.phase(phase).outputs[table].key
+    others = answers.others(source, day)
     # A warehouse adds floats up in any order: two measurements of the same rows differ in the last digits.
-    stable = sorted((what, f"{number:.6g}" if isinstance(number, float) else number) for what, number in measured.items())
-    return hashlib.sha256(repr(stable).encode()).hexdigest()[:16]
+    stable = sorted((what, f"{number:.6g}" if isinstance(number, float) else number) for what, number in others.items())
+    keys = answers.checksum(source, key, day) if key else None
+    return Fingerprint(answers.rows(source, day), keys, _digest([what for what, _ in stable]), _digest(stable))
+
+
+def _digest(of: object) -> str:
+    return hashlib.sha256(repr(of).encode()).hexdigest()[:12]
 
 
 def judge_date(pipeline: Pipeline, phases: Iterable[str], day: date, answers: Answers, *, now: datetime) -> DateVerdict:

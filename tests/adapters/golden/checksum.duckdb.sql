@@ -1,0 +1,9 @@
+-- from DATE datetime.date(2013, 1, 1)
+-- to DATE datetime.date(2013, 12, 31)
+SELECT "flight_date",
+  COUNT(*),
+  BIT_XOR(CAST(CONCAT('0x', SUBSTR(MD5(CONCAT(COALESCE(CAST("flight_id" AS VARCHAR), ''))), 1, 15)) AS BIGINT)),
+  BIT_XOR(CASE WHEN ("status" = 'flown') THEN CAST(CONCAT('0x', SUBSTR(MD5(CONCAT(COALESCE(CAST("carrier" AS VARCHAR), ''), CHR(31), COALESCE(CAST("flight_date" AS VARCHAR), ''))), 1, 15)) AS BIGINT) END)
+FROM "raw"."flights"
+WHERE "flight_date" BETWEEN $from AND $to
+GROUP BY "flight_date"
