@@ -7,6 +7,7 @@ import click
 from phasegate.backfill import parse_range
 from phasegate.cli.options import chosen, located, pipeline_option, wired
 from phasegate.core.notation import Span
+from phasegate.core.repair import reach, to_run_again
 from phasegate.heartbeat import stopped
 from phasegate.kept import kept_messages
 
@@ -21,7 +22,7 @@ _FAR = timedelta(days=36_500)
 def command(dates: str | None, pipeline_name: str | None, pipelines: str | None, state: str | None) -> int:
     """Show the gates of DATES; without, of the seven days up to the newest that is known.
 
-    A sign per phase and date, then why each gate that is not open is not.
+    A sign per phase and date, then why each gate that is not open is not, and what must run again after a repair.
     """
     from phasegate.cli.tables import print_status
 
@@ -35,6 +36,7 @@ def command(dates: str | None, pipeline_name: str | None, pipelines: str | None,
         span = parse_range(dates, pipeline, now=now)
     unsent = len(wiring.store.pending(now + _FAR, 1_000))
     parked, kept = len(wiring.store.parked()), len(kept_messages(wiring.store))
-    days, clock = wiring.store.load(pipeline.name, span), stopped(wiring.store, now)
-    print_status(pipeline, days, span, unsent, parked, kept, clock, now)
+    days, clock = wiring.store.load(pipeline.name, Span(span.first - reach(pipeline), span.last)), stopped(wiring.store, now)
+    again = [rerun for rerun in to_run_again(pipeline, days) if rerun.run.run_date in span]
+    print_status(pipeline, days, span, again, unsent, parked, kept, clock, now)
     return 0

@@ -15,6 +15,7 @@ from phasegate.core.gate import Day, Gate, GateState, standing
 from phasegate.core.metrics import Cost
 from phasegate.core.notation import Span
 from phasegate.core.pipeline import Pipeline
+from phasegate.core.repair import Rerun
 from phasegate.core.verdict import DateVerdict, PhaseVerdict, Verdict, points_lost
 from phasegate.ports import Event
 
@@ -46,6 +47,7 @@ _OUTCOMES = {
     Outcome.NOT_EVALUATED: ("–", "dim"),
 }
 _MOST_FINDINGS = 20
+_MOST_RERUNS = 50
 
 
 def console() -> Console:
@@ -140,9 +142,21 @@ def _print_findings(out: Console, findings: Sequence[Finding]) -> None:
 
 
 def print_status(
-    pipeline: Pipeline, days: Mapping[date, Day], span: Span, unsent: int, parked: int, kept: int, clock: str, now: datetime
+    pipeline: Pipeline,
+    days: Mapping[date, Day],
+    span: Span,
+    again: Sequence[Rerun],
+    unsent: int,
+    parked: int,
+    kept: int,
+    clock: str,
+    now: datetime,
 ) -> None:
-    """The gates of some dates as a grid, then why each one that is not open is not, and what is wrong with *clock*."""
+    """The gates of some dates as a grid, then why each one that is not open is not, and what is wrong with *clock*.
+
+    Args:
+        again: What must run again.
+    """
     out = console()
     table = Table(box=None, padding=(0, 1), header_style="dim")
     table.add_column(pipeline.name)
@@ -165,6 +179,12 @@ def print_status(
                 out.print(Text.assemble("\n", _sign(*_STATES[state]), (f" {phase} {day} {state}", "bold"), f": {gate.detail}"))
                 for act in acts:
                     out.print(escape(f"  {act}"), soft_wrap=True)
+    if again:
+        out.print("\nmust run again, in this order:")
+        for rerun in again[:_MOST_RERUNS]:
+            out.print(escape(f"  {rerun.run.phase} {rerun.run.run_date}: {rerun.why}"), soft_wrap=True)
+        if len(again) > _MOST_RERUNS:
+            out.print(f"  +{len(again) - _MOST_RERUNS} more", style="dim")
     notes = [
         f"{unsent} unsent" if unsent else "",
         f"{parked} parked" if parked else "",
