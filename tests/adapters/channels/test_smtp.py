@@ -157,3 +157,10 @@ def test_no_password_goes_to_a_server_without_tls(store: Store, post: Post) -> N
     assert not error.retryable
     assert "offers no TLS" in str(error)
     assert post.mails == []
+
+
+def test_a_long_subject_stays_whole(mails: Mailer, post: Post) -> None:
+    long = "[flights] features of 2013-02-09: held: it ran before its upstream, " + "x" * 100
+    mails.notify(notice(subject=long))
+    assert post.mails[0]["Subject"] == f"CRITICAL: {long}"
+    assert f"Subject: CRITICAL: {long}\r\n".encode() in post.raw[0]

@@ -38,7 +38,7 @@ def card(notice: Notice) -> Payload:
         *([_paragraph(f"<i>{escape(REPEAT)}</i>")] if notice.possible_duplicate else []),
     ]
     shown = {
-        "header": {"title": headline(notice).partition(": ")[0], "subtitle": notice.subject or "–"},
+        "header": {"title": headline(notice)},  # without a subtitle, it may take two lines
         **({"sections": [{"widgets": widgets}]} if widgets else {}),
     }
     return {

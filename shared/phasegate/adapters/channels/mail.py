@@ -49,6 +49,11 @@ def render(notice: Notice, *, sender: str, to: Sequence[str]) -> EmailMessage:
     return mail
 
 
+def written(mail: EmailMessage) -> bytes:
+    """The mail as it is sent. Folding a long subject at 78 signs would put a blank in front of it; a line may have 998."""
+    return mail.as_bytes(policy=mail.policy.clone(max_line_length=998))
+
+
 def subject(notice: Notice) -> str:
     """What stands in a list of mails."""
     return f"{notice.tone.upper()}: {notice.subject}"
@@ -135,7 +140,7 @@ class MailFolder:
         name = f"{readable[:100]}-{digest(notice.key)[:8]}.eml"
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            (self._folder / name).write_bytes(mail.as_bytes())
+            (self._folder / name).write_bytes(written(mail))
         except OSError as exc:
             raise NotifyError(f"no mail file in {self._folder}: {exc.strerror}", retryable=True) from exc
         return Receipt(message_id=name)

@@ -8,7 +8,7 @@ from email.message import EmailMessage
 
 from phasegate.adapters.channels.chat import secret
 from phasegate.adapters.channels.http import tls, within
-from phasegate.adapters.channels.mail import render
+from phasegate.adapters.channels.mail import render, written
 from phasegate.adapters.channels.patience import USUAL, Patience
 from phasegate.core.notice import Notice, clean
 from phasegate.core.pipeline import Mail
@@ -59,7 +59,7 @@ class Mailer:
         """Send a mail, or say why not; an error is given back, not raised, so that none of the client's is its context."""
         talk = _Talk(self._server, password, self._patience, from_the_first_byte=self._from_the_first_byte)
         try:
-            within(self._patience.whole, lambda: talk.run(self._server.from_, self._to, mail.as_bytes()))
+            within(self._patience.whole, lambda: talk.run(self._server.from_, self._to, written(mail)))
         except smtplib.SMTPNotSupportedError:
             return NotifyError("the server offers no TLS or no login; nothing was sent to it", retryable=False)
         except smtplib.SMTPResponseException as exc:
