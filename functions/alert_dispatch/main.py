@@ -4,7 +4,7 @@ import flask
 import functions_framework
 from phasegate.wiring import Wiring
 
-app = Wiring.from_env()  # a wrong setting stops the new revision, not the first event
+app = Wiring.for_alerts()  # a wrong setting, or a destination without its secret, stops the new revision, not the first event
 
 
 @functions_framework.http

@@ -16,7 +16,7 @@ from phasegate.core.notation import Span
 from phasegate.core.pipeline import Pipeline, sql_texts
 from phasegate.deploy_watch import DeployWatch
 from phasegate.desk import AlertDesk
-from phasegate.errors import AdapterError, ConfigError, PhasegateError, Problem
+from phasegate.errors import AdapterError, ConfigError, PhasegateError, Problem, SecretError
 from phasegate.heartbeat import Heart
 from phasegate.intake import Handled, Outcome
 from phasegate.kept import DeadLetters, Replay
@@ -89,6 +89,25 @@ class Wiring:
         wiring = cls(Settings.resolve({}, environ, Path()))
         wiring.settings.require("pipelines", "warehouse", "state", "bus")
         log("started", pipelines=", ".join(pipeline.name for pipeline in wiring.pipelines))
+        return wiring
+
+    @classmethod
+    def for_alerts(cls, environ: Mapping[str, str] = os.environ) -> "Wiring":
+        """The wiring of the function that brings alerts to people: a destination without its secret stops the revision, too.
+
+        Raises:
+            ConfigError: With every problem found.
+        """
+        from phasegate.adapters.channels import problems
+
+        wiring = cls.from_env(environ)
+        try:
+            found = list(problems(wiring.pipelines, wiring.secrets))
+        except SecretError as error:  # they are asked for again when they are needed
+            log("secrets_not_checked", severity="WARNING", error=str(error))
+            return wiring
+        if found:
+            raise ConfigError(problems=found)
         return wiring
 
     @cached_property

@@ -2,6 +2,8 @@
 
 import base64
 import json
+import subprocess
+import sys
 import urllib.request
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -12,6 +14,7 @@ import pytest
 from phasegate.adapters.sqlite import SQLiteStore
 from phasegate.heartbeat import last_beats
 
+from tests.canaries import canary, holds
 from tests.serving import REPO, serving
 
 PIPELINE = """
@@ -93,3 +96,30 @@ def test_what_is_no_alert_is_kept_told_once_and_acknowledged(address: str, folde
     assert why in reason
     told = [subject for subject in subjects(folder) if "tiny" not in subject]
     assert told == ["WARNING: [phasegate] messages: a message was rejected"], "one, however many came"
+
+
+def test_it_does_not_start_while_a_destination_lacks_its_secret(tmp_path: Path) -> None:
+    """The error names the destination and how to set the secret, and holds none."""
+    chat = "team: {kind: slack, webhook: secret://team-chat}"
+    (tmp_path / "tiny.yaml").write_text(PIPELINE.replace("team: {kind: eml, to: [team@example.com]}", chat))
+    environ = {
+        "PATH": "/usr/bin:/bin",
+        "PHASEGATE_PIPELINES": str(tmp_path / "tiny.yaml"),
+        "PHASEGATE_WAREHOUSE": f"duckdb:{tmp_path / 'none.duckdb'}",
+        "PHASEGATE_STATE": f"sqlite:{tmp_path / 'state.sqlite'}",
+        "PHASEGATE_BUS": "local:",
+    }
+
+    def start(**more: str) -> subprocess.CompletedProcess[str]:
+        source = REPO / "functions/alert_dispatch/main.py"
+        return subprocess.run([sys.executable, str(source)], env={**environ, **more}, capture_output=True, text=True)
+
+    without = start()
+    told = "tiny: alerts.destinations.team.webhook: secret://team-chat is not known: set PHASEGATE_SECRET_TEAM_CHAT"
+    assert (without.returncode, told in without.stderr) == (1, True)
+    wrong = start(PHASEGATE_SECRET_TEAM_CHAT=f"http://hooks.example.com/{canary('hook')}")
+    assert (wrong.returncode, "begins with https://" in wrong.stderr) == (1, True)
+    good = start(PHASEGATE_SECRET_TEAM_CHAT=f"https://hooks.example.com/{canary('hook')}")
+    assert good.returncode == 0, good.stderr
+    for each in (without, wrong, good):
+        assert not holds(each.stdout + each.stderr)
