@@ -1,6 +1,6 @@
 # Each target makes the environment it needs; nothing but Python, make and git is expected.
 .DELETE_ON_ERROR:
-.PHONY: demo test check schema docs bench emulators infra-tools bootstrap plan deploy destroy clean
+.PHONY: demo test check schema docs pictures bench emulators infra-tools bootstrap plan deploy destroy clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -23,6 +23,9 @@ schema: .venv/dev  ## Write the JSON Schema of the pipeline file anew
 
 docs: .venv/dev  ## Write the generated parts of the README anew
 	$(BIN)/python docs/generate.py
+
+pictures: .venv/dev  ## Draw what alerts look like anew; needs Chromium
+	$(BIN)/python docs/pictures.py
 
 bench: .venv/dev  ## Measure, beside a floor in the same run
 	$(BIN)/python bench/validate.py

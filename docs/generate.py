@@ -1,11 +1,14 @@
-"""Write the generated parts of README.md: what happens when, kinds of checks, commands, settings.
+"""Write the generated parts of README.md (what happens when, kinds of checks, commands, settings) and of docs/alerts.md.
 
 Run as `make docs`; a test fails while the committed text is not what this writes.
 """
 
 import re
+from collections.abc import Callable, Mapping
 from dataclasses import fields
+from email import message_from_bytes, policy
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import click
 from phasegate.cli.main import COMMANDS, load
@@ -13,8 +16,10 @@ from phasegate.config import DESCRIPTIONS, OPTIONS
 from phasegate.core.checks import BaseCheck
 from phasegate.core.decide import RULES
 from phasegate.core.kinds import KINDS
+from phasegate.demo.story import Story
 
 README = Path(__file__).parents[1] / "README.md"
+SHARED = README.parent / "shared"
 
 
 def rules() -> str:
@@ -67,18 +72,35 @@ def table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
     return "".join(f"| {' | '.join(cell.replace('|', '/') for cell in line)} |\n" for line in lines)
 
 
+def events() -> str:
+    """What the demo's five events tell people, each as the plain part of the mail that opens its incident."""
+    with TemporaryDirectory() as folder:
+        Story(Path(folder), SHARED / "pipelines", lambda _: None).play()
+        paths = Path(folder, "mails", "team").glob("*_first-*.eml")
+        mails = [message_from_bytes(path.read_bytes(), policy=policy.default) for path in paths]
+    mails.sort(key=lambda mail: mail["Date"].datetime)
+    texts = ["\n".join(mail.get_body(("plain",)).get_content().strip().splitlines()) for mail in mails]
+    parts = [f"### {mail['Subject']}\n\n```text\n{text}\n```\n" for mail, text in zip(mails, texts, strict=True)]
+    return "\n" + "\n".join(parts) + "\n"
+
+
 PARTS = {"rules": rules, "kinds": kinds, "commands": commands, "settings": settings}
+"""Of the README."""
+
+ALERTS = {"events": events}
+"""Of docs/alerts.md."""
 
 
-def generated(text: str) -> str:
+def generated(text: str, parts: Mapping[str, Callable[[], str]] = PARTS) -> str:
     """The text with every generated part as it should be."""
-    for name, write in PARTS.items():
+    for name, write in parts.items():
         pattern = re.compile(rf"(<!-- {name}: generated -->\n).*?(<!-- end -->)", re.DOTALL)
         text, count = pattern.subn(lambda found, write=write: found[1] + write() + found[2], text)  # type: ignore[misc]
         if count != 1:
-            raise SystemExit(f"README.md: expected one part <!-- {name}: generated --> … <!-- end -->, got {count}")
+            raise SystemExit(f"expected one part <!-- {name}: generated --> … <!-- end -->, got {count}")
     return text
 
 
 if __name__ == "__main__":
-    README.write_text(generated(README.read_text()))
+    for path, parts in ((README, PARTS), (README.parent / "docs" / "alerts.md", ALERTS)):
+        path.write_text(generated(path.read_text(), parts))

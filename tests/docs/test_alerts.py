@@ -1,0 +1,92 @@
+"""docs/alerts.md is right: its pipeline file loads, its receiver knows a genuine notice, its texts are those of the demo."""
+
+import json
+import re
+import runpy
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trustme
+from phasegate.adapters.channels.webhook import Webhook
+from phasegate.adapters.secrets import RememberedSecrets
+from phasegate.core.alerts import compose_test
+from phasegate.core.pipeline import DestinationKind
+from phasegate.pipeline_file import load
+from phasegate.testing import SetClock
+
+from tests.canaries import canary
+from tests.receivers import Receiver, Reply
+
+REPO = Path(__file__).parents[2]
+TEXT = (REPO / "docs" / "alerts.md").read_text()
+
+
+def block(language: str) -> str:
+    (found,) = re.findall(rf"^```{language}\n(.*?)^```", TEXT, re.DOTALL | re.MULTILINE)
+    return found
+
+
+def test_its_destinations_are_a_pipeline_file(tmp_path: Path) -> None:
+    rest = "pipeline: shop\ncalendar: {from: 2026-01-01}\nphases:\n  raw: {outputs: {raw.orders: {date: day}}}\n"
+    (tmp_path / "shop.yaml").write_text(rest + block("yaml"))
+    kinds = {destination.kind for destination in load(tmp_path / "shop.yaml").alerts.destinations.values()}
+    assert kinds == set(DestinationKind)
+    assert all(f"| `{kind}` |" in TEXT for kind in DestinationKind)
+
+
+def test_its_receiver_knows_a_genuine_notice(trusted: trustme.CA) -> None:
+    names: dict[str, Any] = {}
+    exec(block("python"), names)  # noqa: S102
+    is_genuine = names["is_genuine"]
+    receiver = Receiver(trusted, usual=Reply(204, b""))
+    known = {"url": receiver.address, "key": canary("key")}
+    now = datetime.now(UTC)
+    clock = SetClock(now)
+    webhook = Webhook("secret://url", key="secret://key", secrets=RememberedSecrets(lambda name: known[name]), clock=clock)
+    webhook.notify(compose_test("shop/pager", key="k", now=now))
+    clock.set(now - timedelta(minutes=6))
+    webhook.notify(compose_test("shop/pager", key="k", now=now))
+    receiver.close()
+    good, old = receiver.posted
+    assert is_genuine(good.headers, good.body, canary("key"))
+    assert not is_genuine(good.headers, good.body + b" ", canary("key"))
+    assert not is_genuine(good.headers, good.body, canary("another"))
+    assert not is_genuine({**good.headers, "X-Phasegate-Timestamp": str(int(now.timestamp()) + 1)}, good.body, canary("key"))
+    assert not is_genuine(old.headers, old.body, canary("key")), "it was sent six minutes ago"
+    assert json.loads(good.body)["key"] == good.headers["X-Phasegate-Key"]
+
+
+def test_the_alerts_of_the_demo_are_current() -> None:
+    generate = runpy.run_path(str(REPO / "docs" / "generate.py"))
+    assert generate["generated"](TEXT, generate["ALERTS"]) == TEXT, "run `make docs`"
+    assert TEXT.count("```text\n") == 5
+
+
+@pytest.mark.parametrize("name", ["mail", "google_chat", "slack", "teams"])
+def test_there_is_a_picture_of_each(name: str) -> None:
+    picture = REPO / "docs" / "pictures" / f"{name}.png"
+    assert f"pictures/{name}.png" in TEXT
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert picture.stat().st_size < 150_000
+
+
+def test_everything_in_a_picture_is_drawn() -> None:
+    """Each drawing shows all that its payload says, so it hides nothing of what people get."""
+    pictures = runpy.run_path(str(REPO / "docs" / "pictures.py"))
+    notice = pictures["held"]()
+    for name, draw in pictures["DRAWN"].items():
+        page = draw(notice)
+        for words in (
+            "[flights] raw, 3 dates",
+            "The gate of raw stays shut",
+            "A file or partition was loaded in part",
+            "Acknowledge",
+        ):
+            assert words in page, name
+        for line in (
+            "phasegate validate 2013-02-05..2013-02-07 --phase raw --pipeline flights",
+            "2013-02-07: table raw.flights has 461 rows",
+        ):
+            assert line in page, name
