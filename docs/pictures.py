@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
+from hashlib import sha256
 from html import escape
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -154,6 +155,12 @@ DRAWN: Mapping[str, Callable[[Notice], str]] = {
 }
 
 
+def drawn() -> str:
+    """What the pictures were drawn from, in short, so that one that is out of date is noticed."""
+    notice = held()
+    return "".join(f"{name} {sha256(draw(notice).encode()).hexdigest()[:16]}\n" for name, draw in DRAWN.items())
+
+
 def main() -> None:
     """Write the pictures."""
     browser = (
@@ -167,6 +174,7 @@ def main() -> None:
     notice = held()
     print(subject(notice))
     PICTURES.mkdir(exist_ok=True)
+    (PICTURES / "drawn.txt").write_text(drawn(), "utf-8")
     for name, draw in DRAWN.items():
         with TemporaryDirectory() as folder:
             source = Path(folder) / "page.html"

@@ -21,7 +21,7 @@ from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 from jsonschema import Draft202012Validator
 
-from tests.canaries import canary
+from tests.canaries import canary, holds
 from tests.serving import free_port
 
 USER = "phasegate"
@@ -109,6 +109,8 @@ class Receiver:
     def _take(self, request: BaseHTTPRequestHandler) -> None:
         body = request.rfile.read(int(request.headers["Content-Length"]))
         self.posted.append(Posted(request.path, dict(request.headers.items()), body))
+        if holds(body) or any(holds(value) for value in request.headers.values()):
+            self.problems.append("a secret stands in a body or header")
         reply = self.answers.pop(0) if self.answers else self.usual
         if self.path not in request.path:
             reply = Reply(404, b"no_service")
@@ -154,6 +156,7 @@ class Post:
         self.raw: list[bytes] = []
         self.recipients: list[list[str]] = []
         self.passwords: list[str] = []
+        self.problems: list[str] = []
         self.password = canary("smtp")
         self.refused: dict[str, str] = {}
         self.answers: list[str] = []
@@ -172,6 +175,8 @@ class Post:
         if self.answers:
             return self.answers.pop(0)
         assert isinstance(envelope.content, bytes)
+        if holds(envelope.content):
+            self.problems.append("a secret stands in a mail")
         self.raw.append(envelope.content)
         self.mails.append(message_from_bytes(envelope.content, policy=policy.default))
         self.recipients.append(list(envelope.rcpt_tos))

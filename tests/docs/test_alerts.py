@@ -72,6 +72,11 @@ def test_there_is_a_picture_of_each(name: str) -> None:
     assert picture.stat().st_size < 150_000
 
 
+def test_the_pictures_are_current() -> None:
+    pictures = runpy.run_path(str(REPO / "docs" / "pictures.py"))
+    assert pictures["drawn"]() == (REPO / "docs" / "pictures" / "drawn.txt").read_text(), "run `make pictures`"
+
+
 def test_everything_in_a_picture_is_drawn() -> None:
     """Each drawing shows all that its payload says, so it hides nothing of what people get."""
     pictures = runpy.run_path(str(REPO / "docs" / "pictures.py"))

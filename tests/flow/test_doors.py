@@ -63,6 +63,7 @@ def street(tmp_path: Path, trusted: trustme.CA) -> Iterator[Street]:
     with mail_server(trusted, post, from_the_first_byte=False) as port:
         yield Street(tmp_path, chat, post, port)
     chat.close()
+    assert chat.problems == post.problems == []
 
 
 HELD = "[shop] raw of 2026-03-01: held"

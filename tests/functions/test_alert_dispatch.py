@@ -11,10 +11,12 @@ from email import message_from_bytes, policy
 from pathlib import Path
 
 import pytest
+import trustme
 from phasegate.adapters.sqlite import SQLiteStore
 from phasegate.heartbeat import last_beats
 
 from tests.canaries import canary, holds
+from tests.receivers import Receiver, Reply
 from tests.serving import REPO, serving
 
 PIPELINE = """
@@ -123,3 +125,32 @@ def test_it_does_not_start_while_a_destination_lacks_its_secret(tmp_path: Path) 
     assert good.returncode == 0, good.stderr
     for each in (without, wrong, good):
         assert not holds(each.stdout + each.stderr)
+
+
+def test_a_chat_is_told_by_the_function_itself(tmp_path: Path, trusted: trustme.CA) -> None:
+    """Its address comes out of a folder of secrets; nothing that the function logs or stores holds it."""
+    chat = Receiver(trusted, usual=Reply(200, b"ok"))
+    (tmp_path / "secrets").mkdir()
+    (tmp_path / "secrets/team-chat").write_text(chat.address)
+    slack = "team: {kind: slack, webhook: secret://team-chat}"
+    (tmp_path / "tiny.yaml").write_text(PIPELINE.replace("team: {kind: eml, to: [team@example.com]}", slack))
+    environ = {
+        "PHASEGATE_PIPELINES": str(tmp_path / "tiny.yaml"),
+        "PHASEGATE_WAREHOUSE": f"duckdb:{tmp_path / 'none.duckdb'}",
+        "PHASEGATE_STATE": f"sqlite:{tmp_path / 'state.sqlite'}",
+        "PHASEGATE_BUS": "local:",
+        "PHASEGATE_SECRETS": f"folder:{tmp_path / 'secrets'}",
+    }
+    chat.answers = [Reply(400, b"invalid_blocks"), Reply(200, b"ok"), Reply(403, f"no {chat.address}".encode())]
+    with serving(tmp_path, environ, REPO / "functions/alert_dispatch/main.py", target="alert_dispatch") as address:
+        assert push(address, json.dumps(ALERT).encode(), "m1") == 204
+        recovered = {**ALERT, "state": "recovered", "gate": "open", "key": "tiny/raw/2026-03-02/v2/passed"}
+        assert push(address, json.dumps(recovered).encode(), "m2") == 204
+    chat.close()
+    first, plain, refused = (posted.object for posted in chat.posted[:3])
+    assert ("blocks" in first, "blocks" in plain, "blocks" in refused) == (True, False, True)
+    assert "held" in plain["text"]
+    assert "recovered" in refused["text"]
+    assert "answered 403 (its address or key is not the right one)" in (tmp_path / "log").read_text()
+    assert "no <secret>" in (tmp_path / "log").read_text()
+    assert chat.problems == []

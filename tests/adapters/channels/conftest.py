@@ -59,7 +59,7 @@ def receiver(request: pytest.FixtureRequest, trusted: trustme.CA) -> Iterator[Re
     server = Receiver(trusted, usual=USUAL[kind], schema=schema(kind), refusal=REFUSALS[kind])
     yield server
     server.close()
-    assert not server.problems, "a body did not follow its schema"
+    assert not server.problems, "a body did not follow its schema, or held a secret"
 
 
 class Store:

@@ -19,8 +19,10 @@ TO = ("data@example.com", "on-call@example.com")
 
 
 @pytest.fixture
-def post() -> Post:
-    return Post()
+def post() -> Iterator[Post]:
+    made = Post()
+    yield made
+    assert not made.problems
 
 
 @pytest.fixture(params=[True, False], ids=["tls", "starttls"])
