@@ -10,8 +10,10 @@ from time import monotonic
 
 import pytest
 from phasegate.adapters.channels import notifier
+from phasegate.adapters.channels.webhook import signature
 from phasegate.core.notice import REPEAT, digest
 from phasegate.core.pipeline import Alerts, Destination, DestinationKind
+from phasegate.core.secret import Secret
 from phasegate.errors import NotifyError
 from phasegate.ports import Notifier, Receipt
 from phasegate.testing import SetClock
@@ -214,6 +216,18 @@ def test_a_webhook_is_signed(kind: str, receiver: Receiver, store: Store) -> Non
     mine = hmac.new(canary("signing").encode(), signed, hashlib.sha256).hexdigest()
     assert posted.headers["X-Phasegate-Signature"] == f"v1={mine}"
     assert posted.headers["X-Phasegate-Key"] == posted.object["key"] == digest(notice().key)
+
+
+@pytest.mark.parametrize("kind", ["webhook"])
+def test_a_signing_key_that_was_replaced_is_read_anew(kind: str, receiver: Receiver, store: Store) -> None:
+    made = door(kind, store)
+    made.notify(notice())
+    store.known["key"] = canary("signing-newer")
+    receiver.answers = [Reply(401, b"wrong signature")]
+    made.notify(notice())
+    old, new = (posted.headers["X-Phasegate-Signature"] for posted in receiver.posted[1:])
+    assert old != new
+    assert new == f"v1={signature(Secret(canary('signing-newer')), str(int(AT.timestamp())), receiver.posted[2].body)}"
 
 
 @pytest.mark.parametrize("kind", ["google_chat"])

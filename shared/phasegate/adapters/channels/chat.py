@@ -69,36 +69,42 @@ class ChatNotifier:
         return Receipt(answer.status, clean(channel.message_id(answer), 200), plain)
 
 
-class Door:
-    """An address that is a secret: asked for when it is needed, and again when it is refused."""
+Headers: TypeAlias = Callable[[Secret | None], Mapping[str, str]]
+"""Makes the headers of an attempt, given the key of the door."""
 
-    def __init__(self, reference: str, secrets: Secrets, patience: Patience, *, query: str = "") -> None:
+
+class Door:
+    """An address that is a secret, perhaps with a key: asked for when they are needed, and again when they are refused."""
+
+    def __init__(
+        self, reference: str, secrets: Secrets, patience: Patience, *, query: str = "", key: str | None = None
+    ) -> None:
         self._reference = reference
+        self._key = key
         self._secrets = secrets
         self._patience = patience
         self._query = query
 
-    def post(self, body: bytes, headers: Callable[[], Mapping[str, str]] = dict) -> Answer:
-        """What it answers; the newest version of its address has then been tried.
-
-        Args:
-            headers: Made anew for each attempt.
+    def post(self, body: bytes, headers: Headers = lambda _: {}) -> Answer:
+        """What it answers; the newest versions of its secrets have then been tried.
 
         Raises:
-            NotifyError: It gave no answer, or has no address.
+            NotifyError: It gave no answer, or lacks a secret.
         """
-        address = secret(self._secrets, self._reference)
-        answer = self._post(address, body, headers())
-        if answer.status in REPLACED:
-            newer = secret(self._secrets, self._reference, fresh=True)
-            if newer != address:
-                answer = self._post(newer, body, headers())
+        known = self._known(fresh=False)
+        answer = self._post(known, body, headers)
+        if answer.status in REPLACED and (newer := self._known(fresh=True)) != known:
+            answer = self._post(newer, body, headers)
         return answer
 
-    def _post(self, address: Secret, body: bytes, headers: Mapping[str, str]) -> Answer:
-        told = self._reference
+    def _known(self, *, fresh: bool) -> tuple[Secret, Secret | None]:
+        address = secret(self._secrets, self._reference, fresh=fresh)
+        return address, None if self._key is None else secret(self._secrets, self._key, fresh=fresh)
+
+    def _post(self, known: tuple[Secret, Secret | None], body: bytes, headers: Headers) -> Answer:
+        address, key = known
         try:
-            return post(address, body, headers, told=told, query=self._query, patience=self._patience)
+            return post(address, body, headers(key), told=self._reference, query=self._query, patience=self._patience)
         except ConfigError as error:
             problem = str(error)
         raise NotifyError(problem, retryable=False)
@@ -113,7 +119,9 @@ class Door:
             return
         status, asked = answer.status, answer.retry_after
         again = status in (408, 425, 429) or status >= 500
-        said = self._secrets.get(self._reference).hidden_in(answer.body.decode(errors="replace"))
+        said = answer.body.decode(errors="replace")
+        for each in self._known(fresh=False):
+            said = each.hidden_in(said) if each else said
         words = f': "{clean(said, 160)}"' if clean(said) else ""
         raise NotifyError(
             f"answered {status} ({_meaning(status)}){words}",

@@ -5,9 +5,10 @@ import hmac
 from collections.abc import Mapping
 from typing import Any
 
-from phasegate.adapters.channels.chat import Door, Payload, encoded, secret
+from phasegate.adapters.channels.chat import Door, Payload, encoded
 from phasegate.adapters.channels.patience import USUAL, Patience
 from phasegate.core.notice import Notice, digest, fit, headline, plain, shorten
+from phasegate.core.secret import Secret
 from phasegate.ports import Clock, Receipt, Secrets
 
 BUDGET = 256 * 1024
@@ -33,39 +34,25 @@ class Webhook:
         clock: Clock,
         patience: Patience = USUAL,
     ) -> None:
-        self._door = Door(address, secrets, patience)
-        self._key = key
-        self._secrets = secrets
+        self._door = Door(address, secrets, patience, key=key)
         self._clock = clock
 
     def notify(self, notice: Notice) -> Receipt:
         """See `Notifier.notify`."""
         body = encoded(fit(notice, payload, lambda made: len(encoded(made)), BUDGET))
-        refused = False
-
-        def headers() -> Mapping[str, str]:
-            # After a refusal the key, too, may have been replaced.
-            nonlocal refused
-            made = self._headers(notice, body, fresh=refused)
-            refused = True
-            return made
-
-        answer = self._door.post(body, headers)
+        answer = self._door.post(body, lambda key: self._headers(notice, body, key))
         self._door.accept(answer)
         return Receipt(answer.status)
 
-    def _headers(self, notice: Notice, body: bytes, *, fresh: bool) -> Mapping[str, str]:
+    def _headers(self, notice: Notice, body: bytes, key: Secret | None) -> Mapping[str, str]:
         timestamp = str(int(self._clock.now().timestamp()))
-        headers = {"X-Phasegate-Key": digest(notice.key), "X-Phasegate-Timestamp": timestamp}
-        if self._key is not None:
-            key = secret(self._secrets, self._key, fresh=fresh)
-            headers["X-Phasegate-Signature"] = f"v1={signature(key.reveal(), timestamp, body)}"
-        return headers
+        signed = {"X-Phasegate-Signature": f"v1={signature(key, timestamp, body)}"} if key else {}
+        return {"X-Phasegate-Key": digest(notice.key), "X-Phasegate-Timestamp": timestamp, **signed}
 
 
-def signature(key: str, timestamp: str, body: bytes) -> str:
+def signature(key: Secret, timestamp: str, body: bytes) -> str:
     """HMAC-SHA256 over the timestamp, a dot and the body, in hexadecimal digits."""
-    return hmac.new(key.encode(), timestamp.encode() + b"." + body, hashlib.sha256).hexdigest()
+    return hmac.new(key.reveal().encode(), timestamp.encode() + b"." + body, hashlib.sha256).hexdigest()
 
 
 def payload(notice: Notice) -> Payload:
