@@ -12,6 +12,7 @@ from phasegate.core.decide import Case, Decision, decide, needs_measuring
 from phasegate.core.gate import Day, Gate, Retries
 from phasegate.core.messages import Envelope, Report, RunKey, parse_completion
 from phasegate.core.notation import Span
+from phasegate.core.pause import Pause
 from phasegate.core.pipeline import Pipeline
 from phasegate.core.retry import Chance, Request, Step, in_vain, postponed, step
 from phasegate.core.schedule import deadline, groups, to_look_at
@@ -19,6 +20,7 @@ from phasegate.core.verdict import PhaseVerdict, Verdict, judge_phase, queries
 from phasegate.errors import ConfigError, Conflict, WarehouseError
 from phasegate.intake import Handled, Intake, Outcome
 from phasegate.outgoing import alert_message, event_message, retry_message, signal_message
+from phasegate.pauses import paused, paused_phases
 from phasegate.ports import Change, Clock, Event, Outbox, Outgoing, Publisher, Record, State, Warehouse
 from phasegate.relay import Relay
 
@@ -97,10 +99,15 @@ class Asking:
 
 @dataclass(slots=True)
 class _Date:
-    """What a tick has read of one run date: the gates, and after them the tables; None when it must be read anew."""
+    """What was read of one run date: the gates, and after them the tables; None when it must be read anew.
+
+    Args:
+        pause: What keeps the phase from being released; a tick leaves paused phases alone.
+    """
 
     gates: dict[str, Gate]
     judge: Judge | None
+    pause: Pause | None = None
 
 
 class Monitor:
@@ -168,7 +175,9 @@ class Monitor:
         decisions: list[Decision] = []
         for pipeline in self.pipelines.values():
             days = self._store.load(pipeline.name, span)
-            runs = to_look_at(pipeline, days, span, self._clock.now(), since=span.first)
+            now = self._clock.now()
+            skip = paused_phases(self._store, pipeline, now)
+            runs = to_look_at(pipeline, days, span, now, since=span.first, paused=skip)
             decisions += self.look_at(pipeline, runs, days)
         self.relay()
         return tuple(decisions)
@@ -222,6 +231,7 @@ class Monitor:
             if read.judge is None or attempt:
                 span = Span(run.run_date, run.run_date)
                 read.gates, read.judge = dict(self._store.load(run.pipeline, span).get(run.run_date, {})), None
+                read.pause = paused(self._store, run.pipeline, run.phase, self._clock.now())
             day, judge = read.gates, read.judge
             known = day.get(run.phase, Gate(run))
             gate = known.hear(report) if report else known
@@ -231,7 +241,7 @@ class Monitor:
             if signed is not None:
                 judge = judge or self._judge([run] if needs_verdict(signed.act) else [])
                 gate = self._apply(signed, known, day, judge)
-            decision, asking = self._ask_again(self._decide(gate, day, judge), day)
+            decision, asking = self._ask_again(self._decide(gate, day, judge, read.pause), day)
             change = self._change(decision, known, day, message_id, asking, signed)
             if change is None or dry_run:
                 return Outcome(message_id or TICK, Handled.DECIDED, decision)
@@ -257,8 +267,8 @@ class Monitor:
             case = replace(case, verdict=judge(known.run))
         return apply(signed.act, case, signed.by)
 
-    def _decide(self, gate: Gate, day: Day, judge: Judge | None) -> Decision:
-        case = self._case(gate.run, day, gate)
+    def _decide(self, gate: Gate, day: Day, judge: Judge | None, pause: Pause | None) -> Decision:
+        case = replace(self._case(gate.run, day, gate), pause=pause)
         if needs_measuring(case):
             case = replace(case, verdict=(judge or self._judge([gate.run]))(gate.run))
         return decide(case)

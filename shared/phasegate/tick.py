@@ -16,6 +16,7 @@ from phasegate.errors import Conflict, PhasegateError
 from phasegate.heartbeat import WATCH, Heart, last_beats
 from phasegate.monitor import BREAKER, Monitor
 from phasegate.outgoing import trouble_message
+from phasegate.pauses import paused_phases
 from phasegate.ports import Change, Clock, Record, Records, State
 
 SINCE = "watched_since"
@@ -95,7 +96,9 @@ class Tick:
         days = self._store.load(pipeline.name, span)
         self._mind_breakers(pipeline, days, now)
         older = self._store.restless(pipeline.name, span.first, OLDER)
-        return self._monitor.look_at(pipeline, to_look_at(pipeline, days, span, now, since=since, older=older), days)
+        paused = paused_phases(self._records, pipeline, now)
+        runs = to_look_at(pipeline, days, span, now, since=since, older=older, paused=paused)
+        return self._monitor.look_at(pipeline, runs, days)
 
     def _since(self, pipeline: Pipeline, now: datetime) -> date:
         """The first run date whose silence counts, settled when the clock ticks for the first time."""

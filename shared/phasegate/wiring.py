@@ -23,6 +23,7 @@ from phasegate.kept import DeadLetters, Replay
 from phasegate.logs import Log, log
 from phasegate.monitor import Monitor
 from phasegate.outgoing import ALERTS, EVENTS, PREFIX
+from phasegate.pauses import Pausing
 from phasegate.pipeline_file import load_all
 from phasegate.ports import Clock, Notifier, Publisher, Secrets, Warehouse
 from phasegate.relay import Relay
@@ -244,6 +245,11 @@ class Wiring:
     def heart(self) -> Heart:
         """Where the functions note that they work."""
         return Heart(self.store, self.store)
+
+    @cached_property
+    def pausing(self) -> Pausing:
+        """Puts and ends pauses."""
+        return Pausing(self.store, self.clock)
 
     @cached_property
     def tick(self) -> Tick:

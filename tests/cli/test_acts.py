@@ -149,6 +149,34 @@ def test_a_gap_is_accepted_and_the_acceptance_ended(folder: Path) -> None:
     assert "CRITICAL: [flights] raw of 2013-02-05: held" in undone.stderr, "people hear of it again"
 
 
+@pytest.mark.parametrize("subject", [("raw",), ()])
+def test_a_pause_is_shown_keeps_everything_back_and_goes_on(folder: Path, subject: tuple[str, ...]) -> None:
+    done = run(folder, "pause", *subject, "--reason", "the warehouse moves", "--until", "4h", "--by", "ann")
+    assert (done.returncode, done.stderr) == (0, "")
+    name = "/".join(("flights", *subject))
+    assert f"{name} is paused by ann until " in done.stdout
+    undo = " ".join(("phasegate", "resume", *subject, "--pipeline", "flights"))
+    assert f"undone by: {undo}" in done.stdout
+    for shown in (run(folder, "status", DAY), run(folder, "explain", "raw", DAY)):
+        assert f": the warehouse moves (ended by: {undo})" in shown.stdout
+    waived = run(folder, "override", "raw", DAY, "--check", ROWS, "--reason", "known", "--until", "24h", "--by", "ann")
+    assert waived.returncode == 1
+    assert f"flights/raw/{DAY} is held: {name} is paused by ann" in waived.stdout
+    ended = run(folder, *undo.split()[1:], "--by", "bob", "--reason", "it has moved")
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert f"{name} goes on; it was paused by ann: the warehouse moves" in ended.stdout
+    assert "paused by ann" not in run(folder, "status", DAY).stdout.splitlines()[-1]
+    history = run(folder, "explain", "raw", DAY).stdout.partition("history (UTC):")[2]
+    assert f"by hand: ann: pause of {name} until " in history
+    assert f"by hand: bob: end of the pause of {name}: it has moved" in history
+
+
+def test_a_dry_run_of_a_pause_puts_none(held: Path) -> None:
+    done = run(held, "pause", "raw", "--reason", "the warehouse moves", "--until", "4h", "--dry-run")
+    assert (done.returncode, done.stderr) == (0, "nothing was changed\n")
+    assert "paused" not in run(held, "status", DAY).stdout
+
+
 def test_a_dry_run_says_what_would_be_and_changes_nothing(folder: Path) -> None:
     before = run(folder, "explain", "raw", DAY).stdout
     args = ("raw", DAY, "--check", ROWS, "--reason", "half the fleet stood", "--until", "24h", "--dry-run")
@@ -177,6 +205,11 @@ def test_without_by_the_login_name_stands_in_the_history(folder: Path) -> None:
         (("release", "raw", DAY), "nobody holds it by hand"),
         (("end-gap", "raw", DAY), "nobody has accepted a gap"),
         (("end-override", "raw", DAY), "nothing is waived"),
+        (("pause", "--reason", "x"), "Missing option '--until'"),
+        (("pause", "rew", "--reason", "x", "--until", "4h"), 'unknown phase "rew"'),
+        (("pause", "raw", "--reason", "x", "--until", "2013-02-09"), "2013-02-10 05:00 UTC is past"),
+        (("resume", "raw"), "flights/raw is not paused"),
+        (("resume",), "flights is not paused"),
     ],
 )  # fmt: skip
 def test_what_makes_no_sense_is_refused(held: Path, args: tuple[str, ...], said: str) -> None:

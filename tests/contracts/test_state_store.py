@@ -9,16 +9,21 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
+from phasegate.adapters.local import LocalBus
 from phasegate.adapters.sqlite import SQLiteStore
+from phasegate.core.act import AcceptGap, PutHold, Waive
 from phasegate.core.checks import CheckResult, Mode, Outcome, Severity
 from phasegate.core.gate import AcceptedGap, Alert, AlertState, Gate, GateState, Hold, Override, Reason, Retries
 from phasegate.core.messages import Report, RunKey, Status
 from phasegate.core.metrics import Fault, Unmeasured
 from phasegate.core.notation import Span
-from phasegate.core.pipeline import AlertSeverity
+from phasegate.core.pipeline import AlertSeverity, Calendar, Output, Phase, Pipeline
 from phasegate.core.verdict import Fingerprint, Verdict
 from phasegate.errors import Conflict, StateError
+from phasegate.monitor import Monitor
+from phasegate.pauses import Pausing, paused, remembered
 from phasegate.ports import Change, Event, Outbox, Outgoing, Record, Records, Rejected, StateStore
+from phasegate.testing import ScriptedWarehouse, SetClock
 
 DAY = date(2026, 3, 2)
 NOW = datetime(2026, 3, 3, 6, 0, 0, 123456, tzinfo=UTC)
@@ -470,3 +475,33 @@ def test_an_unusable_path_is_an_error_that_names_it(tmp_path: Path, path: str) -
     with pytest.raises(StateError, match=str(tmp_path)) as caught:
         SQLiteStore(path.format(tmp=tmp_path))
     assert not caught.value.retryable
+
+
+def test_acts_by_hand_come_back(store: Store) -> None:
+    """On the gate, in its history, and a pause with who ended it."""
+    shop = Pipeline(
+        pipeline="shop", calendar=Calendar(from_=DAY), phases={"raw": Phase(outputs={"raw.orders": Output(date="d")})}
+    )
+    clock, sent = SetClock(NOW), LocalBus()
+    warehouse = ScriptedWarehouse({("raw.orders", DAY): 10})
+    monitor = Monitor([shop], warehouse=warehouse, store=store, outbox=store, publisher=sent, clock=clock)
+    monitor.act(RUN, AcceptGap("lost", NOW + MINUTE, "bob"), "ann")
+    monitor.act(RUN, PutHold("a reload", NOW + MINUTE), "ann")
+    monitor.act(RUN, Waive(("producers_missing",), "known", NOW + MINUTE), "ann")
+    gate = loaded(store)
+    assert gate.hold == Hold("ann", "a reload", NOW, NOW + MINUTE)
+    assert gate.gap == AcceptedGap("ann", "lost", NOW, NOW + MINUTE, "bob")
+    assert gate.overrides == (Override(("producers_missing",), "ann", "known", NOW, NOW + MINUTE),)
+    assert [(event.trigger, event.act) for event in store.history(RUN)] == [
+        ("by hand: ann", "gap accepted until 2026-03-03 06:01 UTC, bob looks after it: lost"),
+        ("by hand: ann", "hold until 2026-03-03 06:01 UTC: a reload"),
+        ("by hand: ann", "override of producers_missing until 2026-03-03 06:01 UTC: known"),
+    ]
+    pausing = Pausing(store, clock)
+    put = pausing.pause(shop, "raw", by="ann", why="the warehouse moves", until=NOW + MINUTE)
+    assert paused(store, "shop", "raw", NOW) == put
+    clock.advance(MINUTE / 2)
+    ended = pausing.resume(shop, "raw", by="bob", why="it has moved")
+    assert paused(store, "shop", "raw", clock.now()) is None
+    assert remembered(store, "shop", "raw") == [ended]
+    assert (ended.ended_by, ended.ended_at) == ("bob", NOW + MINUTE / 2)

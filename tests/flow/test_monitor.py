@@ -466,10 +466,10 @@ def points(**how: Any) -> int:
 @pytest.mark.parametrize("bus", [None, SILENT], ids=["bus", "silent bus"])
 def test_a_crash_anywhere_loses_and_doubles_no_signal(bus: PublishError | None) -> None:
     """One decision and one key, however often it is sent; nothing recorded stays unsent."""
-    # load, measure, commit, two of publish, and sent or twice failed: each may die before it is done and after it.
+    # load, pauses, measure, commit, two of publish, and sent or twice failed: each may die before it is done and after it.
     # A publish that is refused has no after.
-    assert points(rows=10, bus=bus) == 12
-    for point in range(13):
+    assert points(rows=10, bus=bus) == 14
+    for point in range(15):
         world, _ = crash_at(point, rows=10, bus=bus)
         gate = world.gate("raw")
         assert (gate.state, gate.generation) == (GateState.OPEN, 1), point

@@ -1,6 +1,6 @@
-"""What people do to gates by hand: `override`, `hold`, `accept-gap`, and the command that undoes each."""
+"""What people do by hand: `override`, `hold`, `accept-gap`, `pause`, and the command that undoes each."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import Any, TypeVar
 
@@ -21,6 +21,10 @@ Made = Callable[[Pipeline, datetime], Act]
 """Makes the act, for a pipeline and from now on."""
 
 
+by_option = click.option("--by", metavar="WHO", help="Who does it: the login name, when left out; never in the cloud.")
+dry_run_option = click.option("--dry-run", is_flag=True, help="Say what would be, and change nothing.")
+
+
 def by_hand(function: F) -> F:
     """The arguments and options of every act on a gate."""
     for option in reversed(
@@ -28,8 +32,8 @@ def by_hand(function: F) -> F:
             click.argument("phase"),
             click.argument("date"),
             pipeline_option,
-            click.option("--by", metavar="WHO", help="Who does it: the login name, when left out; never in the cloud."),
-            click.option("--dry-run", is_flag=True, help="Say what would become of the gate, and change nothing."),
+            by_option,
+            dry_run_option,
             located("pipelines", "warehouse", "state"),
         )
     ):
@@ -119,6 +123,57 @@ def end_gap(why: str, **where: Any) -> int:
     return 0
 
 
+def of_a_pipeline(function: F) -> F:
+    """The arguments and options of `pause` and `resume`."""
+    for option in reversed(
+        (click.argument("phase", required=False), pipeline_option, by_option, dry_run_option, located("pipelines", "state"))
+    ):
+        function = option(function)
+    return function
+
+
+@click.command(epilog='Example: phasegate pause raw --reason "the warehouse moves" --until 4h')
+@of_a_pipeline
+@reason
+@until
+def pause(
+    phase: str | None, pipeline_name: str | None, by: str | None, dry_run: bool, why: str, until: str, **where: str | None
+) -> int:
+    """Let PHASE, or the whole pipeline without one, release nothing until a time, whatever the run date. Undone by resume.
+
+    Reports and what the tables hold are recorded meanwhile, and nobody is told of lateness. When it ends, the next tick goes
+    on.
+    """
+    wiring = wired(**where)
+    pipeline, now = chosen(wiring, pipeline_name), wiring.clock.now()
+    ends, who = end(until, pipeline, now), wiring.actor(by)
+    put = wiring.pausing.pause(pipeline, phase, by=who, why=why, until=ends, dry_run=dry_run)
+    _tell((str(put),), put.undo, dry_run)
+    return 0
+
+
+@click.command(epilog="Example: phasegate resume raw")
+@of_a_pipeline
+@why_not
+def resume(phase: str | None, pipeline_name: str | None, by: str | None, dry_run: bool, why: str, **where: str | None) -> int:
+    """End the pause of PHASE, or of the whole pipeline without one; the next tick goes on with what has come meanwhile."""
+    wiring = wired(**where)
+    ended = wiring.pausing.resume(chosen(wiring, pipeline_name), phase, by=wiring.actor(by), why=why, dry_run=dry_run)
+    again = ended.undo.replace("phasegate resume", "phasegate pause", 1)
+    _tell((f"{ended.subject} goes on; it was paused by {ended.by}: {ended.why}",), again, dry_run)
+    return 0
+
+
+def _tell(what: Iterable[str], undo: str, dry_run: bool) -> None:
+    """Say what was done and how it is undone; of a dry run, that nothing was."""
+    for line in what:
+        click.echo(line)
+    if dry_run:
+        click.echo("nothing was changed", err=True)
+    else:
+        click.echo(f"undone by: {undo}")
+
+
 def _do(
     make: Made,
     phase: str,
@@ -138,14 +193,11 @@ def _do(
         raise ConfigError(f'expected one date, got "{date}"')
     run, act = RunKey(pipeline.name, phase, span.first), make(pipeline, now)
     decision = wiring.monitor.act(run, act, wiring.actor(by), dry_run=dry_run)
-    click.echo(f"{run} {'would be' if dry_run else 'is'} {decision.gate.state}: {decision.detail}")
+    said = [f"{run} {'would be' if dry_run else 'is'} {decision.gate.state}: {decision.detail}"]
     if decision.signal:
         start = ", ".join(decision.signal.start)
-        click.echo(f"go-signal {decision.signal.decision_id}" + (f" starts {start}" if start else ""))
+        said.append(f"go-signal {decision.signal.decision_id}" + (f" starts {start}" if start else ""))
     if isinstance(act, PutHold) and decision.gate.is_open:
-        click.echo(f"{decision.gate.decision_id} was sent and is not taken back; nothing more is released while it is held")
-    if dry_run:
-        click.echo("nothing was changed", err=True)
-    else:
-        click.echo(f"undone by: {undo_of(type(act), run)}")
+        said.append(f"{decision.gate.decision_id} was sent and is not taken back; nothing more is released while it is held")
+    _tell(said, undo_of(type(act), run), dry_run)
     return decision

@@ -9,6 +9,7 @@ from phasegate.core.messages import RunKey
 from phasegate.core.verdict import judge_phase
 from phasegate.errors import ConfigError
 from phasegate.monitor import measure
+from phasegate.pauses import remembered
 
 
 @click.command(epilog="Example: phasegate explain raw 2013-02-06")
@@ -41,5 +42,6 @@ def command(
     judged = None
     if again:
         judged = judge_phase(pipeline, phase, span.first, measure(wiring.warehouse, pipeline, [phase], span))
-    print_gate(pipeline, gate, day, wiring.store.history(run), judged, wiring.clock.now())
+    pauses = remembered(wiring.store, pipeline.name, phase)
+    print_gate(pipeline, gate, day, wiring.store.history(run), pauses, judged, wiring.clock.now())
     return 0

@@ -19,13 +19,15 @@ COMMANDS = {
     "explain": "Say why a gate stands where it stands.",
     "hold": "Let a gate release nothing, by hand.",
     "override": "Let named failing checks pass, until a time.",
+    "pause": "Let a pipeline or a phase release nothing, until a time.",
     "release": "End a hold.",
     "replay": "Put messages that had no effect through again.",
+    "resume": "End a pause.",
     "status": "Show the gates of the last days.",
     "validate": "Judge past run dates by the rules of the gates.",
 }
 
-_BY_HAND = ("accept-gap", "end-gap", "end-override", "hold", "override", "release")
+_BY_HAND = ("accept-gap", "end-gap", "end-override", "hold", "override", "pause", "release", "resume")
 
 EXIT_CODES = """\b
 Exit codes:

@@ -10,6 +10,7 @@ from phasegate.core.notation import Span
 from phasegate.core.repair import reach, to_run_again
 from phasegate.heartbeat import stopped
 from phasegate.kept import kept_messages
+from phasegate.pauses import paused_phases
 
 _DAYS = 7
 _FAR = timedelta(days=36_500)
@@ -38,5 +39,6 @@ def command(dates: str | None, pipeline_name: str | None, pipelines: str | None,
     parked, kept = len(wiring.store.parked()), len(kept_messages(wiring.store))
     days, clock = wiring.store.load(pipeline.name, Span(span.first - reach(pipeline), span.last)), stopped(wiring.store, now)
     again = [rerun for rerun in to_run_again(pipeline, days) if rerun.run.run_date in span]
-    print_status(pipeline, days, span, again, unsent, parked, kept, clock, now)
+    pauses = paused_phases(wiring.store, pipeline, now).values()
+    print_status(pipeline, days, span, again, unsent, parked, kept, clock, pauses, now)
     return 0

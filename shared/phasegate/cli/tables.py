@@ -14,6 +14,7 @@ from phasegate.core.checks import CheckResult, Mode, Outcome
 from phasegate.core.gate import Day, Gate, GateState, standing
 from phasegate.core.metrics import Cost
 from phasegate.core.notation import Span
+from phasegate.core.pause import Pause
 from phasegate.core.pipeline import Pipeline
 from phasegate.core.repair import Rerun
 from phasegate.core.verdict import DateVerdict, PhaseVerdict, Verdict, points_lost
@@ -150,6 +151,7 @@ def print_status(
     parked: int,
     kept: int,
     clock: str,
+    pauses: Iterable[Pause],
     now: datetime,
 ) -> None:
     """The gates of some dates as a grid, then why each one that is not open is not, and what is wrong with *clock*.
@@ -168,6 +170,8 @@ def print_status(
     out.print(table)
     used = {_state(days.get(day, {}), phase, pipeline) for day in shown for phase in pipeline.phases}
     out.print(Text("  ").join(_sign(*_STATES[s]) + Text(f" {s}", style="dim") for s in GateState if s in used))
+    for pause in dict.fromkeys(pauses):
+        out.print(escape(f"\n{_held_up(pause)}"), soft_wrap=True)
     for day in reversed(shown):
         for phase in pipeline.phases:
             gate = days.get(day, {}).get(phase)
@@ -206,8 +210,18 @@ def _cell(day: Day, phase: str, pipeline: Pipeline) -> Text:
     return text + Text(f"{generation}", style="dim") if generation > 1 else text
 
 
+def _held_up(pause: Pause) -> str:
+    return f"{pause} (ended by: {pause.undo})"
+
+
 def print_gate(
-    pipeline: Pipeline, gate: Gate, day: Day, events: Sequence[Event], judged: PhaseVerdict | None, now: datetime
+    pipeline: Pipeline,
+    gate: Gate,
+    day: Day,
+    events: Sequence[Event],
+    pauses: Sequence[Pause],
+    judged: PhaseVerdict | None,
+    now: datetime,
 ) -> None:
     """Why a gate stands where it stands: state, what people decided, producers, inputs, checks, history."""
     out = console()
@@ -217,7 +231,7 @@ def print_gate(
     out.print(escape(f"  {gate.detail}"), soft_wrap=True)
     if gate.degraded:
         out.print(escape(f"  released without {', '.join(gate.missing)}"))
-    for act in in_force(gate, now):
+    for act in (*in_force(gate, now), *(_held_up(pause) for pause in pauses if pause.is_live(now))):
         out.print(escape(f"  {act}"), soft_wrap=True)
     _print_producers(out, pipeline, gate)
     for upstream in pipeline.inputs(gate.run.phase, gate.run.run_date):
@@ -229,13 +243,28 @@ def print_gate(
     if results:
         out.print(f"\n  checks{'' if judged is None else ', measured now'}:", style="dim")
         print_checks(out, results)
-    if events:
+    if history := _history(events, pauses):
         out.print("\n  history (UTC):", style="dim")
-        for event in events:
-            line = f"    {event.at:%Y-%m-%d %H:%M:%S}  {event.state:<10} {event.reason:<20} {event.detail}"
-            out.print(escape(line), soft_wrap=True)
-            if event.act:
-                out.print(escape(f"      {event.trigger}: {event.act}"), soft_wrap=True)
+        for at, line in history:
+            out.print(escape(f"    {at:%Y-%m-%d %H:%M:%S}  {line}"), soft_wrap=True)
+
+
+def _history(events: Sequence[Event], pauses: Sequence[Pause]) -> Sequence[tuple[datetime, str]]:
+    """What happened to a gate, oldest first, and the pauses that lasted meanwhile."""
+    lines = []
+    for event in events:
+        if event.act:
+            lines.append((event.at, f"{event.trigger}: {event.act}"))
+        lines.append((event.at, f"{event.state:<10} {event.reason:<20} {event.detail}"))
+    for pause in pauses if events else ():
+        if (pause.ended_at or pause.until) >= events[0].at:
+            lines.append(
+                (pause.at, f"by hand: {pause.by}: pause of {pause.subject} until {pause.until:%Y-%m-%d %H:%M} UTC: {pause.why}")
+            )
+            if pause.ended_at:
+                why = f": {pause.ended_why}" if pause.ended_why else ""
+                lines.append((pause.ended_at, f"by hand: {pause.ended_by}: end of the pause of {pause.subject}{why}"))
+    return sorted(lines, key=lambda line: line[0])
 
 
 def _print_producers(out: Console, pipeline: Pipeline, gate: Gate) -> None:

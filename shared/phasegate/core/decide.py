@@ -25,6 +25,7 @@ from phasegate.core.gate import (
     may_start,
 )
 from phasegate.core.messages import Report, Status
+from phasegate.core.pause import Pause
 from phasegate.core.pipeline import Again, AlertSeverity, GateMode, MessageNeed, Phase, Pipeline, QuorumWhen
 from phasegate.core.schedule import deadline
 from phasegate.core.verdict import PhaseVerdict, Verdict, differ
@@ -68,6 +69,7 @@ class Case:
         day: All gates of the run date.
         verdict: What the tables say; None when there was no need to look.
         due: When the phase is due, in UTC; None when it has no due time.
+        pause: The pause that a person has put and that holds now.
     """
 
     pipeline: Pipeline
@@ -76,6 +78,7 @@ class Case:
     verdict: PhaseVerdict | None
     due: datetime | None
     now: datetime
+    pause: Pause | None = None
 
     @cached_property
     def phase(self) -> Phase:
@@ -113,7 +116,8 @@ class Case:
     def paused(self) -> bool:
         """True while the phase releases nothing."""
         until = self.phase.until
-        return self.phase.mode is GateMode.PAUSE and (until is None or self.pipeline.today(self.now) <= until)
+        by_file = self.phase.mode is GateMode.PAUSE and (until is None or self.pipeline.today(self.now) <= until)
+        return by_file or self.pause is not None
 
     @cached_property
     def hold(self) -> Hold | None:
@@ -570,6 +574,8 @@ def _stopped(case: Case) -> str:
 
 
 def _paused(case: Case) -> str:
+    if case.pause is not None:
+        return str(case.pause)
     return f"{case.gate.run.phase} is paused" + (f" until {case.phase.until}" if case.phase.until else "")
 
 

@@ -1,7 +1,7 @@
 """What the clock has to do: when a phase is due on a date, and which gates want to be looked at now."""
 
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
@@ -108,7 +108,7 @@ def wants_look(pipeline: Pipeline, gate: Gate, day: Day, now: datetime) -> bool:
         return gate.gap is None or not is_live(gate.gap, now)
     if gate.hold is not None and is_live(gate.hold, now):
         return False
-    if gate.reason is Reason.HELD_BY_HAND:
+    if gate.reason in (Reason.HELD_BY_HAND, Reason.PAUSED):
         return True
     if gate.is_open or gate.reports:
         return True
@@ -117,7 +117,14 @@ def wants_look(pipeline: Pipeline, gate: Gate, day: Day, now: datetime) -> bool:
 
 
 def to_look_at(
-    pipeline: Pipeline, days: Mapping[date, Day], span: Span, now: datetime, *, since: date, older: Iterable[Gate] = ()
+    pipeline: Pipeline,
+    days: Mapping[date, Day],
+    span: Span,
+    now: datetime,
+    *,
+    since: date,
+    older: Iterable[Gate] = (),
+    paused: Container[str] = (),
 ) -> tuple[RunKey, ...]:
     """The gates that a tick looks at: newest run dates first, phases in their order.
 
@@ -125,13 +132,14 @@ def to_look_at(
         days: The gates of *span* that are known.
         since: Before this run date only gates that are known count; nobody was watching then.
         older: Known gates before the span.
+        paused: Phases that are left alone.
     """
     # Nothing is due before its date has begun: of the days to come only gates that were heard of can want a look.
     silent = Span(since, pipeline.today(now))
-    found = [
-        run for day in reversed(span.days()) for run in _of_date(pipeline, day, days.get(day, {}), now, known=day not in silent)
-    ]
-    old = [gate for gate in older if wants_look(pipeline, gate, {gate.run.phase: gate}, now)]
+    dates = ((day, days.get(day, {})) for day in reversed(span.days()))
+    looked = (run for day, gates in dates for run in _of_date(pipeline, day, gates, now, known=day not in silent))
+    found = [run for run in looked if run.phase not in paused]
+    old = [g for g in older if g.run.phase not in paused and wants_look(pipeline, g, {g.run.phase: g}, now)]
     asked = [gate.run for gate in old if gate.retries and gate.retries.next_at and now >= gate.retries.next_at]
     turns = [run for run in (*found[AT_ONCE:], *(gate.run for gate in old)) if has_turn(run, now) and run not in asked]
     return (*found[:AT_ONCE], *asked[:AT_ONCE], *turns)
