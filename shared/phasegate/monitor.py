@@ -17,7 +17,7 @@ from phasegate.core.pipeline import Pipeline
 from phasegate.core.retry import Chance, Request, Step, in_vain, postponed, step
 from phasegate.core.schedule import deadline, groups, to_look_at
 from phasegate.core.verdict import PhaseVerdict, Verdict, judge_phase, queries
-from phasegate.errors import ConfigError, Conflict, WarehouseError
+from phasegate.errors import ConfigError, Conflict, Refused, WarehouseError
 from phasegate.intake import Handled, Intake, Outcome
 from phasegate.outgoing import alert_message, event_message, retry_message, signal_message
 from phasegate.pauses import paused, paused_phases
@@ -87,6 +87,20 @@ class Signed:
 
     act: Act
     by: str
+
+
+@dataclass(frozen=True, slots=True)
+class Acted:
+    """What became of an act on one gate.
+
+    Args:
+        decision: None when it was refused.
+        refused: Why; empty when it was not.
+    """
+
+    run: RunKey
+    decision: Decision | None
+    refused: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +184,26 @@ class Monitor:
         assert decision is not None, "without a message there is no duplicate"
         return decision
 
+    def act_on(self, runs: Sequence[RunKey], act: Act, by: str, *, dry_run: bool = False) -> tuple[Acted, ...]:
+        """Do one thing to several gates of a phase, by date; see `act`. What is refused on one is done on the others.
+
+        The tables are measured together: one query per table for all dates that lie close together.
+        """
+        pipeline, signed = self.pipelines[runs[0].pipeline], Signed(act, by)
+        pause = paused(self._store, pipeline.name, runs[0].phase, self._clock.now())
+        done: list[Acted] = []
+        for group in groups(runs):
+            dates = self._read(pipeline, group, {}, all_measured=needs_verdict(act))
+            for run in group:
+                dates[run.run_date].pause = pause
+                try:
+                    outcome = self._settle(run, signed=signed, dry_run=dry_run, read=dates[run.run_date])
+                except Refused as refused:
+                    done.append(Acted(run, None, str(refused)))
+                else:
+                    done.append(Acted(run, outcome.decision))
+        return tuple(sorted(done, key=lambda acted: acted.run.run_date))
+
     def watch(self, span: Span) -> tuple[Decision, ...]:
         """Look at every gate of *span* for which `wants_look` says so, newest first; send what is unsent."""
         decisions: list[Decision] = []
@@ -190,16 +224,22 @@ class Monitor:
         """
         decisions = []
         for group in groups(runs):
-            span = Span(group[-1].run_date, group[0].run_date)
-            known = days if all(run.run_date in days for run in group) else self._store.load(pipeline.name, span)
-            wanting = [run for run in group if needs_measuring(self._case(run, known.get(run.run_date, {})))]
-            judge = self._judge(wanting)
-            dates = {run.run_date: _Date(dict(known.get(run.run_date, {})), judge) for run in group}
+            dates = self._read(pipeline, group, days)
             for run in group:
                 outcome = self._settle(run, read=dates[run.run_date])
                 assert outcome.decision is not None, "without a message there is no duplicate"
                 decisions.append(outcome.decision)
         return tuple(decisions)
+
+    def _read(
+        self, pipeline: Pipeline, group: Sequence[RunKey], days: Mapping[date, Day], *, all_measured: bool = False
+    ) -> Mapping[date, _Date]:
+        """The gates of some dates, and what the tables say of those that want it, or of all, measured together."""
+        span = Span(group[-1].run_date, group[0].run_date)
+        known = days if all(run.run_date in days for run in group) else self._store.load(pipeline.name, span)
+        wanting = [run for run in group if all_measured or needs_measuring(self._case(run, known.get(run.run_date, {})))]
+        judge = self._judge(wanting)
+        return {run.run_date: _Date(dict(known.get(run.run_date, {})), judge) for run in group}
 
     def relay(self, limit: int = 1_000) -> int:
         """Send what a crash or a silent bus has left unsent; gives how many entries the bus took."""

@@ -177,6 +177,52 @@ def test_a_dry_run_of_a_pause_puts_none(held: Path) -> None:
     assert "paused" not in run(held, "status", DAY).stdout
 
 
+RANGE = "2013-12-29..2013-12-31"
+ACCEPT = ("accept-gap", "raw", RANGE, "--reason", "no weather in winter", "--until", "2999-01-01", "--by", "ann")
+
+
+def test_several_dates_are_done_after_a_question(folder: Path) -> None:
+    """Which shows first what would become of each; one that makes no sense on all dates is done where it does."""
+    done = run(folder, *ACCEPT, given="n\n")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "flights/raw/2013-12-30 would be accepted: " in done.stderr
+    assert "Do this on 3 gates (gap accepted until 2999-01-02 05:00 UTC: no weather in winter)? [y/N]" in done.stderr
+    assert "nothing was done; with --yes" in done.stderr
+    assert "gap accepted" not in run(folder, "status", RANGE).stdout
+    done = run(folder, *ACCEPT, given="y\n")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count(" is accepted: ann accepted the gap") == 3
+    assert f"undone by: phasegate end-gap raw {RANGE} --pipeline flights" in done.stdout
+    assert run(folder, "end-gap", "raw", "2013-12-30").returncode == 0
+    done = run(folder, "end-gap", "raw", RANGE, "--yes")
+    assert done.returncode == 0
+    assert "refused: flights/raw/2013-12-30: nobody has accepted a gap" in done.stderr
+
+
+def test_where_nobody_can_be_asked_nothing_is_done(held: Path) -> None:
+    done = run(held, *ACCEPT)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "error: nothing was done; with --yes it is done on several gates without a question" in done.stderr
+
+
+def test_several_dates_are_shown_by_a_dry_run(held: Path) -> None:
+    done = run(held, *ACCEPT, "--dry-run")
+    assert (done.returncode, done.stderr) == (0, "nothing was changed\n")
+    assert done.stdout.count(" would be accepted: ") == 3
+    assert run(held, "status", RANGE).stdout.count("accepted") == 0
+
+
+def test_with_yes_there_is_no_question(folder: Path) -> None:
+    args = ("--check", "raw.weather.row_count", "--reason", "no weather in winter", "--until", "24h", "--yes")
+    for day in ("2013-12-29", "2013-12-30", "2013-12-31"):
+        for producer in ("flights_loader", "weather_loader"):
+            run(folder, "complete", "raw", day, "--producer", producer)
+    done = run(folder, "override", "raw", RANGE, *args)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "refused: flights/raw/2013-12-29: raw.weather.row_count does not fail" in done.stderr
+    assert done.stdout.count(" is open: released by ") == 2
+
+
 def test_a_dry_run_says_what_would_be_and_changes_nothing(folder: Path) -> None:
     before = run(folder, "explain", "raw", DAY).stdout
     args = ("raw", DAY, "--check", ROWS, "--reason", "half the fleet stood", "--until", "24h", "--dry-run")
@@ -203,6 +249,8 @@ def test_without_by_the_login_name_stands_in_the_history(folder: Path) -> None:
         (("hold", "rew", DAY, "--reason", "x"), 'unknown phase "rew"'),
         (("hold", "raw", DAY, "--reason", " "), "needs a reason"),
         (("release", "raw", DAY), "nobody holds it by hand"),
+        (("release", "raw", RANGE, "--yes"), "nobody holds it by hand"),
+        (("hold", "raw", "2013-12-31..2013-12-29", "--reason", "x"), "the range is reversed"),
         (("end-gap", "raw", DAY), "nobody has accepted a gap"),
         (("end-override", "raw", DAY), "nothing is waived"),
         (("pause", "--reason", "x"), "Missing option '--until'"),

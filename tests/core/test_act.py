@@ -143,8 +143,11 @@ def test_a_hold_on_an_open_gate_takes_nothing_back_and_releases_nothing_more() -
     assert (after.gate.generation, after.gate.unproven) == (2, False)
 
 
-def test_a_hold_goes_before_an_override() -> None:
+def test_a_hold_goes_before_an_override_and_an_accepted_gap() -> None:
+    """Who holds a gate wants nobody to start."""
     bad = tables("raw.orders")
+    gap = apply(AcceptGap("lost", NOW + HOUR), case(apply(PutHold("wait"), case(gate()), "ann")), "bob")
+    assert decided(gap, bad).gate.reason is Reason.HELD_BY_HAND
     both = apply(waive(ORDERS), case(apply(PutHold("wait"), case(gate()), "ann"), bad), "bob")
     assert decided(both, bad).gate.reason is Reason.HELD_BY_HAND
 

@@ -6,10 +6,12 @@ import pytest
 from phasegate.core.act import AcceptGap, Act, EndGap, EndWaiver, LiftHold, PutHold, Waive
 from phasegate.core.gate import Gate, GateState, Reason
 from phasegate.core.messages import RunKey
+from phasegate.core.notation import Span
 from phasegate.errors import Refused, StateError, UnknownPhase
+from phasegate.pauses import Pausing
 from phasegate.testing import Crash
 
-from tests.flow.test_monitor import DAY, MINUTE, SILENT, SPAN, World, run_raw
+from tests.flow.test_monitor import DAY, MINUTE, SHOP, SILENT, SPAN, World, run_raw
 
 RAW = RunKey("shop", "raw", DAY)
 ORDERS, PRICES = "raw.orders.row_count", "raw.prices.row_count"
@@ -239,3 +241,55 @@ def test_a_store_that_is_away_is_an_error_and_no_answer() -> None:
     world = World(store=Away())
     with pytest.raises(StateError):
         world.monitor.act(RAW, LiftHold(), "ann")
+
+
+# -- several dates --------------------------------------------------------------------------------------------------------------
+
+WEEK = tuple(RunKey("shop", "raw", DAY + timedelta(days=n)) for n in range(5))
+
+
+@pytest.fixture
+def week() -> World:
+    """Five dates of raw are overdue: the rows of two are too few, nobody has reported any."""
+    found = World()
+    found.clock.set(datetime(2026, 3, 8, tzinfo=UTC))
+    for n, run in enumerate(WEEK):
+        found.warehouse.numbers |= {("raw.orders", run.run_date): 3 if n < 2 else 10, ("raw.prices", run.run_date): 10}
+    found.monitor.watch(Span(DAY, WEEK[-1].run_date))
+    found.warehouse.asked.clear()
+    return found
+
+
+def test_an_act_on_several_dates_asks_once_for_each_table(week: World) -> None:
+    """And what makes no sense on one date is done on the others."""
+    done = week.monitor.act_on(WEEK, waive(week, ORDERS, "producers_missing"), "ann")
+    assert [each.run for each in done] == list(WEEK)
+    assert [each.decision and each.decision.gate.state for each in done] == ["open", "open", None, None, None]
+    assert f"{ORDERS} does not fail" in done[2].refused
+    assert len(week.warehouse.asked) == 2
+    assert len(week.bus.signals) == 2
+
+
+def test_a_dry_run_on_several_dates_changes_nothing(week: World) -> None:
+    before = week.store.load("shop", Span(DAY, WEEK[-1].run_date))
+    done = week.monitor.act_on(WEEK, AcceptGap("lost", week.clock.now() + HOUR), "ann", dry_run=True)
+    assert {each.decision and each.decision.gate.state for each in done} == {GateState.ACCEPTED}
+    assert week.store.load("shop", Span(DAY, WEEK[-1].run_date)) == before
+
+
+def test_an_act_on_several_dates_does_not_pass_a_pause(week: World) -> None:
+    Pausing(week.store, week.clock).pause(SHOP, "raw", by="ann", why="why", until=week.clock.now() + HOUR)
+    done = week.monitor.act_on(WEEK[:2], waive(week, ORDERS, "producers_missing"), "ann")
+    assert [each.decision and each.decision.gate.reason for each in done] == ["paused", "paused"]
+
+
+def test_of_several_dates_one_that_moved_meanwhile_is_read_anew(week: World) -> None:
+    other = week.started()
+
+    def meanwhile() -> None:
+        week.warehouse.asking = None
+        other.act(WEEK[1], PutHold("odd rows"), "bob")
+
+    week.warehouse.asking = meanwhile
+    done = week.monitor.act_on(WEEK[:2], waive(week, ORDERS, "producers_missing"), "ann")
+    assert [each.decision and each.decision.gate.reason for each in done] == ["overridden", "held_by_hand"]

@@ -1,6 +1,6 @@
 """What people do by hand: `override`, `hold`, `accept-gap`, `pause`, and the command that undoes each."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import Any, TypeVar
 
@@ -13,7 +13,8 @@ from phasegate.core.decide import Decision
 from phasegate.core.gate import GateState
 from phasegate.core.messages import RunKey
 from phasegate.core.pipeline import Pipeline
-from phasegate.errors import ConfigError
+from phasegate.errors import ConfigError, Refused
+from phasegate.monitor import Acted
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -30,9 +31,10 @@ def by_hand(function: F) -> F:
     for option in reversed(
         (
             click.argument("phase"),
-            click.argument("date"),
+            click.argument("dates"),
             pipeline_option,
             by_option,
+            click.option("--yes", is_flag=True, help="Do it on several dates without a question."),
             dry_run_option,
             located("pipelines", "warehouse", "state"),
         )
@@ -56,14 +58,15 @@ until = click.option(
 @reason
 @until
 def override(checks: tuple[str, ...], why: str, until: str, **where: Any) -> int:
-    """Let named failing checks of PHASE on DATE pass until a time; another failure is not covered.
+    """Let named failing checks of PHASE on DATES pass until a time; another failure is not covered.
 
     NAME is a check as `explain` names it, or producer_failed, producers_missing, ran_before_upstream. When everything else
     is well, the gate opens at once; a go-signal is never taken back. Undone by end-override. Exits with 1 when the gate does
     not open, with 3 when it could not be measured.
     """
-    decision = _do(lambda pipeline, now: Waive(checks, why, end(until, pipeline, now)), **where)
-    return 0 if decision.gate.is_open else 3 if decision.gate.state is GateState.UNVERIFIED else 1
+    decisions = _do(lambda pipeline, now: Waive(checks, why, end(until, pipeline, now)), **where)
+    shut = [decision.gate.state for decision in decisions if not decision.gate.is_open]
+    return 0 if not shut else 3 if GateState.UNVERIFIED in shut else 1
 
 
 @click.command(epilog="Example: phasegate end-override raw 2013-02-05")
@@ -71,7 +74,7 @@ def override(checks: tuple[str, ...], why: str, until: str, **where: Any) -> int
 @click.option("--check", "checks", metavar="NAME", multiple=True, help="What not to waive any more; everything, when left out.")
 @why_not
 def end_override(checks: tuple[str, ...], why: str, **where: Any) -> int:
-    """End the override of PHASE on DATE now; what it has let through stays released."""
+    """End the override of PHASE on DATES now; what it has let through stays released."""
     _do(lambda *_: EndWaiver(checks, why), **where)
     return 0
 
@@ -81,7 +84,7 @@ def end_override(checks: tuple[str, ...], why: str, **where: Any) -> int:
 @reason
 @click.option("--until", metavar="WHEN", help="As of override; until `release`, when left out.")
 def hold(why: str, until: str | None, **where: Any) -> int:
-    """Let PHASE on DATE release nothing, whatever its tables hold. Undone by release.
+    """Let PHASE on DATES release nothing, whatever its tables hold. Undone by release.
 
     Reports and what the tables hold are recorded meanwhile. A go-signal that was sent is not taken back.
     """
@@ -93,7 +96,7 @@ def hold(why: str, until: str | None, **where: Any) -> int:
 @by_hand
 @why_not
 def release(why: str, **where: Any) -> int:
-    """End the hold on PHASE on DATE; the tables decide again. This opens nothing that they do not open."""
+    """End the hold on PHASE on DATES; the tables decide again. This opens nothing that they do not open."""
     _do(lambda *_: LiftHold(why), **where)
     return 0
 
@@ -106,7 +109,7 @@ def release(why: str, **where: Any) -> int:
 @click.option("--owner", metavar="WHO", help="Who looks after it; who accepts it, when left out.")
 @until
 def accept_gap(why: str, owner: str | None, until: str, **where: Any) -> int:
-    """Live with the gap in PHASE on DATE until a time: its followers may start, and nobody is told of it. Undone by end-gap.
+    """Live with the gap in PHASE on DATES until a time: its followers may start, and nobody is told of it. Undone by end-gap.
 
     When the data comes after all, the gate opens as ever.
     """
@@ -118,7 +121,7 @@ def accept_gap(why: str, owner: str | None, until: str, **where: Any) -> int:
 @by_hand
 @why_not
 def end_gap(why: str, **where: Any) -> int:
-    """No longer live with the gap in PHASE on DATE; the tables decide again."""
+    """No longer live with the gap in PHASE on DATES; the tables decide again."""
     _do(lambda *_: EndGap(why), **where)
     return 0
 
@@ -159,7 +162,7 @@ def resume(phase: str | None, pipeline_name: str | None, by: str | None, dry_run
     """End the pause of PHASE, or of the whole pipeline without one; the next tick goes on with what has come meanwhile."""
     wiring = wired(**where)
     ended = wiring.pausing.resume(chosen(wiring, pipeline_name), phase, by=wiring.actor(by), why=why, dry_run=dry_run)
-    again = ended.undo.replace("phasegate resume", "phasegate pause", 1)
+    again = ended.undo.replace("phasegate resume", "phasegate pause", 1) + " --reason … --until …"
     _tell((f"{ended.subject} goes on; it was paused by {ended.by}: {ended.why}",), again, dry_run)
     return 0
 
@@ -177,27 +180,64 @@ def _tell(what: Iterable[str], undo: str, dry_run: bool) -> None:
 def _do(
     make: Made,
     phase: str,
-    date: str,
+    dates: str,
     pipeline_name: str | None,
     by: str | None,
+    yes: bool,
     dry_run: bool,
     **where: str | None,
-) -> Decision:
-    """Do an act, and say what became of the gate and how it is undone."""
+) -> Sequence[Decision]:
+    """Do an act on the gates of some dates, and say what became of them and how it is undone; ask first when it is several.
+
+    Raises:
+        Refused: It makes no sense on any of them.
+    """
     wiring = wired(**where)
     pipeline = chosen(wiring, pipeline_name)
     pipeline.phase(phase)
     now = wiring.clock.now()
-    span = parse_range(date, pipeline, now=now)
-    if span.first != span.last:
-        raise ConfigError(f'expected one date, got "{date}"')
-    run, act = RunKey(pipeline.name, phase, span.first), make(pipeline, now)
-    decision = wiring.monitor.act(run, act, wiring.actor(by), dry_run=dry_run)
-    said = [f"{run} {'would be' if dry_run else 'is'} {decision.gate.state}: {decision.detail}"]
-    if decision.signal:
-        start = ", ".join(decision.signal.start)
-        said.append(f"go-signal {decision.signal.decision_id}" + (f" starts {start}" if start else ""))
-    if isinstance(act, PutHold) and decision.gate.is_open:
-        said.append(f"{decision.gate.decision_id} was sent and is not taken back; nothing more is released while it is held")
-    _tell(said, undo_of(type(act), run), dry_run)
-    return decision
+    span = parse_range(dates, pipeline, now=now)
+    days = [day for day in span.days() if span.first == span.last or pipeline.runs(phase, day)]
+    act, who, monitor = make(pipeline, now), wiring.actor(by), wiring.monitor
+    runs: Sequence[RunKey] = [RunKey(pipeline.name, phase, day) for day in days]
+    if len(runs) > 1 and not (yes or dry_run):
+        runs = _asked(monitor.act_on(runs, act, who, dry_run=True), act)
+    acted = monitor.act_on(runs, act, who, dry_run=dry_run)
+    said = _said(acted, act, dry_run=dry_run)
+    _tell(said, undo_of(type(act), pipeline.name, phase, span), dry_run)
+    return [each.decision for each in acted if each.decision]
+
+
+def _asked(planned: Sequence[Acted], act: Act) -> Sequence[RunKey]:
+    """The gates on which a person who sees what would become of them wants an act to be done."""
+    for line in _said(planned, act, dry_run=True):
+        click.echo(line, err=True)
+    runs = [each.run for each in planned if each.decision]
+    try:
+        click.confirm(f"Do this on {len(runs)} gates ({act})?", abort=True, err=True)
+    except click.Abort:
+        raise ConfigError("nothing was done; with --yes it is done on several gates without a question") from None
+    return runs
+
+
+def _said(acted: Sequence[Acted], act: Act, *, dry_run: bool) -> Sequence[str]:
+    """What becomes of gates, line by line; what was refused goes to standard error.
+
+    Raises:
+        Refused: All of it was.
+    """
+    refused = [each.refused for each in acted if each.refused]
+    if len(refused) == len(acted):
+        raise Refused("\n".join(refused))
+    for why in refused:
+        click.echo(f"refused: {why}", err=True)
+    said = []
+    for decision in (each.decision for each in acted if each.decision):
+        gate = decision.gate
+        said.append(f"{gate.run} {'would be' if dry_run else 'is'} {gate.state}: {decision.detail}")
+        if decision.signal:
+            start = ", ".join(decision.signal.start)
+            said.append(f"go-signal {decision.signal.decision_id}" + (f" starts {start}" if start else ""))
+        if isinstance(act, PutHold) and gate.is_open:
+            said.append(f"{gate.decision_id} was sent and is not taken back; nothing more is released while it is held")
+    return said

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from phasegate.core.decide import WAIVABLE, Case
 from phasegate.core.gate import AcceptedGap, Gate, Hold, Override, is_live
-from phasegate.core.messages import RunKey
+from phasegate.core.notation import Span
 from phasegate.core.pipeline import Pipeline
 from phasegate.errors import Refused
 
@@ -99,6 +99,9 @@ class EndGap:
         return _because("end of the accepted gap", self.why)
 
 
+_ASKED = {"override": " --check … --reason … --until …", "hold": " --reason …", "accept-gap": " --reason … --until …"}
+"""What else the commands want that begin something."""
+
 Act = Waive | EndWaiver | PutHold | LiftHold | AcceptGap | EndGap
 
 
@@ -146,14 +149,14 @@ def apply(act: Act, case: Case, by: str) -> Gate:
             return replace(gate, gap=None)
 
 
-def undo_of(kind: type[Act], run: RunKey) -> str:
-    """The command that ends what an act has done to a gate."""
-    return f"phasegate {kind.undo} {run.phase} {run.run_date} --pipeline {run.pipeline}"
+def undo_of(kind: type[Act], pipeline: str, phase: str, dates: Span) -> str:
+    """The command that ends what an act has done to the gates of some dates."""
+    return f"phasegate {kind.undo} {phase} {dates} --pipeline {pipeline}{_ASKED.get(kind.undo, '')}"
 
 
 def in_force(gate: Gate, now: datetime) -> tuple[str, ...]:
     """What people decided about a gate and what holds now: who, until when, why, and the command that ends it."""
-    said: list[tuple[type[Act], str]] = []
+    run, said = gate.run, list[tuple[type[Act], str]]()
     for override in gate.overrides:
         if is_live(override, now):
             waived = f"{', '.join(override.checks)} waived by {override.by} until {_moment(override.until)}: {override.why}"
@@ -164,7 +167,9 @@ def in_force(gate: Gate, now: datetime) -> tuple[str, ...]:
     if gate.gap is not None and is_live(gate.gap, now):
         owner = f", {gate.gap.owner} looks after it" if gate.gap.owner else ""
         said.append((AcceptGap, f"gap accepted by {gate.gap.by} until {_moment(gate.gap.until)}{owner}: {gate.gap.why}"))
-    return tuple(f"{text} (ended by: {undo_of(kind, gate.run)})" for kind, text in said)
+    return tuple(
+        f"{text} (ended by: {undo_of(kind, run.pipeline, run.phase, Span(run.run_date, run.run_date))})" for kind, text in said
+    )
 
 
 def _check(act: Waive | PutHold | AcceptGap, case: Case, by: str) -> None:

@@ -735,6 +735,7 @@ RULES: tuple[Rule, ...] = (
         "–; recovery, if an alert was raised",
         _found_same,
     ),
+    Rule("a person holds it", lambda c: c.hold is not None, "held", "–", _hold_by_hand),
     Rule(
         "a person accepted the gap, and it still is one",
         lambda c: c.gap_accepted and not (c.satisfied and not c.early),
@@ -742,7 +743,6 @@ RULES: tuple[Rule, ...] = (
         "recovery, if an alert was raised",
         _accept,
     ),
-    Rule("a person holds it", lambda c: c.hold is not None, "held", "–", _hold_by_hand),
     Rule("the phase is paused", lambda c: c.paused, "held", "–", _hold_paused),
     Rule(
         "the newest report of a needed producer says failed",

@@ -1,0 +1,35 @@
+"""docs/operating.md is right: its commands run, one after the other, in what the demo leaves, and each act is undone by what it says."""
+
+import re
+import shlex
+from pathlib import Path
+from shutil import copytree
+
+from phasegate.cli.main import load
+
+from tests.cli.test_acts import run
+
+TEXT = (Path(__file__).parents[2] / "docs" / "operating.md").read_text()
+COMMANDS = [line for block in re.findall(r"```sh\n(.*?)```", TEXT, re.DOTALL) for line in block.splitlines()]
+
+
+def test_its_commands_run_one_after_the_other(demo_folder: Path, tmp_path: Path) -> None:
+    """1 is an answer too: a gate is held."""
+    copytree(demo_folder, tmp_path, dirs_exist_ok=True, symlinks=True)
+    for command in COMMANDS:
+        done = run(tmp_path, *shlex.split(command)[1:])
+        assert done.returncode in (0, 1), f"{command}: {done.stderr}"
+        assert done.stdout, command
+        assert "refused" not in done.stderr, command
+    overridden = run(tmp_path, "explain", "raw", "2013-10-25").stdout
+    assert "is open, generation 1" in overridden
+    assert "by hand: " in overridden
+    gap = run(tmp_path, "explain", "raw", "2013-12-30").stdout
+    assert gap.index(": gap accepted until ") < gap.index(": end of the accepted gap")
+
+
+def test_every_command_of_its_table_exists() -> None:
+    rows = re.findall(r"^\| to .*?\| `([a-z-]+) .*\| `([a-z-]+)` \|$", TEXT, re.MULTILINE)
+    assert len(rows) == 4
+    for pair in rows:
+        assert [load(name).name for name in pair] == list(pair)
