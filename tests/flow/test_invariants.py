@@ -9,6 +9,7 @@ from datetime import UTC, date, datetime, timedelta
 import pytest
 from phasegate.adapters.sqlite import SQLiteStore
 from phasegate.core.act import AcceptGap, EndGap, EndWaiver, LiftHold, PutHold, Waive, waivable
+from phasegate.core.decide import WAIVABLE
 from phasegate.core.gate import Day, Gate, GateState, is_live, is_released
 from phasegate.core.kinds import RowCount
 from phasegate.core.messages import Envelope, RunKey
@@ -263,8 +264,10 @@ class World:
         """A person does something by hand, which may make no sense."""
         day, phase = self.random.choice(DAYS), self.random.choice(list(PIPELINE.phases))
         until = self.clock.now() + timedelta(minutes=self.random.choice([1, 30, 300, 3000]))
-        checks = tuple(name for name in waivable(PIPELINE, phase) if self.random.random() < 0.3)
-        waive = Waive(checks, "why", until)
+        gate = self.store.load("shop", SPAN).get(day, {}).get(phase, Gate(RunKey("shop", phase, day)))
+        failing = [result.name for result in gate.results if result.outcome == "failed"]
+        wrong = [*failing, *([gate.reason] if gate.reason in WAIVABLE else [])] or waivable(PIPELINE, phase)
+        waive = Waive(tuple(name for name in wrong if self.random.random() < 0.8), "why", until)
         act = self.random.choice(
             [waive, waive, EndWaiver(), PutHold("why", until), LiftHold(), AcceptGap("why", until), EndGap()]
         )
