@@ -13,7 +13,7 @@ from phasegate.core.kinds import RowCount
 from phasegate.core.messages import Report, RunKey, Status
 from phasegate.core.notation import Due
 from phasegate.core.pipeline import Calendar, Output, Phase, Pipeline, Producer
-from phasegate.core.verdict import OutputVerdict, PhaseVerdict, Verdict, judge
+from phasegate.core.verdict import Fingerprint, OutputVerdict, PhaseVerdict, Verdict, judge
 from phasegate.errors import Refused
 
 DAY = date(2026, 3, 2)
@@ -37,6 +37,7 @@ ORDERS, PRICES = (f"{table}.row_count" for table in TABLES)
 
 def tables(*bad: str, fingerprint: str = "same") -> PhaseVerdict:
     """What the tables say: all pass but these."""
+    prints = {table: Fingerprint(3, None, "", fingerprint) for table in TABLES}
     outputs = []
     for table in TABLES:
         outcome = Outcome.FAILED if table in bad else Outcome.PASSED
@@ -45,7 +46,7 @@ def tables(*bad: str, fingerprint: str = "same") -> PhaseVerdict:
             name, "row_count", table, Severity.BLOCK, Mode.ENFORCE, 1.0, outcome, 3, "at least 10", f"{table} told"
         )
         outputs.append(OutputVerdict(table, (row,), 3))
-    return PhaseVerdict("raw", judge(o.results[0] for o in outputs), 50.0, tuple(outputs), fingerprint)
+    return PhaseVerdict("raw", judge(o.results[0] for o in outputs), 50.0, tuple(outputs), prints)
 
 
 def gate(**fields: Any) -> Gate:
