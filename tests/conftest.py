@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 REPO = Path(__file__).parents[1]
 
-# A program of its own, which needs settings to be imported.
-collect_ignore = ["flow/killed_function.py"]
+# Programs of their own, which need settings to be imported.
+collect_ignore = ["flow/killed_desk.py", "flow/killed_function.py"]
 
 
 @pytest.fixture(scope="session")

@@ -44,11 +44,16 @@ class Reply:
 
 @dataclass(frozen=True)
 class Posted:
-    """A request that came."""
+    """A request that came.
+
+    Args:
+        took: Whether it is answered as taken.
+    """
 
     path: str
     headers: Mapping[str, str]
     body: bytes
+    took: bool = True
 
     @property
     def object(self) -> Any:
@@ -108,7 +113,6 @@ class Receiver:
 
     def _take(self, request: BaseHTTPRequestHandler) -> None:
         body = request.rfile.read(int(request.headers["Content-Length"]))
-        self.posted.append(Posted(request.path, dict(request.headers.items()), body))
         if holds(body) or any(holds(value) for value in request.headers.values()):
             self.problems.append("a secret stands in a body or header")
         reply = self.answers.pop(0) if self.answers else self.usual
@@ -118,6 +122,8 @@ class Receiver:
             problems = [f"{error.json_path}: {error.message[:300]}" for error in self._validator.iter_errors(json.loads(body))]
             self.problems += problems
             reply = self.refusal if problems else reply
+        took = reply.status < 300 and reply.act in ("answer", "slow_body")
+        self.posted.append(Posted(request.path, dict(request.headers.items()), body, took))
         with suppress(OSError):
             self._act(request, reply)
 

@@ -404,7 +404,9 @@ class AlertDesk:
             def note(row: _Row = row) -> None:
                 fresh, record = self._row(row)
                 failed = fresh.failed(str(error), error.status, maybe_sent=error.maybe_sent)
-                self._store.commit(Change(records=(_record(ROW, failed, record, due=after.try_at or now),)))
+                # The fallback is told next; should this process die, by whoever ticks next.
+                due = now if after.is_down else after.try_at or now
+                self._store.commit(Change(records=(_record(ROW, failed, record, due=due),)))
 
             _again(note)
         self._log(

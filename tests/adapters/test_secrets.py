@@ -195,6 +195,7 @@ alerts:
     pager: {kind: webhook, webhook: secret://pager, signing_key: secret://pager-key}
     boss: {kind: email, to: [boss@example.com]}
     screen: {kind: console}
+  routes: [{to: [chat, pager, boss]}]
   mail: {host: smtp.example.com, user: gates, password: secret://smtp, from: gates@example.com}
 """
 

@@ -1,0 +1,91 @@
+"""One alert through the desk to real servers, killed at a chosen step: SIGKILL, as a machine dies.
+
+A step is the moment before or after a call to the store or to a destination. Settings are those of any function. Each line of
+standard input is a life: the alert, the minutes that have passed since it was raised, and the step at which to die; 0 lives, and
+ticks for eight minutes. Each line of standard output is how it ended. A life is a process of its own, forked from one that has
+imported everything; what it writes goes to the file that the argument names.
+"""
+
+import json
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from functools import cached_property
+from typing import Any
+
+from phasegate.ports import Notifier
+from phasegate.testing import Crashing, SetClock
+from phasegate.wiring import Wiring
+
+TICKS = 8
+
+
+class Steps:
+    """Counts down, and dies."""
+
+    def __init__(self, left: int) -> None:
+        self.left = left
+
+    def step(self) -> None:
+        """Take one step."""
+        self.left -= 1
+        if self.left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+class Mortal(Wiring):
+    """The product's wiring, with store and destinations behind the counter."""
+
+    steps = Steps(0)
+
+    @cached_property
+    def store(self) -> Any:  # type: ignore[override]
+        """A store that may die."""
+        return Crashing(super().store, self.steps)  # type: ignore[arg-type]
+
+    @cached_property
+    def notifiers(self) -> Mapping[str, Notifier]:  # type: ignore[override]
+        """Destinations that may die."""
+        return {name: Crashing(each, self.steps) for name, each in super().notifiers.items()}  # type: ignore[arg-type]
+
+
+def live(alert: Mapping[str, Any], minutes: int, at: int) -> None:
+    """Take in the alert, then tick."""
+    Mortal.steps.left = at
+    app = Mortal.from_env()
+    clock = SetClock(datetime.fromisoformat(alert["at"]) + timedelta(minutes=minutes))
+    app._clock = clock
+    app.desk.handle(alert)
+    for _ in range(0 if at else TICKS):
+        clock.advance(timedelta(minutes=1))
+        app.desk.tick()
+
+
+def main(log: str) -> None:
+    """One life after the other."""
+    answers = os.fdopen(os.dup(1), "w")
+    written = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(written, 1)
+    os.dup2(written, 2)
+    assert Mortal.from_env().notifiers
+    for line in sys.stdin:
+        child = os.fork()
+        if child == 0:
+            code = 1
+            try:
+                live(*json.loads(line))
+                code = 0
+            except Exception:  # noqa: BLE001 - it is in the log, and the next life begins
+                traceback.print_exc()
+            finally:
+                sys.stderr.flush()
+                os._exit(code)
+        _, status = os.waitpid(child, 0)
+        print(os.waitstatus_to_exitcode(status), file=answers, flush=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
