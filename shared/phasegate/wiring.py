@@ -9,6 +9,8 @@ from pathlib import Path
 from threading import RLock
 from typing import TYPE_CHECKING, Protocol, TextIO
 
+from phasegate.clearance import ClearanceDesk
+from phasegate.clearance_http import Response, respond, unanswered
 from phasegate.config import Settings
 from phasegate.core.deployment import Installation
 from phasegate.core.gate import Day
@@ -52,6 +54,13 @@ class Request(Protocol):
     def headers(self) -> Headers: ...  # noqa: D102
 
     def get_data(self) -> bytes: ...  # noqa: D102
+
+
+class Question(Request, Protocol):
+    """What is needed of a Flask request that asks something."""
+
+    @property
+    def query_string(self) -> bytes: ...  # noqa: D102
 
 
 class Wiring:
@@ -242,6 +251,12 @@ class Wiring:
         return Replay(self.monitor, store=self.store, clock=self.clock)
 
     @cached_property
+    def clearances(self) -> ClearanceDesk:
+        """What says whether a phase may start."""
+        with self._making:
+            return ClearanceDesk(self.pipelines, warehouse=self.warehouse, store=self.store, clock=self.clock)
+
+    @cached_property
     def heart(self) -> Heart:
         """Where the functions note that they work."""
         return Heart(self.store, self.store)
@@ -333,6 +348,15 @@ class Wiring:
         """Answer one delivered alert; see `_answer`."""
         answer = self._answer(request, lambda headers, body: self.desk.receive(headers, body))
         self.heart.beat("alert_dispatch", self.clock.now())
+        return answer
+
+    def handle_preflight(self, request: Question) -> Response:
+        """Answer whether a phase may start; see `respond`."""
+        try:
+            answer = respond(self.clearances, self.clock, request.method, request.query_string, request.get_data())
+        except AdapterError as error:
+            return unanswered(error)
+        self.heart.beat("preflight", self.clock.now())
         return answer
 
     def handle_tick(self, request: Request) -> tuple[str, int]:

@@ -483,32 +483,32 @@ FRESH = Fresh(column="loaded_at", within=timedelta(hours=26), acceptable=timedel
             timedelta(hours=26, seconds=60),
             ACCEPTABLE,
             26.0167,
-            "the newest raw.flights.loaded_at is 26 h 1 min older than the due time, expected within 26 h before it is due",
+            "the newest raw.flights.loaded_at is 26 h 1 min older than the due time, expected within 26 h before the due time",
         ),
         (
             timedelta(hours=30),
             ACCEPTABLE,
             30.0,
-            "the newest raw.flights.loaded_at is 30 h older than the due time, expected within 26 h before it is due",
+            "the newest raw.flights.loaded_at is 30 h older than the due time, expected within 26 h before the due time",
         ),
         (
             timedelta(hours=30, seconds=1),
             FAILED,
             30.0003,
-            "the newest raw.flights.loaded_at is 30 h older than the due time, expected within 26 h before it is due",
+            "the newest raw.flights.loaded_at is 30 h older than the due time, expected within 26 h before the due time",
         ),
     ],
 )
 def test_fresh_counts_back_from_due(age, outcome, measured, message):
     found = result(FRESH, {Newest("loaded_at"): int((DUE - age).timestamp())})
     assert (found.outcome, found.measured, found.message) == (outcome, measured, message)
-    assert found.expected == "within 26 h before it is due"
+    assert found.expected == "within 26 h before the due time"
 
 
 def test_fresh_without_any_time_fails():
     found = result(FRESH, {Rows(): 5, Newest("loaded_at"): None})
     assert (found.outcome, found.measured) == (FAILED, None)
-    assert found.message == "raw.flights.loaded_at holds no time at all, expected within 26 h before it is due"
+    assert found.message == "raw.flights.loaded_at holds no time at all, expected within 26 h before the due time"
 
 
 @pytest.mark.parametrize(

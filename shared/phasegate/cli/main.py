@@ -20,6 +20,7 @@ COMMANDS = {
     "hold": "Let a gate release nothing, by hand.",
     "override": "Let named failing checks pass, until a time.",
     "pause": "Let a pipeline or a phase release nothing, until a time.",
+    "preflight": "Say whether a phase may start.",
     "release": "End a hold.",
     "replay": "Put messages that had no effect through again.",
     "resume": "End a pause.",

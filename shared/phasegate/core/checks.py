@@ -100,11 +100,13 @@ class Site:
         table: The output table, and its run date column.
         date_columns: Run date column of every other table that the pipeline file knows to have one.
         due: When the phase is due for a run date, in UTC; None when it has no due time.
+        moment: What that time is called.
     """
 
     source: TableSource
     date_columns: Mapping[str, str]
     due: Callable[[date], datetime | None]
+    moment: str = "the due time"
 
     def pair(self, other: str, *, dated: bool | None = None) -> PairSource:
         """The table beside *other*."""

@@ -497,14 +497,16 @@ class Fresh(BaseCheck):
         newest = answers.number(site.source, Newest(self.column, self.where), day)
         due = site.due(day)
         assert due is not None, "a phase with a fresh check has a due time"
-        expected = f"within {_hours(self.within)} before it is due"
+        expected = f"within {_hours(self.within)} before {site.moment}"
         if newest is None:
             return _finding(Outcome.FAILED, None, expected, f"{site.source.table}.{self.column} holds no time at all")
         seconds = int(due.timestamp()) - int(newest)
         longest = None if self.acceptable is None else self.acceptable.total_seconds()
         outcome = _at_most(seconds, self.within.total_seconds(), longest)
         age = _hours(timedelta(seconds=abs(seconds)))
-        said = f"the newest {site.source.table}.{self.column} is {age} {'older' if seconds >= 0 else 'newer'} than the due time"
+        said = (
+            f"the newest {site.source.table}.{self.column} is {age} {'older' if seconds >= 0 else 'newer'} than {site.moment}"
+        )
         return _finding(outcome, round(seconds / 3600, 4), expected, said)
 
 

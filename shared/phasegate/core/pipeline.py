@@ -175,6 +175,22 @@ class Output:
     checks: tuple[WrittenCheck, ...] = ()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Need:
+    """A table that a phase reads for a run date, and how it must be before the phase starts; a pre-flight looks."""
+
+    date: Column
+    """The run date (partition) column, a DATE."""
+    may_be_empty: bool = False
+    """The phase can do without rows."""
+    checks: tuple[WrittenCheck, ...] = ()
+    """`fresh` counts back from now, or from the due time once that has passed."""
+
+    def __post_init__(self) -> None:
+        if self.may_be_empty and not self.checks:
+            raise ValueError("checks, when it may be empty; nothing would be needed of it else")
+
+
 class QuorumWhen(StrEnum):
     """From when on a quorum may release."""
 
@@ -270,6 +286,8 @@ class Phase:
     retry: Retry | None = None
     signal: Mapping[str, str] = field(default_factory=dict, hash=False)
     """Extra fields of the go-signal: a fixed text, or `$name` for a field of the signal itself."""
+    needs: Mapping[Table, Need] = field(default_factory=dict, hash=False)
+    """What it reads beside the outputs of the phases that it waits for, or must know more of than that they are released."""
     outputs: Mapping[Table, Output] = field(hash=False)
 
     def runs_in(self, parts: frozenset[str]) -> bool:
@@ -527,18 +545,36 @@ class Pipeline:
 
     def _placed(self, phase: str, table: str, output: Output) -> Iterator[PlacedCheck]:
         site = Site(TableSource(table, output.date), self.date_columns, lambda day: self.due(phase, day))
-        declared = sorted(output.checks, key=lambda check: not check.proves_presence)
-        if not output.may_be_empty and not any(check.proves_presence for check in declared):
-            yield PlacedCheck(f"{table}.not_empty", RowCount(at_least=1), site)
-        for check in declared:
-            yield PlacedCheck(check_name(table, check), check, site)
+        yield from _declared(output, site)
         if output.key:
             yield PlacedCheck(f"{table}.key", Key(columns=output.key), site)
+
+    def needs(self, phase: str, day: date, now: datetime) -> Mapping[str, tuple[PlacedCheck, ...]]:
+        """The checks of each table that a phase needs on a date; the one that proves presence stands first."""
+        due = self.due(phase, day)
+        at, moment = (due, "the due time") if due is not None and due <= now else (now, "now")
+        declared, parts = self.phase(phase).needs, self.calendar.parts_of(day)
+        columns = {**{table: need.date for table, need in declared.items()}, **self.date_columns}
+        sites = {table: Site(TableSource(table, need.date), columns, lambda _: at, moment) for table, need in declared.items()}
+        return {
+            table: tuple(placed for placed in _declared(need, sites[table]) if applies(placed.check, parts))
+            for table, need in declared.items()
+        }
 
     @cached_property
     def problems(self) -> tuple[Problem, ...]:
         """Everything that is wrong between the parts of the file."""
         return tuple(_problems(self))
+
+
+def _declared(table: Output | Need, site: Site) -> Iterator[PlacedCheck]:
+    """The checks of a table, the one that proves presence first."""
+    name = site.source.table
+    declared = sorted(table.checks, key=lambda check: not check.proves_presence)
+    if not table.may_be_empty and not any(check.proves_presence for check in declared):
+        yield PlacedCheck(f"{name}.not_empty", RowCount(at_least=1), site)
+    for check in declared:
+        yield PlacedCheck(check_name(name, check), check, site)
 
 
 def check_name(table: str, check: BaseCheck) -> str:
@@ -568,10 +604,11 @@ def sql_texts(pipeline: Pipeline) -> Iterator[tuple[str, str, SqlKind]]:
         if expected.query is not None:
             yield place("calendar", "expected", "query"), expected.query, SqlKind.QUERY
     for name, phase in pipeline.phases.items():
-        for table, output in phase.outputs.items():
-            for n, check in enumerate(output.checks):
-                for key, text, kind in _check_sql(check):
-                    yield place("phases", name, "outputs", table, "checks", n, check.kind, key), text, kind
+        for group, tables in (("needs", phase.needs), ("outputs", phase.outputs)):
+            for table, declared in tables.items():
+                for n, check in enumerate(declared.checks):
+                    for key, text, kind in _check_sql(check):
+                        yield place("phases", name, group, table, "checks", n, check.kind, key), text, kind
 
 
 def _check_sql(check: Check) -> Iterator[tuple[str, str, SqlKind]]:
@@ -641,18 +678,24 @@ def _phase_problems(pipeline: Pipeline, name: str, phase: Phase) -> Iterator[Pro
     yield from _signal_problems(phase, *at, "signal")
     if phase.quorum is not None:
         yield from _quorum_problems(phase, phase.quorum, *at, "quorum")
+    yield from _table_problems(pipeline, phase, phase.needs, *at, "needs")
+    yield from _table_problems(pipeline, phase, phase.outputs, *at, "outputs")
+
+
+def _table_problems(pipeline: Pipeline, phase: Phase, tables: Mapping[str, Output | Need], *at: str | int) -> Iterator[Problem]:
     seen: set[str] = set()
-    for table, output in phase.outputs.items():
-        if pipeline.date_columns[table] != output.date:
-            path = place(*at, "outputs", table, "date")
-            yield Problem(path, f"expected {pipeline.date_columns[table]}, as elsewhere for this table", output.date)
-        for n, check in enumerate(output.checks):
-            where = (*at, "outputs", table, "checks", n, check.kind)
+    for table, declared in tables.items():
+        if (column := pipeline.date_columns.get(table, declared.date)) != declared.date:
+            yield Problem(place(*at, table, "date"), f"expected {column}, as elsewhere for this table", declared.date)
+        for n, check in enumerate(declared.checks):
+            where = (*at, table, "checks", n, check.kind)
             full = check_name(table, check)
             if full in seen:
                 yield Problem(place(*where), "expected a name of its own", f'"{full}" twice', "give one of the two a name")
             seen.add(full)
             yield from _check_problems(pipeline, phase, check, *where)
+            if isinstance(check, Fresh) and isinstance(declared, Output) and phase.due is None:
+                yield Problem(place(*where), "expected the phase to have a due time, from which fresh counts back")
 
 
 def _quorum_problems(phase: Phase, quorum: Quorum, *at: str | int) -> Iterator[Problem]:
@@ -664,17 +707,16 @@ def _quorum_problems(phase: Phase, quorum: Quorum, *at: str | int) -> Iterator[P
 
 def _check_problems(pipeline: Pipeline, phase: Phase, check: BaseCheck, *at: str | int) -> Iterator[Problem]:
     parts = pipeline.calendar.parts
+    dated = {*pipeline.date_columns, *(phase.needs if "needs" in at else ())}
     yield from _unknown("parts of the calendar", check.only_in, parts, *at, "only_in")
     yield from _unknown("parts of the calendar", check.skip_in, parts, *at, "skip_in")
     if isinstance(check, RowCount):
         if check.per == "expected" and pipeline.calendar.expected is None:
             yield Problem(place(*at, "per"), "expected calendar.expected to be declared for per: expected")
-        if (other := check.per_table) is not None and other.table not in pipeline.date_columns:
+        if (other := check.per_table) is not None and other.table not in dated:
             yield Problem(place(*at, "per"), "expected `expected` or an output of the pipeline", f'"{other.table}"')
-    if isinstance(check, Coverage) and check.of not in pipeline.date_columns:
+    if isinstance(check, Coverage) and check.of not in dated:
         yield Problem(place(*at, "of"), "expected a table whose run date column the file declares", f'"{check.of}"')
-    if isinstance(check, Fresh) and phase.due is None:
-        yield Problem(place(*at), "expected the phase to have a due time, from which fresh counts back")
 
 
 def _signal_problems(phase: Phase, *at: str) -> Iterator[Problem]:

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from enum import StrEnum
 
-from phasegate.core.checks import Answers, CheckResult, Mode, Outcome, Severity, evaluate, plan
-from phasegate.core.metrics import Checksum, Cost, Query, Rows, TableSource, Unmeasured
+from phasegate.core.checks import Answers, CheckResult, Mode, Outcome, PlacedCheck, Severity, evaluate, plan
+from phasegate.core.metrics import Checksum, Cost, Query, Rows, Source, TableSource, Unmeasured
 from phasegate.core.pipeline import Pipeline, applies
 
 
@@ -179,17 +179,27 @@ def queries(pipeline: Pipeline, phases: Iterable[str], *, keys: bool = False) ->
     """
     chosen = tuple(phases)
     asked = plan(placed for phase in chosen for checks in pipeline.checks(phase).values() for placed in checks)
-    outputs = [(table, output) for phase in chosen for table, output in pipeline.phase(phase).outputs.items()]
-    expected = pipeline.calendar.expected
-    more = [
+    counted = [
         Query(
             TableSource(table, pipeline.date_columns[table]),
             (Rows(), Checksum(output.key)) if keys and output.key else (Rows(),),
         )
-        for table, output in outputs
-    ] + ([] if expected is None else [expected.asked()])
-    by_source = {query.source: query for query in asked}
-    for query in more:
+        for phase in chosen
+        for table, output in pipeline.phase(phase).outputs.items()
+    ]
+    return _with_calendar(pipeline, (*asked, *counted))
+
+
+def needed(pipeline: Pipeline, checks: Mapping[str, Iterable[PlacedCheck]]) -> tuple[Query, ...]:
+    """What must be asked before a phase starts: its needs, and what the calendar expects."""
+    return _with_calendar(pipeline, plan(placed for each in checks.values() for placed in each))
+
+
+def _with_calendar(pipeline: Pipeline, asked: Iterable[Query]) -> tuple[Query, ...]:
+    """Queries as one for each source, with what the calendar expects."""
+    expected = pipeline.calendar.expected
+    by_source: dict[Source, Query] = {}
+    for query in (*asked, *([] if expected is None else [expected.asked()])):
         known = by_source.setdefault(query.source, query)
         metrics = tuple(dict.fromkeys((*known.metrics, *query.metrics)))
         by_source[query.source] = replace(known, metrics=metrics)

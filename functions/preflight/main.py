@@ -1,0 +1,13 @@
+"""Answer whether a phase may start."""
+
+import flask
+import functions_framework
+from phasegate.wiring import Wiring
+
+app = Wiring.from_env()  # a wrong setting stops the new revision, not the first event
+
+
+@functions_framework.http
+def preflight(request: flask.Request) -> tuple[str, int, dict[str, str]]:
+    """Go or no-go with reasons, as JSON."""
+    return app.handle_preflight(request)

@@ -1,0 +1,153 @@
+"""A claim on a run, on every backend: one of many gets it, and it rests on what the answer rested on."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+from phasegate.clearance import ClearanceDesk, Wish
+from phasegate.core.gate import Gate, GateState
+from phasegate.core.messages import RunKey
+from phasegate.core.preflight import Topic
+from phasegate.ports import Change
+from phasegate.testing import SetClock
+
+from tests.contracts.test_state_store import (
+    Store,
+    memory_store,  # noqa: F401
+    sqlite_store,  # noqa: F401
+    store,  # noqa: F401
+)
+from tests.flow.test_monitor import DAY, MINUTE, MORNING, SHOP, SPAN, World
+
+CLEAN = RunKey("shop", "clean", DAY)
+RAW = replace(CLEAN, phase="raw")
+
+
+def desk(found: Any, world: World) -> ClearanceDesk:
+    return ClearanceDesk([SHOP], warehouse=world.warehouse, store=found, clock=world.clock)
+
+
+def released(found: Store, run: RunKey = RAW) -> None:
+    gate = found.load("shop", SPAN).get(DAY, {}).get(run.phase, Gate(run))
+    found.commit(Change(replace(gate, state=GateState.OPEN, generation=gate.generation + 1, opened_at=MORNING)))
+
+
+def together(count: int, work: Any) -> list[Any]:
+    start = threading.Barrier(count)
+
+    def one(n: int) -> Any:
+        start.wait()
+        return work(n)
+
+    with ThreadPoolExecutor(count) as pool:
+        return list(pool.map(one, range(count)))
+
+
+def test_of_many_at_once_one_may_start(store: Store) -> None:  # noqa: F811
+    released(store)
+    world = World()
+    asked = desk(store, world)
+    answers = together(8, lambda n: asked.ask(Wish(CLEAN, owner=f"job-{n}")))
+    (winner,) = [answer for answer in answers if answer.go]
+    assert winner.claim is not None
+    for answer in answers:
+        if answer is not winner:
+            assert [point.topic for point in answer.objections] == [Topic.RUNNING]
+            assert winner.claim.owner in answer.objections[0].detail
+
+
+def test_a_claim_ends_by_a_report_by_time_and_by_hand(store: Store) -> None:  # noqa: F811
+    released(store)
+    world = World(store=store)
+    asked = desk(store, world)
+    assert asked.ask(Wish(CLEAN, owner="a")).go
+    assert not asked.ask(Wish(CLEAN, owner="b")).go
+    assert asked.ask(Wish(CLEAN, owner="a")).go, "the same one may ask again"
+    world.clock.advance(MINUTE)
+    world.monitor.handle(world.done("clean", status="failed"))
+    assert asked.ask(Wish(CLEAN, owner="b", lease=timedelta(minutes=30))).go, "a has reported"
+    world.clock.advance(timedelta(minutes=29))
+    assert not asked.ask(Wish(CLEAN, owner="c")).go
+    world.clock.advance(MINUTE)
+    assert asked.ask(Wish(CLEAN, owner="c")).go, "b's time is up"
+    assert asked.give_back(Wish(CLEAN, owner="c"))
+    assert not asked.give_back(Wish(CLEAN, owner="c")), "twice is harmless"
+    assert asked.ask(Wish(CLEAN, owner="d")).go
+
+
+def test_the_producers_of_a_phase_are_claimed_one_by_one(store: Store) -> None:  # noqa: F811
+    asked = desk(store, World())
+    assert asked.ask(Wish(RAW, "orders", "a")).go
+    assert asked.ask(Wish(RAW, "prices", "b")).go
+    assert not asked.ask(Wish(RAW, "orders", "c")).go
+    assert not asked.ask(Wish(RAW, owner="c")).go
+
+
+def test_without_an_owner_nothing_is_written(store: Store) -> None:  # noqa: F811
+    released(store)
+    world = World()
+    asked = desk(store, world)
+    assert asked.ask(Wish(CLEAN)).go
+    assert not asked.ask(Wish(replace(CLEAN, phase="report"), owner="a")).go
+    assert store.find("claim", [str(CLEAN), "shop/report/2026-03-02"]) == {}
+
+
+class Moving:
+    """A store in which something happens before the first commit."""
+
+    def __init__(self, found: Store, happens: Any) -> None:
+        self._store = found
+        self._happens = happens
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "commit" and self._happens:
+            happens, self._happens = self._happens, None
+            happens()
+        return getattr(self._store, name)
+
+
+def test_an_upstream_that_moves_meanwhile_is_looked_at_again(store: Store) -> None:  # noqa: F811
+    """It was open when it was read, and is not when the run is claimed: nothing is claimed."""
+    released(store)
+
+    def taken_away() -> None:
+        gate = store.load("shop", SPAN)[DAY]["raw"]
+        store.commit(Change(replace(gate, state=GateState.HELD)))
+
+    answer = desk(Moving(store, taken_away), World()).ask(Wish(CLEAN, owner="a"))
+    assert [point.topic for point in answer.objections] == [Topic.UPSTREAM]
+    assert answer.claim is None
+    assert store.find("claim", [str(CLEAN)]) == {}
+
+
+def test_the_clock_of_the_claim_is_that_of_the_answer() -> None:
+    clock = SetClock(MORNING)
+    world = World()
+    world.clock = clock
+    released(world.store)
+    answer = desk(world.store, world).ask(Wish(CLEAN, owner="a", lease=timedelta(hours=1)))
+    assert answer.claim is not None
+    assert (answer.claim.at, answer.claim.until) == (MORNING, MORNING + timedelta(hours=1))
+
+
+def test_a_warehouse_that_is_away_is_a_no() -> None:
+    """The demand is read from the tables; without them nobody knows."""
+    needy = replace(SHOP, phases={**SHOP.phases, "clean": replace(SHOP.phases["clean"], needs=_needs())})
+    world = World()
+    released(world.store)
+    asked = ClearanceDesk([needy], warehouse=world.warehouse, store=world.store, clock=world.clock)
+    world.warehouse.down = "no route to host"
+    answer = asked.ask(Wish(CLEAN, owner="a"))
+    assert (answer.go, answer.unknown, answer.claim) == (False, True, None)
+    world.warehouse.down = ""
+    assert not asked.ask(Wish(CLEAN)).go, "rates.daily is empty"
+    world.warehouse.numbers["rates.daily", DAY] = 3
+    assert asked.ask(Wish(CLEAN)).go
+
+
+def _needs() -> Any:
+    from phasegate.core.pipeline import Need
+
+    return {"rates.daily": Need(date="d")}
