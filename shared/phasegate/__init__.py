@@ -1,16 +1,23 @@
 """Gates between the phases of a data pipeline.
 
-For the pipeline's own code there are `phasegate.report` and `phasegate.retrying`.
+For the pipeline's own code there are `phasegate.preflight`, `phasegate.report` and `phasegate.retrying`.
 """
 
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from phasegate.errors import NotNow as NotNow
     from phasegate.reporting import report as report
     from phasegate.retries import retrying as retrying
+    from phasegate.starting import preflight as preflight
 else:
     # Loaded when they are first used: a function that judges, or a command, does not pay for what it does not call.
-    _HOMES = {"report": "phasegate.reporting", "retrying": "phasegate.retries"}
+    _HOMES = {
+        "NotNow": "phasegate.errors",
+        "preflight": "phasegate.starting",
+        "report": "phasegate.reporting",
+        "retrying": "phasegate.retries",
+    }
 
     def __getattr__(name):
         """Give what a pipeline's own code uses, from the module where it is."""
@@ -21,4 +28,4 @@ else:
         return getattr(import_module(_HOMES[name]), name)
 
 
-__all__ = ["report", "retrying"]
+__all__ = ["NotNow", "preflight", "report", "retrying"]

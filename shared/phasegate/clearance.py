@@ -12,7 +12,7 @@ from phasegate.core.gate import Day
 from phasegate.core.messages import EARLIEST, FAR_FUTURE, RunKey
 from phasegate.core.notation import Span, parse_day, parse_duration
 from phasegate.core.pipeline import Pipeline
-from phasegate.core.preflight import Claim, Clearance, Point, Start, preflight
+from phasegate.core.preflight import Claim, Clearance, Point, Start, Topic, Word, preflight
 from phasegate.core.verdict import needed
 from phasegate.errors import ConfigError, Conflict, Problem, WarehouseError
 from phasegate.heartbeat import stopped
@@ -232,10 +232,12 @@ class ClearanceDesk:
 
 
 def _read(record: Record) -> tuple[Claim, ...]:
-    return tuple(
-        Claim(each["owner"], each["producer"], datetime.fromisoformat(each["at"]), datetime.fromisoformat(each["until"]))
-        for each in record.body["claims"]
-    )
+    return tuple(map(_claimed, record.body["claims"]))
+
+
+def _claimed(body: Mapping[str, str]) -> Claim:
+    at, until = (datetime.fromisoformat(body[name]) for name in ("at", "until"))
+    return Claim(body["owner"], body["producer"], at, until)
 
 
 def _record(record: Record, claims: Sequence[Claim]) -> Record:
@@ -270,3 +272,20 @@ def _point(point: Point) -> Mapping[str, Any]:
         "cure": point.cure or None,
         "next": list(point.next),
     }
+
+
+def read_clearance(body: Mapping[str, Any]) -> Clearance:
+    """The answer that `clearance_body` wrote.
+
+    Raises:
+        KeyError, TypeError, ValueError: It is none, or contradicts itself.
+    """
+    run = RunKey(str(body["pipeline"]), str(body["phase"]), parse_day(body["date"]))
+    points = tuple(
+        Point(Topic(each["topic"]), Word(each["word"]), str(each["detail"]), str(each["cure"] or ""), tuple(each["next"]))
+        for each in body["reasons"]
+    )
+    found = Clearance(run, datetime.fromisoformat(body["at"]), points, _claimed(body["claim"]) if body["claim"] else None)
+    if body["go"] is not found.go or not points:
+        raise ValueError(f"go is {body['go']!r}, and the reasons say otherwise")
+    return found

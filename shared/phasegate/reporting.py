@@ -128,7 +128,7 @@ def report(
         correlation_id=correlation_id or environ.get("PHASEGATE_CORRELATION_ID") or None,
         traceparent=read_traceparent(traceparent or environ.get("TRACEPARENT")),
     )
-    run = RunKey(declared.name if declared else pipeline or "", phase, _day(run_date))
+    run = RunKey(declared.name if declared else pipeline or "", phase, run_day(run_date))
     names = declared.messages if declared else Messages()
     known = _accepted(declared, run, said, names) if declared else run
     to = topic or complete_topic(known.pipeline, known.phase)
@@ -239,7 +239,12 @@ def _counted(rows: Any) -> int | None:
     return None
 
 
-def _day(value: date | str) -> date:
+def run_day(value: date | str) -> date:
+    """A run date as a job gives it.
+
+    Raises:
+        ConfigError: It is no date, or a time.
+    """
     if isinstance(value, str):
         try:
             return parse_day(value)

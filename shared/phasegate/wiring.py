@@ -35,6 +35,7 @@ from phasegate.unsent import Unsent
 if TYPE_CHECKING:
     from phasegate.adapters.firestore import FirestoreStore
     from phasegate.adapters.local import LocalBus
+    from phasegate.adapters.preflight_service import PreflightService
     from phasegate.adapters.sqlite import SQLiteHistory, SQLiteStore
 
 
@@ -255,6 +256,12 @@ class Wiring:
         """What says whether a phase may start."""
         with self._making:
             return ClearanceDesk(self.pipelines, warehouse=self.warehouse, store=self.store, clock=self.clock)
+
+    def preflight_service(self, address: str) -> "PreflightService":
+        """The function that says whether a phase may start."""
+        from phasegate.adapters.preflight_service import PreflightService
+
+        return PreflightService(address)
 
     @cached_property
     def heart(self) -> Heart:

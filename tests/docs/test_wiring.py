@@ -27,6 +27,7 @@ from phasegate.pipeline_file import load
 from phasegate.ports import Outgoing
 from phasegate.reporting import Reporting
 from phasegate.schemas import schema
+from phasegate.starting import PREFLIGHT
 from phasegate.testing import ScriptedWarehouse, SetClock
 
 REPO = Path(__file__).parents[2]
@@ -122,7 +123,7 @@ def test_its_python_compiles_and_calls_what_there_is(code):
     tree = ast.parse(code)
     compile(tree, "wiring.md", "exec")
     for call in [node for node in ast.walk(tree) if isinstance(node, ast.Call)]:
-        if ast.unparse(call.func) in ("phasegate.report", "phasegate.retrying"):
+        if ast.unparse(call.func) in ("phasegate.preflight", "phasegate.report", "phasegate.retrying"):
             function = getattr(phasegate, ast.unparse(call.func).removeprefix("phasegate."))
             inspect.signature(function).bind(*call.args, **{word.arg: word.value for word in call.keywords if word.arg})
 
@@ -132,6 +133,10 @@ def test_it_names_every_variable_that_a_report_reads():
     read = set(re.findall(r'"(PHASEGATE_[A-Z_]+|CLOUD_RUN_[A-Z_]+|TRACEPARENT)"', source))
     assert len(read) == 4
     assert {name for name in read if f"`{name}`" not in TEXT} == set()
+
+
+def test_it_names_the_variable_with_which_a_pre_flight_is_asked():
+    assert f"`{PREFLIGHT}`" in TEXT
 
 
 def test_the_airflow_callback_reports_either_way():
