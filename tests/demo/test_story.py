@@ -57,6 +57,13 @@ def test_the_blizzard_is_let_through_with_a_warning(told: tuple[str, Path]) -> N
     assert "WARNING: [flights] raw of 2013-02-08: released with warnings" in friday
 
 
+def test_a_job_that_asks_first_does_not_start_too_early(told: tuple[str, Path]) -> None:
+    lines = " ".join(day(told[0], "a good day again").split())
+    asked, _, after = lines.partition("✗ no-go: clean is waiting: nothing was heard of it; a go once clean has run")
+    assert "→ go-signal" not in asked
+    assert "features, predictions run in turn" in after
+
+
 def test_a_good_day_is_silent(told: tuple[str, Path]) -> None:
     for title in ("a good day", "a good day again"):
         assert "│" not in day(told[0], title)

@@ -15,10 +15,11 @@ from time import perf_counter
 import duckdb
 
 from phasegate.backfill import Validation, validate
+from phasegate.clearance import Wish
 from phasegate.config import Settings
 from phasegate.core.decide import Decision
 from phasegate.core.gate import GateState
-from phasegate.core.messages import Envelope, Report, Status, encode_completion
+from phasegate.core.messages import Envelope, Report, RunKey, Status, encode_completion
 from phasegate.core.notation import Span
 from phasegate.core.pipeline import Pipeline
 from phasegate.demo import warehouse as loaders
@@ -140,8 +141,16 @@ class Story:
 
     def _sunday(self) -> None:
         day = self._begin(6, "a good day again")
+        self._tell("05:10", "The cron job has learned to ask first: phasegate preflight features.")
+        self._ask("features", day)
         self._load(day, "05:20")
         self._load_weather(day, "05:29")
+
+    def _ask(self, phase: str, day: date) -> None:
+        """A job asks whether it may start, and stays away when it may not."""
+        clearance = self._wiring.clearances.ask(Wish(RunKey(self._pipeline.name, phase, day)))
+        for point in clearance.objections:
+            self._say(f"         ✗ no-go: {point.detail}; a go {point.cure}")
 
     def _begin(self, n: int, title: str) -> date:
         if n:
