@@ -177,6 +177,18 @@ def test_a_new_phase_brings_its_own_resources_and_touches_no_other(demo: Module,
     }
 
 
+def test_what_a_phase_needs_is_readable_too(demo: Module, tmp_path: Path) -> None:
+    """And what the checks of its needs compare with."""
+    file = with_phase(tmp_path / "needy", "extra") / "flights.yaml"
+    told = yaml.safe_load(file.read_text())
+    check = {"references": {"columns": ["code"], "table": "codes.all"}}
+    told["phases"]["extra"]["needs"] = {"rates.daily": {"date": "rate_date", "checks": [check]}}
+    file.write_text(yaml.safe_dump(told, sort_keys=False))
+    actions = demo.having(pipelines=str(file.parent)).plan().actions
+    granted = [address for address in actions if address.startswith("google_bigquery_dataset_iam_member")]
+    assert all(any(dataset in address for address in granted) for dataset in ("rates", "codes")), granted
+
+
 def test_a_phase_that_is_gone_takes_only_its_own_resources_along(demo: Module, tmp_path: Path) -> None:
     folder = tmp_path / "fewer"
     shutil.copytree(PIPELINES, folder)
