@@ -17,6 +17,7 @@ from phasegate.core.verdict import needed
 from phasegate.errors import ConfigError, Conflict, Problem, WarehouseError
 from phasegate.heartbeat import stopped
 from phasegate.monitor import BREAKER, BUDGET
+from phasegate.pauses import paused
 from phasegate.ports import Change, Clock, Record, State, Warehouse
 
 CLAIM = "claim"
@@ -226,6 +227,7 @@ class ClearanceDesk:
             claims=_read(record),
             requests_today=budget.body["used"] if budget else 0,
             trial=date.fromisoformat(breaker.body["run_date"]) if breaker and is_open else None,
+            pause=paused(self._store, pipeline.name, run.phase, now),
             clock=stopped(self._store, now),
         )
         return record, start

@@ -10,6 +10,7 @@ from phasegate.clearance import ClearanceDesk, Wish
 from phasegate.core.gate import Gate, GateState
 from phasegate.core.messages import RunKey
 from phasegate.core.preflight import Topic
+from phasegate.pauses import Pausing
 from phasegate.ports import Change
 from phasegate.testing import SetClock
 
@@ -92,6 +93,20 @@ def test_without_an_owner_nothing_is_written(store: Store) -> None:  # noqa: F81
     assert asked.ask(Wish(CLEAN)).go
     assert not asked.ask(Wish(replace(CLEAN, phase="report"), owner="a")).go
     assert store.find("claim", [str(CLEAN), "shop/report/2026-03-02"]) == {}
+
+
+def test_a_pause_keeps_it_back_until_it_is_resumed(store: Store) -> None:  # noqa: F811
+    """One of the whole pipeline, too; the no names the command that ends it."""
+    released(store)
+    world = World()
+    asked, pausing = desk(store, world), Pausing(store, world.clock)
+    for phase, command in ((None, "phasegate resume --pipeline shop"), ("clean", "phasegate resume clean --pipeline shop")):
+        pausing.pause(SHOP, phase, by="ann", why="migration", until=MORNING + timedelta(hours=9))
+        answer = asked.ask(Wish(CLEAN, owner="a"))
+        assert [(point.topic, point.next) for point in answer.objections] == [(Topic.PAUSE, (command,))]
+        assert answer.claim is None
+        pausing.resume(SHOP, phase, by="ann")
+        assert asked.ask(Wish(CLEAN)).go
 
 
 class Moving:

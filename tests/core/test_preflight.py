@@ -12,6 +12,7 @@ from phasegate.core.kinds import Coverage, Fresh, RowCount
 from phasegate.core.messages import Report, RunKey, Status
 from phasegate.core.metrics import Answer, Fault, Newest, Unmeasured
 from phasegate.core.notation import Due, Span
+from phasegate.core.pause import Pause
 from phasegate.core.pipeline import Calendar, Expected, GateMode, Need, Output, Part, Phase, Pipeline, Producer, Retry
 from phasegate.core.preflight import Claim, Clearance, Start, Topic, Word, preflight
 from phasegate.core.verdict import needed
@@ -123,6 +124,7 @@ HELD = gate("report", GateState.HELD, reports={"report": WANTED})
         ({"broken": ["rates.daily"]}, Topic.INPUTS, Word.UNVERIFIED, "rates.daily could not be measured: table rates.daily does not answer", "once the warehouse answers"),
         # Who keeps it back.
         ({"pipeline": with_report(mode=GateMode.PAUSE, until=date(2026, 3, 9))}, Topic.PAUSE, Word.NO, "report is paused in the pipeline file until 2026-03-09", "after 2026-03-09, or the pipeline file says mode: enforce"),
+        ({"pause": Pause("shop/report", "bob", "migration", NOW, NOW + HOUR)}, Topic.PAUSE, Word.NO, "shop/report is paused by bob until 2026-03-03 07:00 UTC: migration", "once that is over, or ended"),
         ({"found": [gate("report", GateState.WAITING, hold=Hold("ann", "audit", NOW - HOUR, NOW + HOUR))]}, Topic.PAUSE, Word.NO, "ann holds shop/report/2026-03-02 until 2026-03-03 07:00 UTC: audit", "once that is over, or the hold is ended"),
         ({"found": [gate("report", hold=Hold("ann", "audit", NOW))], "claims": ()}, Topic.PAUSE, Word.NO, "ann holds shop/report/2026-03-02: audit", "once the hold is ended"),
         ({"claims": (CLAIM,)}, Topic.RUNNING, Word.NO, "other runs shop/report/2026-03-02 since 2026-03-03 05:00 UTC", "once it reports, at 2026-03-03 07:00 UTC at the latest"),

@@ -12,6 +12,7 @@ from phasegate.core.decide import Case
 from phasegate.core.gate import Day, Gate, GateState, is_released, standing
 from phasegate.core.messages import RunKey
 from phasegate.core.metrics import Unmeasured
+from phasegate.core.pause import Pause
 from phasegate.core.pipeline import Pipeline
 from phasegate.core.verdict import why_off
 
@@ -130,6 +131,7 @@ class Start:
         claims: What was claimed for this gate, over or not.
         requests_today: Requests to run again that the phase's budget of today has paid for.
         trial: While the breaker of the phase is open, the one run date that is tried.
+        pause: The pause that a person has put and that holds now.
         clock: That nobody watches the clock, as a sentence; empty while somebody does.
     """
 
@@ -144,6 +146,7 @@ class Start:
     claims: tuple[Claim, ...] = ()
     requests_today: int = 0
     trial: date | None = None
+    pause: Pause | None = None
     clock: str = ""
 
     @cached_property
@@ -283,6 +286,8 @@ def _pause(start: Start) -> Iterator[Point]:
         cure = f"after {until}, or" if until else "once"
         detail = f"{start.run.phase} is paused in the pipeline file" + (f" until {until}" if until else "")
         yield Point(Topic.PAUSE, Word.NO, detail, f"{cure} the pipeline file says mode: enforce")
+    if start.pause is not None:
+        yield Point(Topic.PAUSE, Word.NO, str(start.pause), "once that is over, or ended", (start.pause.undo,))
     if case.hold is not None:
         ends = f" until {_minute(case.hold.until)}" if case.hold.until else ""
         cure = "once that is over, or the hold is ended" if ends else "once the hold is ended"
