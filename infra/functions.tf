@@ -57,12 +57,13 @@ locals {
   dashed = { for name, _ in local.functions : name => replace(name, "_", "-") }
 
   environment = {
-    PHASEGATE_BUS       = "pubsub:${var.project}/${var.prefix}"
-    PHASEGATE_DIGEST    = var.archive.digest
-    PHASEGATE_PIPELINES = "shared/pipelines"
-    PHASEGATE_SECRETS   = "secretmanager:${var.project}"
-    PHASEGATE_STATE     = "firestore:${var.project}/${google_firestore_database.state.name}"
-    PHASEGATE_WAREHOUSE = "bigquery:${local.warehouse_project}"
+    PHASEGATE_BUS                  = "pubsub:${var.project}/${var.prefix}"
+    PHASEGATE_DIGEST               = var.archive.digest
+    PHASEGATE_MAXIMUM_BYTES_BILLED = tostring(var.warehouse.maximum_bytes_billed)
+    PHASEGATE_PIPELINES            = "shared/pipelines"
+    PHASEGATE_SECRETS              = "secretmanager:${var.project}"
+    PHASEGATE_STATE                = "firestore:${var.project}/${google_firestore_database.state.name}"
+    PHASEGATE_WAREHOUSE            = "bigquery:${join("/", compact([local.warehouse_project, var.warehouse.location]))}"
   }
 
   # The address of the service, not of the function: only there do internal callers count as such.
@@ -164,6 +165,13 @@ resource "google_service_account_iam_binding" "deploy" {
   service_account_id = each.value.id
   role               = "roles/iam.serviceAccountUser"
   members            = ["serviceAccount:${local.builders.deploy}"]
+}
+
+# What `watch` looks at once a day, as `phasegate doctor` does; the role is made by `make bootstrap`, and only reads.
+resource "google_project_iam_member" "doctor" {
+  project = var.project
+  role    = "projects/${var.project}/roles/${replace(var.prefix, "-", "_")}_doctor"
+  member  = google_service_account.function["watch"].member
 }
 
 resource "google_service_account" "function" {

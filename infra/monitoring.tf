@@ -45,19 +45,41 @@ locals {
       tick = {
         title    = "the clock stands still"
         severity = "CRITICAL"
-        within   = "600s", subscription = "ticks"
-        next     = "No tick was answered for ten minutes: is the scheduler job paused, does the function watch fail? `phasegate doctor`"
+        within   = "600s"
+        metric   = "metric.type = \"logging.googleapis.com/user/${google_logging_metric.heartbeat.name}\" AND metric.labels.function = \"watch\" AND resource.type = \"cloud_run_revision\""
+        next     = "No tick was done for ten minutes: is the scheduler job paused, does the function watch fail? `phasegate doctor`"
       }
     },
     var.repository == null ? {} : {
       drift = {
         title    = "drift is not looked for"
         severity = "ERROR"
-        within   = "10800s", subscription = "drift"
+        within   = "10800s"
+        metric   = "metric.type = \"pubsub.googleapis.com/subscription/push_request_count\" AND metric.labels.response_class = \"ack\" AND resource.type = \"pubsub_subscription\" AND resource.labels.subscription_id = \"${google_pubsub_subscription.push["drift"].name}\""
         next     = "No result came for three hours: the build of cloudbuild-drift.yaml fails or is not started."
       }
     },
   )
+}
+
+# A function that has done its work logs a heartbeat; that it was called would say less.
+resource "google_logging_metric" "heartbeat" {
+  name             = "${var.prefix}-heartbeat"
+  description      = "Functions of phasegate that have done their work"
+  filter           = "resource.type=\"cloud_run_revision\" AND resource.labels.service_name=~\"^${var.prefix}-\" AND jsonPayload.event=\"heartbeat\""
+  label_extractors = { function = "EXTRACT(jsonPayload.function)" }
+
+  metric_descriptor {
+    metric_kind = "DELTA"
+    value_type  = "INT64"
+
+    labels {
+      key        = "function"
+      value_type = "STRING"
+    }
+  }
+
+  depends_on = [time_sleep.ready]
 }
 
 resource "google_monitoring_notification_channel" "email" {
@@ -120,7 +142,7 @@ resource "google_monitoring_alert_policy" "pulse" {
     display_name = each.value.title
 
     condition_absent {
-      filter   = "metric.type = \"pubsub.googleapis.com/subscription/push_request_count\" AND metric.labels.response_class = \"ack\" AND resource.type = \"pubsub_subscription\" AND resource.labels.subscription_id = \"${google_pubsub_subscription.push[each.value.subscription].name}\""
+      filter   = each.value.metric
       duration = each.value.within
 
       aggregations {
@@ -158,6 +180,10 @@ locals {
     {
       title  = "Messages that wait", by = "resource.labels.subscription_id", aligner = "ALIGN_MAX", reducer = "REDUCE_SUM"
       metric = "metric.type = \"pubsub.googleapis.com/subscription/num_undelivered_messages\" AND ${local.subscription}"
+    },
+    {
+      title  = "Heartbeats by function", by = "metric.labels.function", aligner = "ALIGN_DELTA", reducer = "REDUCE_SUM"
+      metric = "metric.type = \"logging.googleapis.com/user/${google_logging_metric.heartbeat.name}\" AND resource.type = \"cloud_run_revision\""
     },
     {
       title  = "Messages given up", by = "resource.labels.subscription_id", aligner = "ALIGN_SUM", reducer = "REDUCE_SUM"

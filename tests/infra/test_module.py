@@ -102,6 +102,7 @@ def test_the_settings_of_the_functions_are_right(demo: Module) -> None:
     settings = Settings.resolve({}, environment, REPO)
     settings.require("pipelines", "warehouse", "state", "bus")
     assert str(settings.bus) == "pubsub:demo-project/phasegate"
+    assert str(settings.secrets) == "secretmanager:demo-project"
     assert settings.pipelines == PIPELINES
     known = {f"PHASEGATE_{setting.name.upper()}" for setting in settings.given} | {"PHASEGATE_DIGEST"}
     assert environment.keys() <= known
@@ -218,3 +219,9 @@ def test_a_destroy_leaves_the_data(demo: Module, tmp_path: Path) -> None:
     assert "Cannot destroy google_firestore_database" in done.stderr
     assert "Cannot destroy google_bigquery_table" in done.stderr
     assert {"google_firestore_database.state", "google_bigquery_table.history"} <= set(copy.run("state", "list").stdout.split())
+
+
+def test_its_own_tests_pass(tmp_path: Path) -> None:
+    """`terraform test`: what the module makes of its variables, and which values it refuses."""
+    done = Module.copy(tmp_path).run("test", "-no-color")
+    assert "0 failed" in done.stdout

@@ -140,6 +140,13 @@ DRIFTS = {
     "alert policy disabled": Drift(
         "google_monitoring_alert_policy", "*", {"enabled": False}, 'google_monitoring_alert_policy.pulse["tick"]', ("enabled",)
     ),
+    "heartbeats not counted": Drift(
+        "google_logging_metric",
+        "phasegate-heartbeat",
+        {"filter": 'jsonPayload.event="other"'},
+        "google_logging_metric.heartbeat",
+        ("filter",),
+    ),
     "trigger disabled": Drift(
         "google_cloudbuild_trigger", "*", {"disabled": True}, 'google_cloudbuild_trigger.drift["this"]', ("disabled",)
     ),
@@ -153,10 +160,25 @@ DRIFTS = {
 }
 
 
-@pytest.mark.parametrize("name", DRIFTS)
-def test_what_was_changed_by_hand_is_named(name: str, demo: Module, tmp_path: Path) -> None:
-    drift = DRIFTS[name]
-    changes = demo.plan({drift.kind: {drift.id: drift.set}})
+def rounds() -> list[list[str]]:
+    """The changes, so that no resource is changed twice in one plan; a plan takes seconds. What is of `*` has one for itself."""
+    made: list[list[str]] = []
+    for name, drift in DRIFTS.items():
+        for names in made:
+            if drift.id != "*" and all(DRIFTS[other].id not in (drift.id, "*") for other in names):
+                names.append(name)
+                break
+        else:
+            made.append([name])
+    return made
+
+
+@pytest.mark.parametrize("names", rounds(), ids=", ".join)
+def test_what_was_changed_by_hand_is_named(names: list[str], demo: Module, tmp_path: Path) -> None:
+    changed: dict[str, dict[str, Any]] = {}
+    for name in names:
+        changed.setdefault(DRIFTS[name].kind, {})[DRIFTS[name].id] = DRIFTS[name].set
+    changes = demo.plan(changed)
     assert changes.code == 2
 
     (tmp_path / "plan.json").write_text(json.dumps(changes.shown))
@@ -164,9 +186,10 @@ def test_what_was_changed_by_hand_is_named(name: str, demo: Module, tmp_path: Pa
     message = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
     assert message["outcome"] == "drifted"
     told = {each["address"]: (each["action"], tuple(each["arguments"])) for each in message["changes"]}
-    assert told[drift.address] == ("create" if drift.set is None else drift.action, drift.arguments)
-    if drift.id != "*":
-        assert set(told) == {drift.address}, "one change is told as one"
+    for drift in map(DRIFTS.__getitem__, names):
+        assert told[drift.address] == ("create" if drift.set is None else drift.action, drift.arguments)
+        if drift.id != "*":
+            assert set(told) == {DRIFTS[name].address for name in names}, "one change is told as one"
 
 
 def test_a_label_that_somebody_else_added_is_no_drift(demo: Module) -> None:
