@@ -15,7 +15,7 @@ resource "google_cloudbuild_trigger" "deploy" {
   location        = var.location.region
   filename        = "cloudbuild.yaml"
   service_account = "projects/${var.project}/serviceAccounts/${local.builders.deploy}"
-  substitutions   = { _PREFIX = var.prefix }
+  substitutions   = { _PREFIX = var.prefix, _SETTINGS = each.value.settings }
 
   repository_event_config {
     repository = each.value.connection

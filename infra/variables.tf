@@ -130,7 +130,7 @@ variable "location" {
 }
 
 variable "pipelines" {
-  description = "The folder of pipeline files, from this one."
+  description = "The folder of pipeline files, from this one. `make deploy` puts shared/pipelines into the archive, and no other."
   type        = string
   default     = "../shared/pipelines"
   nullable    = false
@@ -166,11 +166,13 @@ variable "repository" {
     approval: whether a person must approve each deployment.
     branch: its branch that is deployed.
     connection: its link in Cloud Build, as projects/PROJECT/locations/REGION/connections/NAME/repositories/NAME.
+    settings: the file of variables in it, from infra/, that says all this; a deployment without it would take the triggers away.
   EOT
   type = object({
     approval   = optional(bool, false)
     branch     = optional(string, "main")
     connection = string
+    settings   = string
   })
   default = null
 
@@ -179,6 +181,10 @@ variable "repository" {
       regex("^projects/[^/]+/locations/[^/]+/connections/[^/]+/repositories/[^/]+$", var.repository.connection)
     )
     error_message = "repository.connection must be like projects/PROJECT/locations/REGION/connections/NAME/repositories/NAME."
+  }
+  validation {
+    condition     = var.repository == null ? true : endswith(var.repository.settings, ".tfvars")
+    error_message = "repository.settings must name a .tfvars file in the repository."
   }
 }
 

@@ -7,7 +7,10 @@ import pytest
 from tests.terraform import PIPELINES, Module
 
 PHASES, TABLES = 12, 40
-REPOSITORY = {"connection": "projects/demo-project/locations/us-central1/connections/code/repositories/pipelines"}
+REPOSITORY = {
+    "connection": "projects/demo-project/locations/us-central1/connections/code/repositories/pipelines",
+    "settings": "production.tfvars",
+}
 
 
 def write_large(folder: Path) -> Path:
