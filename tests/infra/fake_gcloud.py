@@ -28,6 +28,8 @@ def main() -> None:
         case ["storage", "ls", folder]:
             found = sorted(place(folder).iterdir())
             sys.stdout.writelines(f"{folder}{each.name}{'/' if each.is_dir() else ''}\n" for each in found)
+        case ["info", "--format=value(installation.sdk_root)"]:
+            sys.stdout.write(f"{cloud() / 'sdk'}\n")
         case ["storage", "buckets", "describe", bucket]:
             sys.exit(0 if place(bucket).is_dir() else 1)
         case ["pubsub", "topics", "publish", topic, message] if message.startswith("--message="):
