@@ -16,7 +16,7 @@ check: .venv/dev  ## Lint and types
 	$(BIN)/ruff format --check
 	$(BIN)/mypy --config-file shared/pyproject.toml
 	for each in functions/*/main.py; do $(BIN)/mypy --config-file shared/pyproject.toml $$each || exit; done
-	$(BIN)/mypy --config-file shared/pyproject.toml infra/archive.py infra/drift.py
+	$(BIN)/mypy --config-file shared/pyproject.toml infra/archive.py infra/costs.py infra/drift.py
 
 schema: .venv/dev  ## Write the JSON Schema of the pipeline file anew
 	$(BIN)/phasegate config schema > shared/pipelines/pipeline.schema.json
@@ -33,7 +33,7 @@ bench: .venv/dev  ## Measure, beside a floor in the same run
 
 emulators: .venv-emulators/ready  ## Install what stands in for BigQuery in tests; needs Python 3.13
 
-infra-tools: .venv-infra/ready  ## Install what looks at infra/ and the build files in tests
+infra-tools: .venv-infra/ready  ## Install what looks at infra/ in tests, beside Terraform
 
 # In Google Cloud, all with PROJECT=my-project; PREFIX, SETTINGS, ADOPT and DATA are explained in infra/README.md.
 bootstrap:  ## Prepare a project, once: a bucket for the state, the accounts of Cloud Build

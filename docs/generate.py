@@ -1,10 +1,11 @@
-"""Write the generated parts of README.md (what happens when, kinds of checks, commands, settings) and of docs/alerts.md.
+"""Write the generated parts of README.md, docs/alerts.md and infra/README.md.
 
 Run as `make docs`; a test fails while the committed text is not what this writes.
 """
 
 import re
-from collections.abc import Callable, Mapping
+import runpy
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields
 from email import message_from_bytes, policy
 from pathlib import Path
@@ -20,6 +21,7 @@ from phasegate.demo.story import Story
 
 README = Path(__file__).parents[1] / "README.md"
 SHARED = README.parent / "shared"
+INFRA = README.parent / "infra"
 
 
 def rules() -> str:
@@ -84,11 +86,74 @@ def events() -> str:
     return "\n" + "\n".join(parts) + "\n"
 
 
+def blocks(file: Path, kind: str) -> Iterator[tuple[str, str]]:
+    """The blocks `KIND "NAME" {` of a Terraform file, as `terraform fmt` writes them: names and what is in them."""
+    yield from re.findall(rf'^{kind} "(\w+)" {{\n(.*?)^}}', file.read_text(), re.MULTILINE | re.DOTALL)
+
+
+def argument(block: str, name: str) -> str:
+    """What an argument of a block is set to, as it is written; empty when it is not there."""
+    found = re.search(rf"^  {name} += (<<-EOT\n.*?^  EOT|.*?)$(?=\n  \w|\n\n|\n?\Z)", block, re.MULTILINE | re.DOTALL)
+    return found[1] if found else ""
+
+
+def description(block: str) -> str:
+    """The description of a variable or output, on one line; each field of an object begins a new one, with its default."""
+    written = argument(block, "description")
+    if not written.startswith("<<"):
+        return written[1:-1].replace('\\"', '"')
+    defaults = dict(re.findall(r"^    (\w+) += optional\(.*?, (.*)\)$", argument(block, "type"), re.MULTILINE))
+    lines = [line.strip() for line in written.splitlines()[1:-1]]
+    return " ".join(
+        re.sub(
+            r"^(\w+): ",
+            lambda found: f"<br>`{found[1]}`{f' (`{defaults[found[1]]}`)' if found[1] in defaults else ''}: ",
+            line,
+        )
+        for line in lines
+    )
+
+
+def variables() -> str:
+    """Every variable of the module; required is what has no default."""
+    rows = []
+    for name, block in blocks(INFRA / "variables.tf", "variable"):
+        default = argument(block, "default")
+        rows.append((f"`{name}`", description(block), f"`{default}`" if default else "required"))
+    return table(("variable", "what", "default"), rows)
+
+
+def outputs() -> str:
+    """Every output of the module."""
+    rows = [(f"`{name}`", description(block)) for name, block in blocks(INFRA / "outputs.tf", "output")]
+    return table(("output", "what"), rows)
+
+
+def deployers() -> str:
+    """The roles on the project that the accounts of Cloud Build get, and why."""
+    text = (INFRA / "bootstrap/main.tf").read_text()
+    rows = []
+    for account in ("deploy", "check"):
+        (listed,) = re.findall(rf"^  {account} = {{\n(.*?)^  }}", text, re.MULTILINE | re.DOTALL)
+        found = re.findall(r'"roles/([\w.]+)" += "(.*)"', listed)
+        rows += [(f"`{account}`", f"`{role}`", "project", why) for role, why in found]
+    return table(("account", "role", "on", "why"), rows)
+
+
+def cost() -> str:
+    """What an installation costs, and what is assumed."""
+    costs = runpy.run_path(str(INFRA / "costs.py"))
+    return str(costs["table"]((10, 100, 1_000), costs["Assumptions"]()))
+
+
 PARTS = {"rules": rules, "kinds": kinds, "commands": commands, "settings": settings}
 """Of the README."""
 
 ALERTS = {"events": events}
 """Of docs/alerts.md."""
+
+INFRA_PARTS = {"cost": cost, "deployers": deployers, "variables": variables, "outputs": outputs}
+"""Of infra/README.md."""
 
 
 def generated(text: str, parts: Mapping[str, Callable[[], str]] = PARTS) -> str:
@@ -102,5 +167,5 @@ def generated(text: str, parts: Mapping[str, Callable[[], str]] = PARTS) -> str:
 
 
 if __name__ == "__main__":
-    for path, parts in ((README, PARTS), (README.parent / "docs" / "alerts.md", ALERTS)):
+    for path, parts in ((README, PARTS), (README.parent / "docs" / "alerts.md", ALERTS), (INFRA / "README.md", INFRA_PARTS)):
         path.write_text(generated(path.read_text(), parts))

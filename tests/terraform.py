@@ -147,8 +147,15 @@ class Module:
 
     def resources(self, kind: str) -> Mapping[str, Mapping[str, Any]]:
         """What was applied of one type: values by what stands behind the type in the address."""
-        found = _applied(self.folder, (self.folder / "terraform.tfstate").stat().st_mtime_ns)
+        found = self._found()
         return {address.removeprefix(f"{kind}."): values for address, values in found.items() if address.startswith(f"{kind}.")}
+
+    def kinds(self) -> set[str]:
+        """The types of what was applied."""
+        return {address.split(".")[0] for address in self._found()}
+
+    def _found(self) -> Mapping[str, Mapping[str, Any]]:
+        return _applied(self.folder, (self.folder / "terraform.tfstate").stat().st_mtime_ns)
 
     def apply(self) -> None:
         """Make it so."""

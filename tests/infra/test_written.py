@@ -1,0 +1,105 @@
+"""What is written about the module, and how: descriptions, order, tables, exceptions; what needs no plan."""
+
+import json
+import re
+import runpy
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.terraform import INFRA, REPO
+
+GENERATE = runpy.run_path(str(REPO / "docs/generate.py"))
+README = (INFRA / "README.md").read_text()
+BLOCKS = {
+    (folder.name, kind): list(GENERATE["blocks"](folder / f"{kind}s.tf", kind))
+    for folder in (INFRA, INFRA / "bootstrap")
+    for kind in ("variable", "output")
+}
+CHECKOV = REPO / ".venv-infra/bin/checkov"
+
+
+@pytest.mark.parametrize("which", BLOCKS, ids="-".join)
+def test_variables_and_outputs_are_described_and_in_order(which: tuple[str, str]) -> None:
+    names = [name for name, _ in BLOCKS[which]]
+    assert names
+    assert names == sorted(names)
+    for name, block in BLOCKS[which]:
+        said = GENERATE["description"](block)
+        assert said.endswith("."), f"{which[1]} {name}: expected a description that is a sentence, got {said!r}"
+
+
+def test_every_field_of_an_object_is_described() -> None:
+    for name, block in BLOCKS["infra", "variable"]:
+        fields = re.findall(r"^    (\w+) += ", GENERATE["argument"](block, "type"), re.MULTILINE)
+        assert fields == sorted(fields), name
+        described = re.findall(r"<br>`(\w+)`", GENERATE["description"](block))
+        assert described == fields, name
+
+
+@pytest.mark.parametrize("folder", [INFRA, INFRA / "bootstrap"], ids=lambda folder: folder.name)
+def test_every_variable_and_every_field_is_used(folder: Path) -> None:
+    """A variable that nothing reads is a setting that does nothing."""
+    text = "".join(file.read_text() for file in folder.glob("*.tf") if file.name != "variables.tf")
+    for name, block in BLOCKS[folder.name, "variable"]:
+        assert f"var.{name}" in text, name
+        fields = re.findall(r"^    (\w+) += ", GENERATE["argument"](block, "type"), re.MULTILINE)
+        loose = name == "repository"  # read as each.value by the triggers
+        for field in fields:
+            assert f"var.{name}.{field}" in text or (loose and f"each.value.{field}" in text), f"{name}.{field}"
+
+
+def test_the_generated_tables_are_current() -> None:
+    assert GENERATE["generated"](README, GENERATE["INFRA_PARTS"]) == README, "run `make docs`"
+
+
+def test_every_file_it_names_is_there_and_every_terraform_file_is_named() -> None:
+    links = re.findall(r"\]\(([^)#]+)\)", README)
+    assert [link for link in links if not (INFRA / link).exists()] == []
+    files = {file.name for file in INFRA.glob("*.tf")} - {"main.tf", "variables.tf", "outputs.tf", "versions.tf"}
+    assert files <= set(links)
+
+
+def test_every_make_target_that_it_names_exists() -> None:
+    makefile = (REPO / "Makefile").read_text()
+    named = set(re.findall(r"(?:^|`)make ([a-z-]+)", README, re.MULTILINE))
+    assert {"bootstrap", "plan", "deploy", "destroy"} <= named
+    assert [target for target in named if not re.search(rf"^{target}:", makefile, re.MULTILINE)] == []
+
+
+@pytest.mark.skipif(not shutil.which("terraform"), reason="terraform is missing")
+def test_it_is_formatted() -> None:
+    done = subprocess.run(["terraform", "fmt", "-check", "-recursive", INFRA], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "")
+
+
+def test_each_exception_from_checkov_has_a_reason() -> None:
+    text = (INFRA / ".checkov.yaml").read_text()
+    assert re.findall(r"^  - (\w+)$", text, re.MULTILINE) == [], "without a word behind it"
+    for file in INFRA.rglob("*.tf"):
+        for line in file.read_text().splitlines():
+            assert "checkov:skip" not in line or re.search(r"#checkov:skip=\w+:.{30}", line), f"{file.name}: {line}"
+
+
+@pytest.mark.skipif(not CHECKOV.exists(), reason="run `make infra-tools`")
+def test_checkov_finds_nothing_but_what_was_planted(tmp_path: Path) -> None:
+    """A bucket that anybody may read shows that it looks; each exception is still one."""
+    shutil.copytree(INFRA, tmp_path / "infra", ignore=shutil.ignore_patterns(".terraform*", "*.tfstate*", "*.tfvars*"))
+    (tmp_path / "infra/planted.tf").write_text(
+        'resource "google_storage_bucket_iam_member" "planted" {\n  bucket = "b"\n  role   = "roles/storage.objectViewer"\n'
+        '  member = "allUsers"\n}\n'
+    )
+    config = tmp_path / "infra/.checkov.yaml"
+    excepted = set(re.findall(r"^  - (\w+) ", config.read_text(), re.MULTILINE))
+    config.unlink()
+    command = [CHECKOV, "--skip-download", "--framework", "terraform", "--output", "json", "--directory", "infra"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    results = json.loads(done.stdout)["results"]
+    failed = {(each["check_id"], each["resource"]) for each in results["failed_checks"]}
+    planted = {each for each in failed if each[1].endswith(".planted")}
+    assert {check for check, _ in planted} == {"CKV_GCP_28"}
+    assert {check for check, _ in failed - planted} == excepted
+    written = set(re.findall(r"#checkov:skip=(\w+):", "".join(file.read_text() for file in INFRA.rglob("*.tf"))))
+    assert {each["check_id"] for each in results["skipped_checks"]} == written
