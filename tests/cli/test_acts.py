@@ -284,3 +284,22 @@ def test_on_one_machine_a_person_says_it(monkeypatch: pytest.MonkeyPatch) -> Non
     assert (local.actor("bob"), local.actor(None)) == ("bob", getuser())
     monkeypatch.setenv("FIRESTORE_EMULATOR_HOST", "localhost:1")
     assert wiring("firestore:my-project/gates", lambda: "ann@example.com").actor("bob") == "bob"
+
+
+def test_acts_are_kept_in_firestore_too(
+    folder: Path, firestore_emulator: str, project: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FIRESTORE_EMULATOR_HOST", firestore_emulator)
+    state = ("--state", f"firestore:{project}/(default)")
+    why = ("--reason", "a reload", "--by", "ann")
+    assert run(folder, "hold", "clean", DAY, *why, *state).returncode == 0
+    assert run(folder, "accept-gap", "raw", DAY, *why, "--until", "24h", *state).returncode == 0
+    assert run(folder, "pause", "raw", *why, "--until", "24h", *state).returncode == 0
+    shown = run(folder, "status", DAY, *state).stdout
+    for said in ("held by ann since ", "gap accepted by ann until ", "flights/raw is paused by ann until "):
+        assert said in shown
+    assert run(folder, "release", "clean", DAY, *state).returncode == 0
+    assert run(folder, "resume", "raw", *state).returncode == 0
+    history = run(folder, "explain", "clean", DAY, *state).stdout.partition("history (UTC):")[2]
+    assert ": hold: a reload" in history
+    assert ": end of the hold" in history

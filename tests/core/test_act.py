@@ -187,6 +187,7 @@ BEFORE = replace(gate(), run=RunKey("shop", "raw", DAY - timedelta(days=1)))
         (PutHold("why", NOW - HOUR), gate(), None, "is past"),
         (PutHold(""), gate(), None, "needs a reason"),
         (PutHold("why"), BEFORE, None, "no run is expected on this date"),
+        (AcceptGap("why", NOW + HOUR), gate(state=GateState.OFF), None, "no run is expected on this date"),
         (LiftHold(), gate(), None, "nobody holds it by hand"),
         (AcceptGap("why", NOW + HOUR), OPEN, None, "is open: there is no gap to accept"),
         (AcceptGap("why", NOW), gate(), None, "is past"),

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import ClassVar
 
 from phasegate.core.decide import WAIVABLE, Case
-from phasegate.core.gate import AcceptedGap, Gate, Hold, Override, is_live
+from phasegate.core.gate import AcceptedGap, Gate, GateState, Hold, Override, is_live
 from phasegate.core.notation import Span
 from phasegate.core.pipeline import Pipeline
 from phasegate.errors import Refused
@@ -174,7 +174,7 @@ def in_force(gate: Gate, now: datetime) -> tuple[str, ...]:
 
 def _check(act: Waive | PutHold | AcceptGap, case: Case, by: str) -> None:
     run = case.gate.run
-    if not case.pipeline.runs(run.phase, run.run_date):
+    if case.gate.state is GateState.OFF or not case.pipeline.runs(run.phase, run.run_date):
         raise Refused(f"{run}: no run is expected on this date")
     if act.until is not None and act.until <= case.now:
         raise Refused(f"{run}: {_moment(act.until)} is past; it would end before it began")
