@@ -11,6 +11,7 @@ from phasegate.core.checks import Answers
 from phasegate.core.decide import Case, Decision, decide, needs_measuring
 from phasegate.core.gate import Day, Gate, Retries
 from phasegate.core.messages import Envelope, Report, RunKey, parse_completion
+from phasegate.core.metrics import Cost
 from phasegate.core.notation import Span
 from phasegate.core.pause import Pause
 from phasegate.core.pipeline import Pipeline
@@ -262,6 +263,7 @@ class Monitor:
             dry_run: Record and send nothing.
             read: What was read of the run date already; what is recorded is noted there.
         """
+        spent = Cost()
         for attempt in range(CONFLICTS):
             if attempt > 1:
                 # Of many that collide one wins each time; the others must not come back all at once.
@@ -281,13 +283,14 @@ class Monitor:
             if signed is not None:
                 judge = judge or self._judge([run] if needs_verdict(signed.act) else [])
                 gate = self._apply(signed, known, day, judge)
-            decision, asking = self._ask_again(self._decide(gate, day, judge, read.pause), day)
+            decision, asking = self._ask_again(_with_cost(self._decide(gate, day, judge, read.pause), spent), day)
             change = self._change(decision, known, day, message_id, asking, signed)
             if change is None or dry_run:
                 return Outcome(message_id or TICK, Handled.DECIDED, decision)
             try:
                 committed = self._store.commit(change)
             except Conflict:
+                spent = (decision.verdict and decision.verdict.cost) or spent
                 continue
             if not committed:
                 return Outcome(message_id or TICK, Handled.DUPLICATE)
@@ -324,11 +327,11 @@ class Monitor:
         except (WarehouseError, ConfigError) as error:
             reason = str(error)
             return lambda run: PhaseVerdict(run.phase, Verdict.UNVERIFIED, reason=reason)
-        cost = answers.cost if len(runs) == 1 else None
 
         def judge(run: RunKey) -> PhaseVerdict:
             if run not in runs:
                 return self._judge([run])(run)
+            cost = answers.cost if run == runs[0] else Cost()
             return replace(judge_phase(pipeline, run.phase, run.run_date, answers), cost=cost)
 
         return judge
@@ -395,3 +398,11 @@ class Monitor:
             if decision.signal and other != gate.run.phase
         }
         return Change(gate, beside, message_id, (*outbox, event_message(event, decision)), event, records=asking.records)
+
+
+def _with_cost(decision: Decision, spent: Cost) -> Decision:
+    """The decision with what was spent before on measurements that came to nothing."""
+    verdict = decision.verdict
+    if verdict is None or not spent.queries:
+        return decision
+    return replace(decision, verdict=replace(verdict, cost=(verdict.cost or Cost()) + spent))

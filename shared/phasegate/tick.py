@@ -8,6 +8,7 @@ from datetime import date, datetime, timedelta
 from phasegate.core.decide import Decision
 from phasegate.core.gate import AlertState, Day
 from phasegate.core.incident import Trouble, TroubleCause
+from phasegate.core.metrics import Cost
 from phasegate.core.notation import Span
 from phasegate.core.pipeline import Pipeline
 from phasegate.core.retry import streak
@@ -32,6 +33,11 @@ class Ticked:
 
     decisions: tuple[Decision, ...]
     sent: int
+
+    @property
+    def cost(self) -> Cost:
+        """What measuring has cost."""
+        return sum((d.verdict.cost for d in self.decisions if d.verdict and d.verdict.cost), Cost())
 
 
 class Tick:

@@ -379,7 +379,15 @@ class Wiring:
         except PhasegateError as error:
             log("tick_failed", severity="ERROR", error=str(error))
             raise
-        log("ticked", looked_at=len(ticked.decisions), sent=ticked.sent)
+        cost = ticked.cost
+        log(
+            "ticked",
+            looked_at=len(ticked.decisions),
+            sent=ticked.sent,
+            queries=cost.queries,
+            bytes_billed=cost.bytes_billed,
+            cost_usd=cost.usd,
+        )
         return "", 204
 
     def _answer(self, request: Request, receive: Callable[[Mapping[str, str], bytes], Outcome]) -> tuple[str, int]:

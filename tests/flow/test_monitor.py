@@ -11,7 +11,7 @@ from phasegate.adapters.sqlite import SQLiteStore
 from phasegate.core.gate import AcceptedGap, Gate, GateState, Reason
 from phasegate.core.kinds import RowCount
 from phasegate.core.messages import Envelope, RunKey
-from phasegate.core.metrics import Answer, Query
+from phasegate.core.metrics import Answer, Cost, Query
 from phasegate.core.notation import Due, Span
 from phasegate.core.pipeline import Calendar, Output, Phase, Pipeline, Producer
 from phasegate.errors import ConfigError, PublishError
@@ -427,6 +427,9 @@ def test_a_gate_that_moves_while_it_is_measured_is_decided_anew(world: World) ->
     outcome = world.monitor.handle(world.done("raw", "prices"))
     assert outcome.handled is Handled.DECIDED
     assert world.gate("raw").reports["orders"].attempt == 2
+    assert outcome.decision is not None
+    assert outcome.decision.verdict is not None
+    assert outcome.decision.verdict.cost == Cost(len(world.warehouse.asked)), "measured twice for one decision"
     assert world.bus.signals == ["shop/raw/2026-03-02/g1"]
 
 

@@ -8,6 +8,7 @@ import pytest
 from phasegate.adapters.sqlite import SQLiteStore
 from phasegate.core.gate import GateState, Reason
 from phasegate.core.messages import RunKey
+from phasegate.core.metrics import Cost
 from phasegate.errors import StateError
 from phasegate.heartbeat import OLD, Heart, last_beats, stopped
 from phasegate.testing import Crash, Crashing
@@ -68,6 +69,17 @@ def test_one_query_per_table_for_all_dates(world: World) -> None:
     decisions = ticking(world).run().decisions
     assert len(decisions) == 12, "six dates, two phases that have a due time"
     assert sorted(query.source.table for query in world.warehouse.asked) == ["raw.orders", "raw.prices", "report.sales"]
+
+
+def test_the_cost_of_a_tick_is_told_whole_and_once(world: World) -> None:
+    """In its log line; and in the history, of which each gate bears its part or none."""
+    world.clock.set(datetime(2026, 3, 8, 12, tzinfo=UTC))
+    ticked = ticking(world).run()
+    assert ticked.cost == Cost(len(world.warehouse.asked)) == Cost(3)
+    assert sum(row.body["queries"] for row in world.bus.rows if "queries" in row.body) == 3
+    world.warehouse.asked.clear()
+    again = ticking(world).run()
+    assert again.cost == Cost(len(world.warehouse.asked)), "a look that finds nothing new has its cost, too"
 
 
 def test_an_old_gap_is_found_again_when_it_is_repaired(world: World) -> None:

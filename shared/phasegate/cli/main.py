@@ -24,6 +24,7 @@ COMMANDS = {
     "release": "End a hold.",
     "replay": "Put messages that had no effect through again.",
     "resume": "End a pause.",
+    "serve": "Take completions over HTTP and tick every minute, in one process.",
     "status": "Show the gates of the last days.",
     "validate": "Judge past run dates by the rules of the gates.",
 }

@@ -89,7 +89,8 @@ class PhaseVerdict:
         score: From 0 to 100; None when nothing was judged.
         fingerprint: Of the phase's own tables; empty when nothing was measured.
         reason: Why it is off, not due or unverified as a whole; empty when the results say it.
-        cost: What measuring it has cost; None when it was not measured, or together with others.
+        cost: What measuring it has cost; None when it was not measured. Of gates that were measured together the first has it
+            all, and the others have none.
     """
 
     phase: str

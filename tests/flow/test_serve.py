@@ -1,0 +1,161 @@
+"""`phasegate serve` as a process: completions come in, the clock ticks, and a signal stops it."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from threading import Thread
+
+import pytest
+from phasegate.adapters.sqlite import SQLiteStore
+from phasegate.core.gate import GateState, Reason
+from phasegate.core.messages import RunKey
+from phasegate.core.notation import Span
+from phasegate.heartbeat import last_beats
+from phasegate.ports import Change, Record
+from phasegate.tick import SINCE
+
+PIPELINE = """
+pipeline: tiny
+calendar: {from: 2026-01-01}
+phases:
+  raw:
+    due: 00:00 +1d
+    outputs:
+      raw.rows: {date: d}
+"""
+LOADED, SILENT = date(2026, 1, 1), datetime.now(UTC).date() - timedelta(days=1)
+DONE = {"phase": "raw", "run_date": str(LOADED), "status": "done", "rows": 1, "finished_at": "2026-01-02T00:00:00Z"}
+
+
+@dataclass
+class Served:
+    """A process that serves."""
+
+    process: subprocess.Popen[bytes]
+    log: Path
+    address: str = ""
+
+    def events(self) -> list[dict[str, str]]:
+        return [json.loads(line) for line in self.log.read_text().splitlines() if line.startswith("{")]
+
+    def wait(self, event: str) -> dict[str, str]:
+        for _ in range(600):
+            if found := [line for line in self.events() if line["event"] == event]:
+                return found[-1]
+            assert self.process.poll() is None, self.log.read_text()
+            time.sleep(0.1)
+        raise AssertionError(self.log.read_text())
+
+    def post(self, path: str, body: bytes, **headers: str) -> int:
+        request = urllib.request.Request(self.address + path, body, headers, method="POST")
+        try:
+            with urllib.request.urlopen(request, timeout=60) as answer:
+                return int(answer.status)
+        except urllib.error.HTTPError as error:
+            return error.code
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "tiny.yaml").write_text(PIPELINE)
+    (tmp_path / "tables/raw").mkdir(parents=True)
+    (tmp_path / "tables/raw/rows.csv").write_text(f"d,n\n{LOADED},1\n")
+    store(tmp_path).commit(Change(records=(Record(SINCE, "tiny", {"run_date": str(SILENT)}),)))
+    return tmp_path
+
+
+def store(folder: Path) -> SQLiteStore:
+    return SQLiteStore(str(folder / "state.sqlite"))
+
+
+@contextmanager
+def served(folder: Path, name: str = "log") -> Iterator[Served]:
+    """It listens, and has ticked once."""
+    environ = {
+        "PHASEGATE_PIPELINES": str(folder / "tiny.yaml"),
+        "PHASEGATE_WAREHOUSE": f"duckdb:{folder / 'tables'}",
+        "PHASEGATE_STATE": f"sqlite:{folder / 'state.sqlite'}",
+    }
+    command = [str(Path(sys.executable).parent / "phasegate"), "serve", "--port", "0"]
+    with (folder / name).open("wb") as log:
+        process = subprocess.Popen(command, env={**os.environ, **environ}, stdout=log, stderr=log)
+    found = Served(process, folder / name)
+    try:
+        found.address = found.wait("serving")["address"]
+        found.wait("ticked")
+        yield found
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+        process.wait(60)
+
+
+def stop(one: Served, number: signal.Signals) -> int:
+    one.process.send_signal(number)
+    return one.process.wait(60)
+
+
+def test_it_judges_what_is_reported_and_notices_what_is_not(folder: Path) -> None:
+    with served(folder) as one:
+        assert one.address.startswith("http://127.0.0.1:")
+        assert one.post("", json.dumps(DONE).encode()) == 204
+        assert one.post("tick", b"") == 204
+        assert one.wait("decided")["gate"] == "open"
+        assert stop(one, signal.SIGTERM) == 0
+    gates = store(folder).load("tiny", Span(LOADED, SILENT))
+    assert gates[LOADED]["raw"].state is GateState.OPEN
+    assert (gates[SILENT]["raw"].state, gates[SILENT]["raw"].reason) == (GateState.OVERDUE, Reason.NOTHING_HEARD)
+    assert store(folder).pending(datetime.now(UTC), 9) == []
+    assert datetime.now(UTC) - last_beats(store(folder))["watch"] < timedelta(minutes=5)
+    assert [line["event"] for line in one.events()][-2:] == ["stopping", "stopped"]
+
+
+def test_two_beside_each_other_do_what_one_does(folder: Path) -> None:
+    with ExitStack() as stack:
+        both = [stack.enter_context(served(folder, f"log{n}")) for n in range(2)]
+        posts = [Thread(target=one.post, args=(path, json.dumps(DONE).encode())) for one in both for path in ("", "tick") * 2]
+        for post in posts:
+            post.start()
+        for post in posts:
+            post.join()
+        assert [stop(one, signal.SIGINT) for one in both] == [0, 0]
+    assert len(store(folder).history(RunKey("tiny", "raw", LOADED))) == 1
+    assert len(store(folder).history(RunKey("tiny", "raw", SILENT))) == 1
+    alerts = [one.log.read_text().count("CRITICAL:") for one in both]
+    assert sum(alerts) <= 2, "sent at least once, under one key"
+
+
+def test_what_is_no_completion_is_answered_and_harms_nothing(folder: Path) -> None:
+    with served(folder) as one:
+        assert one.post("", b"no json") == 204, "recorded as rejected, and not sent again"
+        assert one.post("elsewhere", b"{}") == 404
+        assert one.post("", b"", **{"Content-Length": "99999999999"}) == 413
+        with pytest.raises(urllib.error.HTTPError, match="405"):
+            urllib.request.urlopen(one.address, timeout=60)
+        host, port = one.address.removeprefix("http://").strip("/").split(":")
+        with socket.create_connection((host, int(port)), timeout=60) as slow:
+            slow.sendall(b"POST / HTTP/1.1\r\nContent-Length: 100\r\n\r\n{")
+            assert one.post("", json.dumps(DONE).encode()) == 204, "one who says nothing more holds up nobody"
+            assert stop(one, signal.SIGTERM) == 0, "nor the end"
+    assert len(store(folder).rejected(9)) == 1
+
+
+def test_a_port_that_is_taken_is_a_wrong_option(folder: Path) -> None:
+    with served(folder) as one:
+        port = one.address.rpartition(":")[2].strip("/")
+        environ = {"PHASEGATE_PIPELINES": str(folder / "tiny.yaml"), "PHASEGATE_WAREHOUSE": f"duckdb:{folder / 'tables'}"}
+        command = [str(Path(sys.executable).parent / "phasegate"), "serve", "--port", port, "--state", "sqlite::memory:"]
+        done = subprocess.run(command, env={**os.environ, **environ}, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 2
+    assert f"can't listen on 127.0.0.1:{port}" in done.stderr
