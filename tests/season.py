@@ -24,7 +24,7 @@ from phasegate.monitor import Monitor
 from phasegate.outgoing import EVENTS
 from phasegate.ports import Outgoing
 from phasegate.relay import Relay
-from phasegate.testing import ScriptedWarehouse, SetClock
+from phasegate.testing import Countdown, Crashing, ScriptedWarehouse, SetClock
 from phasegate.tick import Tick
 from phasegate.unsent import Unsent
 
@@ -165,22 +165,29 @@ class Season:
         self.silent_topics: set[str] = set()
         self.told: list[Told] = []
         self.signals: list[str] = []
-        self.ticks = 0
+        self.ticks = self.died = 0
+        self.calls = Countdown()
         self.asleep: tuple[datetime, datetime] | None = None
         self._pipeline = pipeline
         self._silences: Mapping[tuple[str, date], Silence] = {(s.phase, s.day): s for s in silences}
-        self._chance = random.Random(seed)  # noqa: S311
+        self.chance = random.Random(seed)  # noqa: S311
         self._agenda: list[tuple[datetime, int, Callable[[], None]]] = []
         self._order, self._messages = count(), count()
         self._ticked = self.clock.now()
         self.monitor = Monitor(
             [pipeline], warehouse=self.warehouse, store=self.store, outbox=self.store, publisher=self, clock=self.clock
         )
-        heart = Heart(self.store, self.store)
-        unsent = Unsent(self.store, self.store, Relay(self.store, self, self.clock), self.clock)
-        self.tick = Tick(
-            self.monitor, store=self.store, records=self.store, clock=self.clock, heart=heart, hooks=(unsent.mind,)
+        self.tick = self.started()
+
+    def started(self) -> Tick:
+        """The clock of a process that starts; it dies when the countdown says so."""
+        store, bus = Crashing(self.store, self.calls), Crashing(self, self.calls)
+        monitor = Monitor(
+            [self._pipeline], warehouse=self.warehouse, store=store, outbox=store, publisher=bus, clock=self.clock
         )
+        unsent = Unsent(store, store, Relay(store, bus, self.clock), self.clock)
+        heart = Heart(store, store)
+        return Tick(monitor, store=store, records=store, clock=self.clock, heart=heart, hooks=(unsent.mind,))
 
     # -- what happens ---------------------------------------------------------------------------------------------------------
 
@@ -204,7 +211,7 @@ class Season:
         moment, end = self.clock.now(), local(span.last, time(12)) + DAY
         while moment < end:
             self._at(moment, self._tick)
-            moment = moment + MINUTE if every == MINUTE else _minute(moment + every * self._chance.uniform(0.5, 1))
+            moment = moment + MINUTE if every == MINUTE else _minute(moment + every * self.chance.uniform(0.5, 1))
         for day in span.days():
             for name in self._pipeline.phases:
                 if due := self._pipeline.due(name, day):
@@ -223,6 +230,10 @@ class Season:
             return
         self._ticked = now
         self.ticks += 1
+        self.run_tick()
+
+    def run_tick(self) -> None:
+        """What happens at a tick of the clock."""
         self.tick.run()
 
     def happens(self, moment: datetime, happen: Callable[[], None]) -> None:
@@ -231,7 +242,7 @@ class Season:
         self._at(_minute(moment) + MINUTE, self._tick)
 
     def _start(self, phase: str, day: date, moment: datetime) -> None:
-        self.happens(moment + TAKES[phase] * self._chance.uniform(0.6, 1) * MINUTE, lambda: self._end(phase, day))
+        self.happens(moment + TAKES[phase] * self.chance.uniform(0.6, 1) * MINUTE, lambda: self._end(phase, day))
 
     def _end(self, phase: str, day: date) -> None:
         declared = self._pipeline.phases[phase]

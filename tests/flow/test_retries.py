@@ -11,8 +11,8 @@ from phasegate.core.messages import Envelope
 from phasegate.core.notation import Span
 from phasegate.core.pipeline import Calendar, Output, Phase, Pipeline, Retry
 from phasegate.heartbeat import Heart
-from phasegate.monitor import Monitor
-from phasegate.testing import ScriptedWarehouse, SetClock
+from phasegate.monitor import BREAKER, BUDGET, Monitor
+from phasegate.testing import Countdown, Crash, Crashing, ScriptedWarehouse, SetClock
 from phasegate.tick import Tick
 
 from tests.flow.test_monitor import Bus
@@ -34,18 +34,22 @@ class Shop:
         )
         self.clock, self.store, self.bus = SetClock(START), SQLiteStore(":memory:"), Bus()
         self.warehouse = ScriptedWarehouse()
+        self.pipeline = pipeline
+        self.tick = self.ticking(self.store, self.bus)
+        self.sent = 0
+
+    def ticking(self, store: Any, bus: Any) -> Tick:
+        """The clock of a process that starts."""
         self.monitor = Monitor(
-            [pipeline],
+            [self.pipeline],
             warehouse=self.warehouse,
-            store=self.store,
-            outbox=self.store,
-            publisher=self.bus,
+            store=store,
+            outbox=store,
+            publisher=bus,
             clock=self.clock,
             chance=lambda: 0.5,
         )
-        heart = Heart(self.store, self.store)
-        self.tick = Tick(self.monitor, store=self.store, records=self.store, clock=self.clock, heart=heart)
-        self.sent = 0
+        return Tick(self.monitor, store=store, records=store, clock=self.clock, heart=Heart(store, store))
 
     def report(self, day: date, status: str) -> None:
         self.sent += 1
@@ -152,3 +156,82 @@ def test_two_dates_in_a_row_open_no_breaker() -> None:
     shop.pass_(5)
     assert {key.split("/")[2] for key in shop.requests} == {str(TODAY - timedelta(days=n)) for n in range(2)}
     assert ("retries_suspended", "firing") not in shop.bus.alerts
+
+
+DAYS = tuple(TODAY - timedelta(days=n) for n in range(3))
+
+
+def failing() -> Shop:
+    """Three dates in a row have failed; the next tick asks, and opens the breaker."""
+    shop = Shop(at_most=5 * MINUTE)
+    for day in reversed(DAYS):
+        shop.report(day, "failed")
+    shop.clock.advance(2 * MINUTE)
+    return shop
+
+
+def asked(shop: Shop) -> object:
+    """Who was asked, what that took from the budget, and what people heard."""
+    budget = shop.store.find(BUDGET, [f"shop/raw/{TODAY}"])[f"shop/raw/{TODAY}"]
+    breaker = shop.store.find(BREAKER, ["shop/raw"])["shop/raw"]
+    gates = [shop.gate(day) for day in DAYS]
+    told = {(m.body["cause"], m.body["state"], m.body.get("run_date")) for m in shop.bus.taken if m.topic == "alerts"}
+    return (
+        set(shop.requests),
+        budget.body,
+        breaker.body["run_date"],
+        [(g.state, g.retries and g.retries.asked) for g in gates],
+        told,
+    )
+
+
+def test_a_tick_that_asks_and_dies_anywhere_asks_once() -> None:
+    undisturbed = failing()
+    undisturbed.tick.run()
+    undisturbed.tick.run()
+    assert asked(undisturbed)[:2] == ({f"shop/raw/{TODAY}/raw/retry-2"}, {"used": 1})  # type: ignore[index]
+    point, died = 0, True
+    while died:
+        shop, calls = failing(), Countdown(point)
+        try:
+            shop.ticking(Crashing(shop.store, calls), Crashing(shop.bus, calls)).run()
+            died = False
+        except Crash:
+            pass
+        shop.ticking(shop.store, shop.bus).run()
+        shop.ticking(shop.store, shop.bus).run()
+        assert asked(shop) == asked(undisturbed), point
+        point += 1
+    assert point > 30
+
+
+def test_two_ticks_that_ask_at_once_ask_once() -> None:
+    """The second one asks just after the first has read what is left of the budget."""
+    undisturbed, shop = failing(), failing()
+    undisturbed.tick.run()
+    undisturbed.tick.run()
+    other = shop.ticking(shop.store, shop.bus)
+
+    class Interrupted:
+        """A store in which something happens after the budget was read for the first time."""
+
+        met = False
+
+        def __getattr__(self, name: str) -> Any:
+            verb = getattr(shop.store, name)
+
+            def call(*args: Any) -> Any:
+                found = verb(*args)
+                if name == "find" and args[0] == BUDGET and not self.met:
+                    self.met = True
+                    other.run()
+                return found
+
+            return call
+
+    store = Interrupted()
+    shop.ticking(store, shop.bus).run()
+    assert store.met
+    shop.tick.run()
+    assert asked(shop) == asked(undisturbed)
+    assert len(shop.requests) == len(set(shop.requests))

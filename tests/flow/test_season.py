@@ -1,11 +1,13 @@
 """A whole season on a simulated clock: silence on good dates, and each of many silences found in the minute it is due."""
 
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, time
 
 import pytest
 from phasegate.core.gate import GateState
 from phasegate.core.notation import Span
+from phasegate.testing import Crash
 
 from tests.season import DAY, FIRST, GAMES, HOUR, LAST, MINUTE, OFF_SEASON, WITHOUT_GAMES, Season, Silence, local
 
@@ -230,3 +232,72 @@ def test_rows_without_a_message_are_released_when_due_where_that_is_allowed_and_
     history = [event.detail for event in season.store.history(gate.run)]
     assert "all needed checks pass, score 100; released without a message: report has not reported" in history
     assert season.told == []
+
+
+# -- what disturbs a clock ----------------------------------------------------------------------------------------------------
+
+
+class Dying(Season):
+    """Every third tick dies somewhere; the next one comes in its minute."""
+
+    def run_tick(self) -> None:
+        if self.chance.random() < 1 / 3:
+            self.calls.left = self.chance.randrange(30)
+        try:
+            super().run_tick()
+        except Crash:
+            self.died += 1
+        finally:
+            self.calls.left = None
+
+
+class Doubled(Season):
+    """Two ticks at once, every time."""
+
+    def run_tick(self) -> None:
+        with ThreadPoolExecutor(2) as pool:
+            for ticked in [pool.submit(self.tick.run), pool.submit(self.tick.run)]:
+                ticked.result()
+
+
+class SetBack(Season):
+    """Now and then the clock is set back by an hour, and then right again."""
+
+    def run_tick(self) -> None:
+        super().run_tick()
+        if self.chance.random() < 1 / 5:
+            now = self.clock.now()
+            self.clock.set(now - HOUR)
+            super().run_tick()
+            self.clock.set(now)
+
+
+class Sleeping(Season):
+    """Of some hours there is no tick: the machine was suspended, and its clock is an hour ahead when it wakes."""
+
+    def run_tick(self) -> None:
+        if self.clock.now().hour % 3 != 1:
+            super().run_tick()
+
+
+def ended(season: Season, span: Span) -> object:
+    """Where it ended: gates, releases, and what was told and is over; not how often it was written or sent, and when."""
+    days = season.store.load("games", span)
+    gates = {
+        str(gate.run): (gate.state, gate.reason, gate.generation, gate.consumed, gate.alert, gate.missing)
+        for gates in days.values()
+        for gate in gates.values()
+    }
+    told = {(t.phase, t.day, t.cause, t.state) for t in season.told if t.cause != "upstream_shut"}
+    return gates, set(season.signals), told, list(season.store.pending(season.clock.now() + 99 * DAY, 9))
+
+
+@pytest.mark.parametrize("kind", [Dying, Doubled, SetBack, Sleeping])
+def test_a_disturbed_clock_ends_where_an_undisturbed_one_does(kind: type[Season]) -> None:
+    span = Span(date(2026, 2, 2), date(2026, 2, 9))
+    undisturbed, disturbed = (one([s for s in SILENCES if s.day in span]) for one in (Season, kind))
+    for season in (undisturbed, disturbed):
+        season.live(span)
+    assert ended(disturbed, span) == ended(undisturbed, span)
+    if kind is Dying:
+        assert disturbed.died > 20
