@@ -4,7 +4,8 @@ import flask
 import functions_framework
 from phasegate.wiring import Wiring
 
-app = Wiring.from_env()  # a wrong setting stops the new revision, not the first event
+# A wrong setting stops the new revision, not the first event. A missing secret stops nothing: gates do not wait for a chat.
+app = Wiring.from_env()
 
 
 @functions_framework.http

@@ -101,7 +101,7 @@ def test_what_is_no_alert_is_kept_told_once_and_acknowledged(address: str, folde
 
 
 def test_it_does_not_start_while_a_destination_lacks_its_secret(tmp_path: Path) -> None:
-    """The error names the destination and how to set the secret, and holds none."""
+    """The error names the destination and how to set the secret, and holds none; the clock starts: gates do not wait for a chat."""
     chat = "team: {kind: slack, webhook: secret://team-chat}"
     (tmp_path / "tiny.yaml").write_text(PIPELINE.replace("team: {kind: eml, to: [team@example.com]}", chat))
     environ = {
@@ -112,8 +112,8 @@ def test_it_does_not_start_while_a_destination_lacks_its_secret(tmp_path: Path) 
         "PHASEGATE_BUS": "local:",
     }
 
-    def start(**more: str) -> subprocess.CompletedProcess[str]:
-        source = REPO / "functions/alert_dispatch/main.py"
+    def start(function: str = "alert_dispatch", **more: str) -> subprocess.CompletedProcess[str]:
+        source = REPO / "functions" / function / "main.py"
         return subprocess.run([sys.executable, str(source)], env={**environ, **more}, capture_output=True, text=True)
 
     without = start()
@@ -123,6 +123,8 @@ def test_it_does_not_start_while_a_destination_lacks_its_secret(tmp_path: Path) 
     assert (wrong.returncode, "begins with https://" in wrong.stderr) == (1, True)
     good = start(PHASEGATE_SECRET_TEAM_CHAT=f"https://hooks.example.com/{canary('hook')}")
     assert good.returncode == 0, good.stderr
+    clock = start("watch")
+    assert clock.returncode == 0, clock.stderr
     for each in (without, wrong, good):
         assert not holds(each.stdout + each.stderr)
 
