@@ -1,6 +1,6 @@
 # Each target makes the environment it needs; nothing but Python, make and git is expected.
 .DELETE_ON_ERROR:
-.PHONY: demo test check schema docs pictures bench emulators infra-tools bootstrap plan deploy destroy clean
+.PHONY: demo test check schema docs pictures bench emulators infra-tools bootstrap secrets plan deploy destroy clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -39,6 +39,9 @@ infra-tools: .venv-infra/ready  ## Install what looks at infra/ in tests, beside
 bootstrap:  ## Prepare a project, once: a bucket for the state, the accounts of Cloud Build
 	@infra/deploy.sh bootstrap
 
+secrets:  ## Make the places of the secrets that pipeline files name, before the first deployment
+	@infra/deploy.sh archive upload secrets
+
 plan:  ## Show what a deployment would change
 	@infra/deploy.sh archive upload plan
 
@@ -48,11 +51,11 @@ deploy: .venv/dev  ## Deploy, and look whether it is as declared
 destroy:  ## Take everything away but state, history and secrets; DATA=delete takes these, too
 	@infra/deploy.sh archive destroy
 
-bootstrap plan deploy destroy: export PROJECT := $(PROJECT)
-bootstrap plan deploy destroy: export PREFIX := $(or $(PREFIX),phasegate)
-bootstrap plan deploy destroy: export SETTINGS := $(SETTINGS)
-bootstrap plan deploy destroy: export DATA := $(DATA)
-bootstrap plan deploy destroy: export TF_VAR_adopt_data := $(or $(ADOPT),false)
+bootstrap secrets plan deploy destroy: export PROJECT := $(PROJECT)
+bootstrap secrets plan deploy destroy: export PREFIX := $(or $(PREFIX),phasegate)
+bootstrap secrets plan deploy destroy: export SETTINGS := $(SETTINGS)
+bootstrap secrets plan deploy destroy: export DATA := $(DATA)
+bootstrap secrets plan deploy destroy: export TF_VAR_adopt_data := $(or $(ADOPT),false)
 
 clean:  ## Remove the environment, caches and what the demo left
 	rm -rf .venv .venv-emulators .venv-infra .phasegate .pytest_cache .mypy_cache .ruff_cache .hypothesis

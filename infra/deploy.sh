@@ -56,6 +56,13 @@ init() {
     terraform init -input=false -backend-config="bucket=${state#gs://}" -backend-config=prefix=module "$@" >&2
 }
 
+# Make the places of secrets, and nothing else: a function that tells people does not start while one is empty.
+secrets() {
+    init -upgrade
+    terraform apply -lock-timeout=10m -target=google_secret_manager_secret.this
+    terraform state list | grep -F google_secret_manager_secret.this || echo "no pipeline file names a secret"
+}
+
 plan() {
     init -upgrade
     terraform plan -input=false -lock-timeout=10m -out="$work/plan"

@@ -113,6 +113,7 @@ resource "google_cloudfunctions2_function" "this" {
     google_firestore_index.state,
     google_project_iam_member.build,
     google_project_iam_member.state,
+    google_secret_manager_secret_iam_binding.reader,
     google_service_account_iam_binding.deploy,
     google_storage_bucket_iam_member.build,
   ]

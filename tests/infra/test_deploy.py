@@ -191,6 +191,20 @@ def test_destroy_takes_the_data_along_when_told(checkout: Checkout) -> None:
     assert "google_bigquery_table.history: Destroying" in done.stdout
 
 
+def test_the_places_of_secrets_come_before_everything_else(checkout: Checkout) -> None:
+    """A function that tells people does not start without what is in them."""
+    file = checkout.root / "checkout/shared/pipelines/flights.yaml"
+    text = file.read_text()
+    assert "destinations:\n" in text
+    file.write_text(
+        text.replace("destinations:\n", "destinations:\n    chat: {kind: google_chat, webhook: secret://chat-webhook}\n", 1)
+    )
+    done = checkout.steps("archive", "upload", "secrets")
+    assert 'google_secret_manager_secret.this["chat-webhook"]' in done.stdout
+    assert "google_secret_manager_secret.this" in state_of(checkout)
+    assert not {address for address in state_of(checkout) if "function" in address or "topic" in address}
+
+
 def test_without_a_project_nothing_happens(checkout: Checkout) -> None:
     done = checkout.run("infra/deploy.sh", "archive", "destroy", code=2)
     assert "PROJECT=my-project" in done.stderr
