@@ -66,7 +66,7 @@ def event(rule: str, run: RunKey = RUN) -> Event:
 
 def rejected(message_id: str, reason: str = "no run_date given") -> Rejected:
     """A message that made no sense."""
-    return Rejected(message_id, NOW, reason, "\x00 ünïcode \ufffd", {"a": "b"})
+    return Rejected(message_id, NOW, reason, "\x00 ünïcode \ufffd", {"a": "b"}, NOW - MINUTE, "phasegate-shop-raw-complete")
 
 
 def loaded(store: Store, run: RunKey = RUN) -> Gate:
