@@ -46,7 +46,7 @@ class Pace:
     burst: int = COLLAPSE
 
 
-# Source: design.md §9: 1 message/s per channel (Slack) and per space (Google Chat), 4/s (Teams).
+# Source: the channels' published limits: 1 message/s per channel (Slack) and per space (Google Chat), 4/s (Teams).
 PACES: Mapping[DestinationKind, Pace] = MappingProxyType(
     {
         DestinationKind.SLACK: Pace(timedelta(seconds=1)),

@@ -1,7 +1,7 @@
 """Google Chat: a card in a thread of its own for each incident.
 
-Source: developers.google.com/workspace/chat, "Cards v2", "Format messages", "Build a Google Chat app as a webhook"; budget from
-`design.md` §9: 4,000 characters of text.
+Source: developers.google.com/workspace/chat, "Cards v2", "Format messages", "Build a Google Chat app as a webhook". Budget:
+4,000 characters of text.
 """
 
 from collections.abc import Iterator

@@ -1,7 +1,7 @@
 """Slack: blocks of rich text, whose elements show what they hold and read no markup, so that no text of data can be any.
 
-Source: docs.slack.dev, "Block Kit" (rich text, header, context, actions); limits in `design.md` §9: 8,000
-characters, 40 blocks.
+Source: docs.slack.dev, "Block Kit" (rich text, header, context, actions). Budget: 8,000 characters,
+40 blocks.
 """
 
 import json

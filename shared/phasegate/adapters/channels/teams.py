@@ -4,7 +4,7 @@ Its texts are runs of rich text, which read no Markdown, so that no text of data
 answers before it posts: what Teams makes of a card is not known here. So plain text is the smallest card there is.
 
 Source: adaptivecards.io, schema 1.4 (RichTextBlock, TextRun, Action.OpenUrl); learn.microsoft.com, "Create incoming webhooks
-with Workflows"; budget from `design.md` §9: 20 KB.
+with Workflows"; budget: 20 KB, below the 28 KB that Teams takes.
 """
 
 from collections.abc import Iterator
