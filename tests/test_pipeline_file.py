@@ -215,7 +215,7 @@ def test_a_wrong_check_is_one_clear_line(check, expected, tmp_path):
             "name: orders",
             [
                 'o.yaml:1: missing key "pipeline"',
-                'o.yaml:1: unknown key "name" (known: pipeline, timezone, calendar, messages, phases, alerts)',
+                'o.yaml:1: unknown key "name" (known: pipeline, timezone, calendar, messages, phases, alerts, unwatched)',
             ],
         ),
         ("from: 2013-01-01", "from: TODAY", ['o.yaml:2: calendar.from: expected a date like 2013-02-08, got "TODAY"']),
@@ -374,6 +374,7 @@ WRONG_VALUES = {
         "destinations": {"chat": {"kind": "irc"}},
         "routes": [{"severity": "high", "escalate": {"after": 1}, "digest": "8:00", "quiet": "night"}],
     },
+    "unwatched": ["planes", 7],
 }
 
 
@@ -394,7 +395,7 @@ def test_every_section_reports_its_problems_in_one_go(tmp_path):
     """No section waits for another one, nor hides what is wrong in its own."""
     found = [line.split(": ")[1] for line in problems(tmp_path, yaml.safe_dump(WRONG_VALUES, sort_keys=False))]
     assert set(places(WRONG_VALUES, "")) - set(found) == set()
-    top = {path.partition(".")[0] for path in found}
+    top = {re.split(r"[.\[]", path)[0] for path in found}
     assert top == {field.rstrip("_") for field in Pipeline.__dataclass_fields__}
 
 

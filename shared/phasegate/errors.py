@@ -12,7 +12,8 @@ PhasegateError
     │   └── Conflict     someone else wrote first; load again and decide again
     ├── PublishError
     ├── SecretError      whether there is a secret could not be found out
-    └── NotifyError
+    ├── NotifyError
+    └── PlatformError
 """
 
 from collections.abc import Sequence
@@ -100,6 +101,10 @@ class Conflict(StateError):
 
     def __init__(self, message: str) -> None:
         super().__init__(message, retryable=True)
+
+
+class PlatformError(AdapterError):
+    """The live platform could not be looked at."""
 
 
 class PublishError(AdapterError):

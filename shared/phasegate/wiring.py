@@ -18,6 +18,7 @@ from phasegate.core.notation import Span
 from phasegate.core.pipeline import Pipeline, sql_texts
 from phasegate.deploy_watch import DeployWatch
 from phasegate.desk import AlertDesk
+from phasegate.doctor import Doctor
 from phasegate.errors import AdapterError, ConfigError, PhasegateError, Problem, SecretError
 from phasegate.heartbeat import Heart
 from phasegate.intake import Handled, Outcome
@@ -27,16 +28,22 @@ from phasegate.monitor import Monitor
 from phasegate.outgoing import ALERTS, EVENTS, PREFIX
 from phasegate.pauses import Pausing
 from phasegate.pipeline_file import load_all
-from phasegate.ports import Clock, Notifier, Publisher, Secrets, Warehouse
+from phasegate.ports import Clock, Notifier, Platform, Publisher, Secrets
 from phasegate.relay import Relay
 from phasegate.tick import Hook, Tick
 from phasegate.unsent import Unsent
 
 if TYPE_CHECKING:
+    from phasegate.adapters.bigquery import BigQueryWarehouse
+    from phasegate.adapters.duckdb import DuckDBWarehouse
     from phasegate.adapters.firestore import FirestoreStore
     from phasegate.adapters.local import LocalBus
     from phasegate.adapters.preflight_service import PreflightService
     from phasegate.adapters.sqlite import SQLiteHistory, SQLiteStore
+
+
+DIGEST = "PHASEGATE_DIGEST"
+"""The variable in which functions find the digest of the source that they run."""
 
 
 class Headers(Protocol):
@@ -72,6 +79,7 @@ class Wiring:
         screen: Where alerts for a `console` destination are written; standard error, when left out.
         account: Says whom the credentials are for; Google is asked, when left out.
         log: Takes what the desk does; a function's log, when left out.
+        digest: Of the source that the functions should run, where that is known.
     """
 
     def __init__(
@@ -82,8 +90,10 @@ class Wiring:
         screen: TextIO | None = None,
         account: Callable[[], str] | None = None,
         log: Log = log,
+        digest: str = "",
     ) -> None:
         self.settings = settings
+        self._digest = digest
         self._clock = clock
         self._screen = screen
         self._account = account
@@ -97,7 +107,7 @@ class Wiring:
         Raises:
             ConfigError: With every problem found.
         """
-        wiring = cls(Settings.resolve({}, environ, Path()))
+        wiring = cls(Settings.resolve({}, environ, Path()), digest=environ.get(DIGEST, ""))
         wiring.settings.require("pipelines", "warehouse", "state", "bus")
         log("started", pipelines=", ".join(pipeline.name for pipeline in wiring.pipelines))
         return wiring
@@ -134,7 +144,7 @@ class Wiring:
         return self._clock or SystemClock()
 
     @cached_property
-    def warehouse(self) -> Warehouse:
+    def warehouse(self) -> "DuckDBWarehouse | BigQueryWarehouse":
         """Where the tables are."""
         location = self.settings.warehouse
         if location.scheme == "duckdb":
@@ -262,6 +272,33 @@ class Wiring:
         from phasegate.adapters.preflight_service import PreflightService
 
         return PreflightService(address)
+
+    @cached_property
+    def platform(self) -> Platform | None:
+        """The live platform; None for an installation on one machine."""
+        if self.settings.bus.scheme == "local":
+            return None
+        from phasegate.adapters.google_platform import GooglePlatform
+
+        return GooglePlatform(self.installation.project, self.installation.prefix)
+
+    @cached_property
+    def doctor(self) -> Doctor:
+        """Who looks whether everything is as it must be."""
+        from phasegate.adapters.local import zone_rules
+
+        given = {f"PHASEGATE_{name.upper()}": str(getattr(self.settings, name)) for name in ("bus", "state", "warehouse")}
+        return Doctor(
+            self.pipelines,
+            self.installation,
+            platform=self.platform,
+            tables=lambda: self.warehouse,
+            records=lambda: self.store,
+            clock=self.clock,
+            zones=zone_rules(),
+            digest=self._digest,
+            settings=given,
+        )
 
     @cached_property
     def heart(self) -> Heart:

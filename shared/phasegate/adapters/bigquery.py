@@ -46,6 +46,7 @@ from phasegate.adapters.catalogue import Catalogue, Table, sql_of
 from phasegate.adapters.dialect import Dialect, Statement, render, table_name
 from phasegate.adapters.google_errors import GoogleError, is_retryable
 from phasegate.adapters.googlesql import check_sql
+from phasegate.core import doctor as described
 from phasegate.core.metrics import (
     LEAST_BILLED,
     Answer,
@@ -150,7 +151,7 @@ class BigQueryWarehouse:
     def _prepared(self, queries: Sequence[Query], span: Span) -> Iterator[tuple[ThreadPoolExecutor, "list[_Asked]"]]:
         """The queries, ready to be asked, once it is known what their tables are like."""
         _check(queries, span)
-        service = _Service(self._client(), self._project, self._most_billed, self._within, self._patience)
+        service = self._service()
         measurement = self._new_id()
         pool = ThreadPoolExecutor(AT_ONCE, "phasegate-bigquery")
         try:
@@ -162,6 +163,17 @@ class BigQueryWarehouse:
         finally:
             # A caller that has stopped listening does not wait for jobs that BigQuery will stop by itself.
             pool.shutdown(wait=False, cancel_futures=True)
+
+    def look_at_table(self, name: str) -> described.Table | None:
+        """See `Tables.look_at_table`."""
+        return self._service().describe(name)
+
+    def tables_in(self, dataset: str) -> Sequence[str]:
+        """See `Tables.tables_in`."""
+        return self._service().tables_in(dataset)
+
+    def _service(self) -> "_Service":
+        return _Service(self._client(), self._project, self._most_billed, self._within, self._patience)
 
     def _client(self) -> Client:
         with self._making:
@@ -252,6 +264,35 @@ class _Service:
         if table.time_partitioning is not None and table.time_partitioning.field is None:
             known |= {"_partitiondate": "DATE", "_partitiontime": "TIMESTAMP"}
         return _Seen(Table(known), types, "", table.table_type == "TABLE", table.location)
+
+    def describe(self, name: str) -> described.Table | None:
+        """A table as it is; None when there is none."""
+        try:
+            table = self._client.get_table(".".join(self.full_name(name)), retry=self._again, timeout=self._within)
+        except NotFound:
+            return None
+        except _FAILED as exc:
+            raise self._unlooked(exc, f"table {name}") from exc
+        types = {column.name.lower(): _type(column) for column in table.schema}
+        by = table.time_partitioning
+        # A view has none of its own, and an external table's is the files'.
+        partition = (by.field or "_PARTITIONTIME" if by else "") if table.table_type == "TABLE" else None
+        return described.Table(types, partition)
+
+    def tables_in(self, dataset: str) -> Sequence[str]:
+        """The tables of a dataset; none when there is no such dataset."""
+        full = dataset if "." in dataset else f"{self.project}.{dataset}"
+        try:
+            found = self._client.list_tables(full, retry=self._again, timeout=self._within)
+            return tuple(sorted(f"{dataset}.{table.table_id}" for table in found))
+        except NotFound:
+            return ()
+        except _FAILED as exc:
+            raise self._unlooked(exc, f"dataset {dataset}") from exc
+
+    def _unlooked(self, error: Exception, where: str) -> WarehouseError:
+        why = _explained(error, self.project, where).why
+        return WarehouseError(why.reason, retryable=why.retryable)
 
     def full_name(self, name: str) -> tuple[str, ...]:
         """Project, dataset and table."""

@@ -119,6 +119,11 @@ class Catalogue:
     def __init__(self, tables: Mapping[str, Table]) -> None:
         self._tables = tables
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Every table, those that can't be read among them, as `dataset.table`."""
+        return tuple(sorted(self._tables))
+
     def types(self, table: str) -> Mapping[str, str] | Unmeasured:
         """Type by lower-case column name."""
         return self._table_fault(_Need(table, None)) or self._types(table)

@@ -13,6 +13,7 @@ from phasegate.adapters.asking import Asking, NoAnswer, Part, numbers, unusable
 from phasegate.adapters.catalogue import Catalogue, Table, googlesql_type, sql_of
 from phasegate.adapters.dialect import Dialect, render
 from phasegate.adapters.googlesql import check_sql
+from phasegate.core import doctor as described
 from phasegate.core.metrics import (
     Answer,
     AnyMetric,
@@ -60,6 +61,26 @@ class DuckDBWarehouse:
             catalogue = self._catalogue(connection)
             for query in queries:
                 yield _Asked(connection, catalogue, query, span).answer()
+
+    def look_at_table(self, name: str) -> described.Table | None:
+        """See `Tables.look_at_table`. Nothing is partitioned here."""
+        with self._opened() as connection:
+            found = self._catalogue(connection).types(name)
+        if isinstance(found, Unmeasured):
+            if found.fault is Fault.TABLE and not self._is_there(name):
+                return None
+            raise WarehouseError(found.reason, retryable=found.retryable)
+        return described.Table(found)
+
+    def tables_in(self, dataset: str) -> Sequence[str]:
+        """See `Tables.tables_in`."""
+        with self._opened() as connection:
+            names = self._catalogue(connection).names
+        local = dataset.rpartition(".")[2]
+        return tuple(f"{dataset}.{table}" for name in names for own, _, table in [name.partition(".")] if own == local)
+
+    def _is_there(self, name: str) -> bool:
+        return name in self.tables_in(name.rpartition(".")[0])
 
     @contextmanager
     def _opened(self) -> Iterator[duckdb.DuckDBPyConnection]:

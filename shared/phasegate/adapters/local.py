@@ -1,9 +1,13 @@
 """The bus inside one process, the system's clock, and notices on the console."""
 
+import re
 import sys
+import zoneinfo
 from collections.abc import Callable
 from datetime import UTC, datetime
+from importlib import metadata
 from itertools import count
+from pathlib import Path
 from typing import TextIO
 
 from phasegate.core.notice import Notice, plain
@@ -52,3 +56,29 @@ class Console:
         """See `Notifier.notify`."""
         print(f"{notice.tone.upper()}: {notice.subject}\n{plain(notice)}", file=self._stream or sys.stderr)
         return Receipt()
+
+
+def zone_rules() -> tuple[str, str]:
+    """What the rules of the time zones are read from, and their version; empty where it is not told.
+
+    The machine's own come before those of the package, as `zoneinfo` has it.
+    """
+    for folder in map(Path, zoneinfo.TZPATH):
+        if (folder / "Etc/UTC").exists() or (folder / "UTC").exists():
+            return str(folder), _version(folder)
+    try:
+        return "the package tzdata", metadata.version("tzdata")
+    except metadata.PackageNotFoundError:
+        return "nothing", ""
+
+
+def _version(folder: Path) -> str:
+    for name, pattern in (("tzdata.zi", r"# version (\S+)"), ("+VERSION", r"(\S+)")):
+        try:
+            with (folder / name).open(errors="replace") as file:
+                found = re.match(pattern, file.readline())
+        except OSError:
+            continue
+        if found:
+            return found[1]
+    return ""

@@ -14,6 +14,7 @@ COMMANDS = {
     "complete": "Report a completion by hand, as a producer would.",
     "config": "Check a pipeline file, print its schema, show the settings.",
     "demo": "Play a week of a real pipeline on this machine.",
+    "doctor": "Look whether everything is as it must be, and say what mends it.",
     "end-gap": "No longer live with a gap.",
     "end-override": "End an override.",
     "explain": "Say why a gate stands where it stands.",
@@ -34,7 +35,7 @@ _BY_HAND = ("accept-gap", "end-gap", "end-override", "hold", "override", "pause"
 EXIT_CODES = """\b
 Exit codes:
   0  all passed
-  1  a gate would be held
+  1  a gate would be held; something is wrong
   2  wrong usage: an option, a date, a pipeline file, a setting
   3  could not find out: warehouse or state did not answer
   4  warnings, with --strict

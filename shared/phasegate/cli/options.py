@@ -13,7 +13,7 @@ from phasegate.core.notation import parse_day, parse_duration
 from phasegate.core.pipeline import Pipeline
 from phasegate.errors import ConfigError
 from phasegate.logs import silent
-from phasegate.wiring import Wiring
+from phasegate.wiring import DIGEST, Wiring
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -36,7 +36,7 @@ pipeline_option = click.option(
 
 def wired(**options: str | None) -> Wiring:
     """The wiring that options, environment and defaults make together."""
-    return Wiring(Settings.resolve(options, os.environ, Path()), log=silent)
+    return Wiring(Settings.resolve(options, os.environ, Path()), log=silent, digest=os.environ.get(DIGEST, ""))
 
 
 def chosen(wiring: Wiring, name: str | None) -> Pipeline:

@@ -11,6 +11,8 @@ from rich.text import Text
 from phasegate.backfill import Finding, Validation
 from phasegate.core.act import in_force
 from phasegate.core.checks import CheckResult, Mode, Outcome
+from phasegate.core.doctor import Finding as Symptom
+from phasegate.core.doctor import Health
 from phasegate.core.gate import Day, Gate, GateState, standing
 from phasegate.core.metrics import Cost
 from phasegate.core.notation import Span
@@ -280,3 +282,22 @@ def _print_producers(out: Console, pipeline: Pipeline, gate: Gate) -> None:
             error = f": {report.error}" if report.error else ""
             said = f"{report.status} at {when:%Y-%m-%d %H:%M:%S}{rows}{error}"
         out.print(escape(f"  producer {name}: {said}"))
+
+
+_HEALTHS = {Health.WRONG: ("✗", "bold red"), Health.UNSEEN: ("?", "magenta"), Health.OK: ("●", "green")}
+
+
+def print_symptoms(found: Sequence[Symptom]) -> None:
+    """A row for each thing that was looked at, the worst first; what mends it stands below, on one line, to paste."""
+    out = console()
+    order = list(_HEALTHS)
+    wide = min(max((len(each.subject) for each in found), default=0), 60)
+    for each in sorted(found, key=lambda each: order.index(each.health)):
+        row = Text.assemble(
+            _sign(*_HEALTHS[each.health]), f" {each.health:<14} ", (f"{each.subject:<{wide}}", "bold"), f"  {each.said}"
+        )
+        out.print(row, soft_wrap=True)
+        if each.mend:
+            out.print(Text(f"    {each.mend}", style="cyan"), soft_wrap=True)
+    counts = {health: sum(each.health is health for each in found) for health in _HEALTHS}
+    out.print(", ".join(f"{count} {health}" for health, count in counts.items() if count))

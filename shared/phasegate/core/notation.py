@@ -175,6 +175,7 @@ def _matching(pattern: str, expected: str) -> Callable[[str], str]:
 _NAME = r"[A-Za-z_][A-Za-z0-9_]*"
 _PROJECT = r"[a-z][a-z0-9-]{4,28}[a-z0-9]"
 _TABLE = rf"({_PROJECT}\.)?{_NAME}\.{_NAME}"
+_TABLES = rf"({_PROJECT}\.)?{_NAME}\.[A-Za-z0-9_*]+"
 _REFERENCE = r"secret://[A-Za-z0-9_-]+"
 _HOST = r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?"
 _ADDRESS = r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?"
@@ -192,6 +193,10 @@ Column = Annotated[str, Notation(_matching(_NAME, "a column name"), rf"^{_NAME}$
 Table = Annotated[
     str,
     Notation(_matching(_TABLE, "a table name like dataset.table"), rf"^{_TABLE}$", "raw.flights"),
+]
+Tables = Annotated[
+    str,
+    Notation(_matching(_TABLES, "a table, or several like raw.tmp_*"), rf"^{_TABLES}$", "raw.tmp_*"),
 ]
 SecretReference = Annotated[
     str, Notation(_matching(_REFERENCE, "a reference like secret://chat-webhook"), rf"^{_REFERENCE}$", "secret://chat-webhook")

@@ -30,6 +30,7 @@ from phasegate.core.notation import (
     SecretReference,
     Slug,
     Table,
+    Tables,
     Weekdays,
     Zone,
     parse_zone,
@@ -438,6 +439,8 @@ class Pipeline:
     messages: Messages = Messages()
     phases: Mapping[Slug, Phase]
     alerts: Alerts = Alerts()
+    unwatched: tuple[Tables, ...] = ()
+    """Tables beside the outputs that nobody need watch, as `dataset.table`; a `*` in one stands for anything."""
 
     def __post_init__(self) -> None:
         parse_zone(self.timezone)

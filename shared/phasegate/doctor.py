@@ -1,0 +1,131 @@
+"""Look at an installation, at everything of it that can be looked at, and say of each thing how it is."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
+from functools import partial
+from typing import TypeVar
+
+from phasegate.core.delivery import Line
+from phasegate.core.deployment import COMPARISON, Installation, Standing
+from phasegate.core.doctor import (
+    Facts,
+    Finding,
+    Function,
+    Seen,
+    Unseen,
+    datasets,
+    examine,
+    history_table,
+    ours,
+    wanted_columns,
+    wanted_grants,
+    wanted_secrets,
+)
+from phasegate.core.pipeline import Pipeline
+from phasegate.deploy_watch import KIND as DEPLOYMENT
+from phasegate.desk import LINE
+from phasegate.errors import AdapterError
+from phasegate.heartbeat import WATCH, last_beats
+from phasegate.ports import Clock, Platform, Records, Tables
+from phasegate.values import from_object
+
+K = TypeVar("K")
+T = TypeVar("T")
+
+
+class Doctor:
+    """Compares what is there with what the pipeline files and the platform's traps demand.
+
+    Args:
+        platform: The live platform; None for an installation on one machine.
+        zones: What the rules of the time zones are from, and their version.
+        digest: Of the source that the functions should run; empty when it is not known.
+        settings: The environment that the functions should see.
+    """
+
+    def __init__(
+        self,
+        pipelines: Sequence[Pipeline],
+        installation: Installation,
+        *,
+        platform: Platform | None,
+        tables: Callable[[], Tables],
+        records: Callable[[], Records],
+        clock: Clock,
+        zones: tuple[str, str],
+        digest: str = "",
+        settings: Mapping[str, str] | None = None,
+    ) -> None:
+        self._pipelines = pipelines
+        self._installation = installation
+        self._platform = platform
+        self._tables = tables
+        self._records = records
+        self._clock = clock
+        self._zones = zones
+        self._digest = digest
+        self._settings = settings or {}
+
+    def examine(self) -> tuple[Finding, ...]:
+        """Look at everything; what can't be looked at is among the findings."""
+        return examine(self._pipelines, self._installation, self._look(), now=self._clock.now())
+
+    def _look(self) -> Facts:
+        names = dict.fromkeys(table for pipeline in self._pipelines for table in wanted_columns(pipeline))
+        on_platform = self._of_platform(self._platform) if self._platform is not None else Facts()
+        history = (history_table(self._installation),) if self._platform is not None else ()
+        return Facts(
+            digest=self._digest,
+            settings=self._settings,
+            subscriptions=on_platform.subscriptions,
+            functions=on_platform.functions,
+            jobs=on_platform.jobs,
+            grants=on_platform.grants,
+            secrets=on_platform.secrets,
+            platform_time=on_platform.platform_time,
+            tables=_each((*names, *history), lambda name: self._tables().look_at_table(name)),
+            datasets=_each(datasets(self._pipelines), lambda name: self._tables().tables_in(name)),
+            zones=self._zones,
+            beat=_seen(self._beat),
+            compared=_seen(self._compared),
+            down=_seen(self._down),
+        )
+
+    def _of_platform(self, platform: Platform) -> Facts:
+        functions: Seen[Mapping[str, Function]] = _seen(platform.functions)
+        known = functions if isinstance(functions, Mapping) else {}
+        regions = {name: function.region for name, function in ours(self._installation, known).items()}
+        region = next(iter(regions.values()), None)
+        nowhere = Unseen("it is not known in which region the functions are")
+        wanted = wanted_grants(self._pipelines, self._installation, regions)
+        return Facts(
+            functions=functions,
+            subscriptions=_seen(platform.subscriptions),
+            jobs=nowhere if region is None else _seen(lambda: platform.jobs(region)),
+            grants=_each(wanted, platform.grants),
+            secrets=_each(wanted_secrets(self._pipelines), platform.has_secret),
+            platform_time=_seen(lambda: (platform.now(), self._clock.now())),
+        )
+
+    def _beat(self) -> datetime | None:
+        return last_beats(self._records()).get(WATCH)
+
+    def _down(self) -> Mapping[str, str]:
+        names = [f"{pipeline.name}/{name}" for pipeline in self._pipelines for name in pipeline.alerts.destinations]
+        lines = {name: from_object(Line, record.body) for name, record in self._records().find(LINE, names).items()}
+        return {name: line.why for name, line in lines.items() if line.is_down}
+
+    def _compared(self) -> datetime | None:
+        found = self._records().find(DEPLOYMENT, [COMPARISON]).get(COMPARISON)
+        return None if found is None else from_object(Standing, found.body).at
+
+
+def _seen(look: Callable[[], T]) -> Seen[T]:
+    try:
+        return look()
+    except AdapterError as error:
+        return Unseen(str(error))
+
+
+def _each(names: Iterable[K], look: Callable[[K], T]) -> Mapping[K, Seen[T]]:
+    return {name: _seen(partial(look, name)) for name in names}

@@ -1,0 +1,85 @@
+"""`phasegate doctor` on one machine: what is wrong there, in a table and as JSON, and the exit codes."""
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+
+import duckdb
+import pytest
+from phasegate.adapters.sqlite import SQLiteStore
+from phasegate.cli.main import main
+from phasegate.heartbeat import Heart
+
+FILE = """
+pipeline: shop
+calendar: {from: 2026-01-01}
+phases:
+  raw:
+    outputs:
+      raw.orders: {date: day, key: [day, id]}
+alerts:
+  destinations: {screen: {kind: console}}
+  routes: [{to: [screen]}]
+"""
+
+
+@pytest.fixture
+def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An installation on this machine in which all is well."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "shop.yaml").write_text(FILE)
+    with duckdb.connect(str(tmp_path / "w.duckdb")) as con:
+        con.execute("CREATE SCHEMA raw; CREATE TABLE raw.orders (day DATE, id VARCHAR)")
+    for name, value in {
+        "PIPELINES": "shop.yaml",
+        "WAREHOUSE": "duckdb:w.duckdb",
+        "STATE": "sqlite:s.sqlite",
+        "BUS": "local:",
+    }.items():
+        monkeypatch.setenv(f"PHASEGATE_{name}", value)
+    store = SQLiteStore(str(tmp_path / "s.sqlite"))
+    Heart(store, store).beat("watch", datetime.now(UTC))
+    return tmp_path
+
+
+def doctor(*options: str) -> int:
+    with pytest.raises(SystemExit) as ended:
+        main(["doctor", *options])
+    return int(ended.value.code or 0)
+
+
+@pytest.mark.usefixtures("shop")
+def test_where_all_is_well_the_exit_code_is_0(capsys: pytest.CaptureFixture[str]) -> None:
+    assert doctor("--format", "json") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["summary"] == {"ok": 7, "wrong": 0, "could not look": 0}
+    assert {each["subject"] for each in told["findings"]} == {
+        "destinations of shop", "table raw.orders", "dataset raw", "calendar of shop", "time zones (UTC)", "clock", "heartbeat",
+    }  # fmt: skip
+    assert {each["health"] for each in told["findings"]} == {"ok"}
+
+
+def test_what_is_wrong_stands_first_with_what_mends_it(shop: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with duckdb.connect(str(shop / "w.duckdb")) as con:
+        con.execute("ALTER TABLE raw.orders DROP id; CREATE TABLE raw.strange (x INT)")
+    assert doctor() == 1
+    lines = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
+    assert lines[:4] == [
+        "✗ wrong          table raw.orders      column id is missing",
+        "    correct the table, or its columns in the file of shop",
+        "✗ wrong          dataset raw           nobody watches raw.strange",
+        "    name each under outputs: of a phase, or under unwatched:, in a pipeline file",
+    ]
+    assert lines[-1] == "2 wrong, 5 ok"
+
+
+def test_what_could_not_be_looked_at_has_an_exit_code_of_its_own(shop: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (shop / "w.duckdb").unlink()
+    assert doctor() == 3
+    assert "? could not look table raw.orders      no warehouse at w.duckdb" in capsys.readouterr().out
+
+
+def test_it_waits_for_what_takes_its_time(shop: Path) -> None:
+    (shop / "w.duckdb").unlink()
+    assert doctor("--wait", "1s") == 3
+    assert doctor("--wait", "soon") == 2

@@ -1,0 +1,94 @@
+"""What every warehouse says of its tables; see `phasegate.ports.Tables`."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import duckdb
+import pytest
+from phasegate.adapters.duckdb import DuckDBWarehouse
+from phasegate.core.doctor import Table
+from phasegate.errors import WarehouseError
+from phasegate.ports import Tables
+
+if TYPE_CHECKING:
+    from google.cloud.bigquery import Client
+
+
+@dataclass(frozen=True)
+class Backend:
+    """A warehouse with `raw.orders`, partitioned where that is possible, and `raw.plain`."""
+
+    tables: Tables
+    partition: Callable[[str], str | None]
+
+
+@pytest.fixture(params=["duckdb", "bigquery"])
+def backend(request: pytest.FixtureRequest, tmp_path: Path) -> Backend:
+    if request.param == "duckdb":
+        path = tmp_path / "w.duckdb"
+        with duckdb.connect(str(path)) as con:
+            con.execute("CREATE SCHEMA raw; CREATE TABLE raw.orders (Day DATE, id BIGINT, made TIMESTAMPTZ)")
+            con.execute("CREATE TABLE raw.plain (id VARCHAR)")
+        return Backend(DuckDBWarehouse(path), lambda _: None)
+    from phasegate.adapters.bigquery import BigQueryWarehouse
+
+    from tests.bigquery import create
+
+    client: Client = request.getfixturevalue("bigquery_client")
+    create(client, "raw.orders", "Day DATE, id INT64, made TIMESTAMP", partition="Day")
+    create(client, "raw.plain", "id STRING")
+    return Backend(BigQueryWarehouse(client.project, client=client, timeout=30, patience=5), lambda column: column)
+
+
+def test_a_table_tells_its_columns_and_what_it_is_partitioned_by(backend: Backend) -> None:
+    types = {"day": "DATE", "id": "INT64", "made": "TIMESTAMP"}
+    assert backend.tables.look_at_table("raw.orders") == Table(types, backend.partition("Day"))
+    assert backend.tables.look_at_table("raw.plain") == Table({"id": "STRING"}, backend.partition(""))
+
+
+def test_a_table_or_dataset_that_is_not_there_is_none(backend: Backend) -> None:
+    assert backend.tables.look_at_table("raw.nothing") is None
+    assert backend.tables.look_at_table("nowhere.orders") is None
+    assert list(backend.tables.tables_in("nowhere")) == []
+
+
+def test_a_dataset_tells_its_tables(backend: Backend) -> None:
+    assert list(backend.tables.tables_in("raw")) == ["raw.orders", "raw.plain"]
+
+
+def test_a_folder_is_a_warehouse_too_and_a_file_that_cant_be_read_is_there_all_the_same(tmp_path: Path) -> None:
+    (tmp_path / "raw").mkdir()
+    (tmp_path / "raw/orders.csv").write_text("day,id\n2026-01-01,1\n")
+    (tmp_path / "raw/broken.parquet").write_text("no parquet")
+    tables = DuckDBWarehouse(tmp_path)
+    assert list(tables.tables_in("raw")) == ["raw.broken", "raw.orders"]
+    assert tables.look_at_table("raw.orders") == Table({"day": "DATE", "id": "INT64"}, None)
+    with pytest.raises(WarehouseError, match=r"table raw\.broken can't be read"):
+        tables.look_at_table("raw.broken")
+
+
+def test_a_warehouse_that_is_not_there_could_not_be_looked_at(tmp_path: Path) -> None:
+    tables = DuckDBWarehouse(tmp_path / "none.duckdb")
+    with pytest.raises(WarehouseError):
+        tables.look_at_table("raw.orders")
+    with pytest.raises(WarehouseError):
+        tables.tables_in("raw")
+
+
+def test_a_project_that_does_not_answer_could_not_be_looked_at() -> None:
+    from google.api_core.exceptions import Forbidden
+    from phasegate.adapters.bigquery import BigQueryWarehouse
+
+    class Refusing:
+        def get_table(self, *_: object, **__: object) -> None:
+            raise Forbidden("Access Denied: Table p:raw.orders: Permission bigquery.tables.get denied")  # type: ignore[no-untyped-call]
+
+        list_tables = get_table
+
+    tables = BigQueryWarehouse("some-project", client=Refusing(), timeout=1, patience=1)  # type: ignore[arg-type]
+    with pytest.raises(WarehouseError, match=r"raw\.orders"):
+        tables.look_at_table("raw.orders")
+    with pytest.raises(WarehouseError):
+        tables.tables_in("raw")
