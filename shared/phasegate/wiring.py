@@ -9,6 +9,7 @@ from pathlib import Path
 from threading import RLock
 from typing import TYPE_CHECKING, Protocol, TextIO
 
+from phasegate.checkup import Checkup
 from phasegate.clearance import ClearanceDesk
 from phasegate.clearance_http import Response, respond, unanswered
 from phasegate.config import Settings
@@ -314,8 +315,11 @@ class Wiring:
     def tick(self) -> Tick:
         """What happens once a minute."""
         # Whoever else wants a turn every minute is a hook here.
-        unsent = Unsent(self.store, self.store, Relay(self.store, self.publisher, self.clock), self.clock)
-        hooks: tuple[Hook, ...] = (unsent.mind, self.desk.tick)
+        relay = Relay(self.store, self.publisher, self.clock)
+        unsent = Unsent(self.store, self.store, relay, self.clock)
+        checkup = Checkup(lambda: self.doctor.examine(), self.store, relay, self.clock)
+        # The doctor last: it may take two minutes.
+        hooks: tuple[Hook, ...] = (unsent.mind, self.desk.tick, checkup.mind)
         return Tick(self.monitor, store=self.store, records=self.store, clock=self.clock, heart=self.heart, hooks=hooks)
 
     @cached_property

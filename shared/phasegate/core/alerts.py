@@ -33,6 +33,7 @@ _TITLES = {
     "build_failed": "the build failed",
     "drift": "it is not as it was deployed",
     "not_compared": "nobody knows whether it is as it was deployed",
+    "misconfigured": "it is not as it must be",
 }
 
 _CAUSES = {

@@ -40,6 +40,7 @@ class TroubleCause(StrEnum):
     BUILD_FAILED = "build_failed"
     DRIFT = "drift"
     NOT_COMPARED = "not_compared"
+    MISCONFIGURED = "misconfigured"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
