@@ -1,7 +1,7 @@
 """Look at an installation, at everything of it that can be looked at, and say of each thing how it is."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from typing import TypeVar
 
@@ -28,6 +28,9 @@ from phasegate.errors import AdapterError
 from phasegate.heartbeat import WATCH, last_beats
 from phasegate.ports import Clock, Platform, Records, Tables
 from phasegate.values import from_object
+
+PATIENCE = timedelta(minutes=2)
+"""After this time nothing more is asked."""
 
 K = TypeVar("K")
 T = TypeVar("T")
@@ -71,8 +74,9 @@ class Doctor:
         return examine(self._pipelines, self._installation, self._look(), now=self._clock.now())
 
     def _look(self) -> Facts:
+        eyes = _Eyes(self._clock)
         names = dict.fromkeys(table for pipeline in self._pipelines for table in wanted_columns(pipeline))
-        on_platform = self._of_platform(self._platform) if self._platform is not None else Facts()
+        on_platform = self._of_platform(self._platform, eyes) if self._platform is not None else Facts()
         history = (history_table(self._installation),) if self._platform is not None else ()
         return Facts(
             digest=self._digest,
@@ -83,16 +87,16 @@ class Doctor:
             grants=on_platform.grants,
             secrets=on_platform.secrets,
             platform_time=on_platform.platform_time,
-            tables=_each((*names, *history), lambda name: self._tables().look_at_table(name)),
-            datasets=_each(datasets(self._pipelines), lambda name: self._tables().tables_in(name)),
+            tables=eyes.see_each((*names, *history), lambda name: self._tables().look_at_table(name)),
+            datasets=eyes.see_each(datasets(self._pipelines), lambda name: self._tables().tables_in(name)),
             zones=self._zones,
-            beat=_seen(self._beat),
-            compared=_seen(self._compared),
-            down=_seen(self._down),
+            beat=eyes.see(self._beat),
+            compared=eyes.see(self._compared),
+            down=eyes.see(self._down),
         )
 
-    def _of_platform(self, platform: Platform) -> Facts:
-        functions: Seen[Mapping[str, Function]] = _seen(platform.functions)
+    def _of_platform(self, platform: Platform, eyes: "_Eyes") -> Facts:
+        functions: Seen[Mapping[str, Function]] = eyes.see(platform.functions)
         known = functions if isinstance(functions, Mapping) else {}
         regions = {name: function.region for name, function in ours(self._installation, known).items()}
         region = next(iter(regions.values()), None)
@@ -100,11 +104,11 @@ class Doctor:
         wanted = wanted_grants(self._pipelines, self._installation, regions)
         return Facts(
             functions=functions,
-            subscriptions=_seen(platform.subscriptions),
-            jobs=nowhere if region is None else _seen(lambda: platform.jobs(region)),
-            grants=_each(wanted, platform.grants),
-            secrets=_each(wanted_secrets(self._pipelines), platform.has_secret),
-            platform_time=_seen(lambda: (platform.now(), self._clock.now())),
+            subscriptions=eyes.see(platform.subscriptions),
+            jobs=nowhere if region is None else eyes.see(lambda: platform.jobs(region)),
+            grants=eyes.see_each(wanted, platform.grants),
+            secrets=eyes.see_each(wanted_secrets(self._pipelines), platform.has_secret),
+            platform_time=eyes.see(lambda: (platform.now(), self._clock.now())),
         )
 
     def _beat(self) -> datetime | None:
@@ -120,12 +124,22 @@ class Doctor:
         return None if found is None else from_object(Standing, found.body).at
 
 
-def _seen(look: Callable[[], T]) -> Seen[T]:
-    try:
-        return look()
-    except AdapterError as error:
-        return Unseen(str(error))
+class _Eyes:
+    """Looks, until there is no time left: a platform that does not answer must not hold up the clock that waits for it."""
 
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._until = clock.now() + PATIENCE
 
-def _each(names: Iterable[K], look: Callable[[K], T]) -> Mapping[K, Seen[T]]:
-    return {name: _seen(partial(look, name)) for name in names}
+    def see(self, look: Callable[[], T]) -> Seen[T]:
+        """What is seen, or why nothing is."""
+        if self._clock.now() > self._until:
+            return Unseen(f"there was no time left: looking had taken {PATIENCE.total_seconds():.0f} s already")
+        try:
+            return look()
+        except AdapterError as error:
+            return Unseen(str(error))
+
+    def see_each(self, names: Iterable[K], look: Callable[[K], T]) -> Mapping[K, Seen[T]]:
+        """The same of several."""
+        return {name: self.see(partial(look, name)) for name in names}

@@ -207,12 +207,18 @@ def test_what_an_api_refuses_could_not_be_looked_at(cloud: Cloud, answer: Any, s
 
 
 def test_without_credentials_or_network_nothing_can_be_looked_at() -> None:
+    looked = []
+
     def none() -> requests.Session:
+        looked.append(1)
         raise DefaultCredentialsError("see https://example.com/secret")  # type: ignore[no-untyped-call]
 
     platform = GooglePlatform("some-project", "acme", session=none, hosts={**HOSTS, "clock": "http://127.0.0.1:1"})
     with pytest.raises(PlatformError, match=r"no credentials for Google Cloud \(DefaultCredentialsError\)$"):
         platform.functions()
+    with pytest.raises(PlatformError, match="no credentials"):
+        platform.has_secret("chat")
+    assert len(looked) == 1, "looking for them takes seconds"
     with pytest.raises(PlatformError, match="the platform's clock: no answer"):
         platform.now()
 
@@ -315,3 +321,34 @@ def test_a_broker_that_does_not_answer_could_not_be_looked_at() -> None:
     with pytest.raises(PlatformError, match="Pub/Sub: 503 no answer") as caught:
         platform.subscriptions()
     assert caught.value.retryable
+
+
+def test_a_platform_that_hangs_does_not_hold_up_whoever_waits() -> None:
+    """Each request takes a minute: after two minutes the rest is not asked, and is told as not looked at."""
+    clock = SetClock(NOW)
+    asked = []
+
+    class Slow:
+        def __getattr__(self, name: str) -> Any:
+            def ask(*_: object) -> None:
+                asked.append(name)
+                clock.advance(timedelta(minutes=1))
+                raise PlatformError("no answer", retryable=True)
+
+            return ask
+
+    doctor = Doctor(
+        [PIPELINE],
+        Installation("some-project", "acme"),
+        platform=Slow(),  # type: ignore[arg-type]
+        tables=Slow,  # type: ignore[arg-type]
+        records=Slow,  # type: ignore[arg-type]
+        clock=clock,
+        zones=("the package tzdata", "2025.2"),
+    )
+    findings = doctor.examine()
+    assert len(asked) <= 3
+    unseen = [each for each in findings if each.health is Health.UNSEEN]
+    assert {each.said for each in unseen} >= {"no answer", "there was no time left: looking had taken 120 s already"}
+    ok = {each.subject for each in findings if each.health is Health.OK}
+    assert ok <= {"calendar of shop", "time zones (UTC)"}

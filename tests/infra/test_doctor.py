@@ -1,5 +1,10 @@
 """What the doctor demands is what Terraform declares: neither moves without the other, and what is changed by hand is seen live."""
 
+import json
+import os
+import shutil
+import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -29,8 +34,9 @@ from phasegate.core.doctor import (
 from phasegate.core.pipeline import Pipeline
 from phasegate.pipeline_file import load_all
 
+from tests.cli.test_doctor import FILE
 from tests.infra.test_simulated_drift import DRIFTS, Drift
-from tests.terraform import DIGEST, Module
+from tests.terraform import DIGEST, REPO, Module
 
 NOW = datetime(2026, 3, 2, 8, tzinfo=UTC)
 Values = Mapping[str, Any]
@@ -284,3 +290,29 @@ def test_a_subscription_that_listens_elsewhere_is_told_by_its_topic(demo_install
     assert [each.subject for each in findings if each.health is Health.WRONG and each.subject.startswith("subscription")] == [
         "subscription phasegate-ticks"
     ]
+
+
+def test_the_deployments_last_step_asks_the_doctor_with_the_settings_of_what_was_deployed(tmp_path: Path) -> None:
+    """As `make deploy` and Cloud Build run it, here against an installation on this machine."""
+    (tmp_path / "infra").mkdir()
+    shutil.copy(REPO / "infra/deploy.sh", tmp_path / "infra")
+    (tmp_path / ".venv/bin").mkdir(parents=True)
+    (tmp_path / ".venv/bin/phasegate").symlink_to(Path(sys.executable).parent / "phasegate")
+    (tmp_path / "shared/pipelines").mkdir(parents=True)
+    (tmp_path / "shared/pipelines/shop.yaml").write_text(FILE)
+    (tmp_path / "tables/raw").mkdir(parents=True)
+    (tmp_path / "tables/raw/orders.csv").write_text("day,id\n2026-01-01,1\n")
+    settings = {
+        "PHASEGATE_PIPELINES": "shared/pipelines",
+        "PHASEGATE_WAREHOUSE": f"duckdb:{tmp_path / 'tables'}",
+        "PHASEGATE_STATE": f"sqlite:{tmp_path / 'state.sqlite'}",
+        "PHASEGATE_BUS": "local:",
+    }
+    (tmp_path / ".phasegate/deploy").mkdir(parents=True)
+    (tmp_path / ".phasegate/deploy/settings.json").write_text(json.dumps(settings))
+    environ = {**os.environ, "PROJECT": "some-project", "WAIT": "1s"}
+    command = ["sh", str(tmp_path / "infra/deploy.sh"), "doctor"]
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
+    assert done.returncode == 1, done.stderr
+    assert "wrong          heartbeat" in done.stdout
+    assert "● ok             table raw.orders" in done.stdout

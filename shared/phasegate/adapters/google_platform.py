@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from threading import Lock
+from time import monotonic
 from typing import Any
 
 import google.auth
@@ -28,6 +29,9 @@ from phasegate.errors import PlatformError
 
 WITHIN = 20.0
 """Seconds after which a request counts as unanswered."""
+
+REFUSED_FOR = 60.0
+"""Seconds for which credentials that were not found are not looked for again."""
 
 HOSTS: Mapping[str, str] = {
     "functions": "https://cloudfunctions.googleapis.com/v2",
@@ -71,6 +75,7 @@ class GooglePlatform:
         self._connect = connect
         self._hosts = hosts
         self._made: dict[str, Any] = {}
+        self._refused: dict[str, tuple[GoogleAuthError, float]] = {}
         self._making = Lock()
 
     def subscriptions(self) -> Mapping[str, Subscription]:
@@ -165,7 +170,15 @@ class GooglePlatform:
     def _once(self, name: str, make: Callable[[], Any]) -> Any:
         with self._making:
             if name not in self._made:
-                self._made[name] = make()
+                refused, until = self._refused.get(name, (None, 0.0))
+                if refused is not None and monotonic() < until:
+                    raise refused
+                try:
+                    self._made[name] = make()
+                except GoogleAuthError as exc:
+                    # Looking for credentials that are not there takes seconds, and everything that is asked would do it anew.
+                    self._refused[name] = exc, monotonic() + REFUSED_FOR
+                    raise
             return self._made[name]
 
 
