@@ -24,9 +24,9 @@ from phasegate.core.doctor import (
 from phasegate.core.pipeline import Pipeline
 from phasegate.deploy_watch import KIND as DEPLOYMENT
 from phasegate.desk import LINE
-from phasegate.errors import AdapterError
+from phasegate.errors import AdapterError, ConfigError
 from phasegate.heartbeat import WATCH, last_beats
-from phasegate.ports import Clock, Platform, Records, Tables
+from phasegate.ports import Clock, Platform, Records, Secrets, Tables
 from phasegate.values import from_object
 
 PATIENCE = timedelta(minutes=2)
@@ -54,6 +54,7 @@ class Doctor:
         platform: Platform | None,
         tables: Callable[[], Tables],
         records: Callable[[], Records],
+        secrets: Callable[[], Secrets],
         clock: Clock,
         zones: tuple[str, str],
         digest: str = "",
@@ -64,6 +65,7 @@ class Doctor:
         self._platform = platform
         self._tables = tables
         self._records = records
+        self._secrets = secrets
         self._clock = clock
         self._zones = zones
         self._digest = digest
@@ -85,7 +87,7 @@ class Doctor:
             functions=on_platform.functions,
             jobs=on_platform.jobs,
             grants=on_platform.grants,
-            secrets=on_platform.secrets,
+            secrets=eyes.see_each(wanted_secrets(self._pipelines), self._unreadable),
             platform_time=on_platform.platform_time,
             tables=eyes.see_each((*names, *history), lambda name: self._tables().look_at_table(name)),
             datasets=eyes.see_each(datasets(self._pipelines), lambda name: self._tables().tables_in(name)),
@@ -107,9 +109,18 @@ class Doctor:
             subscriptions=eyes.see(platform.subscriptions),
             jobs=nowhere if region is None else eyes.see(lambda: platform.jobs(region)),
             grants=eyes.see_each(wanted, platform.grants),
-            secrets=eyes.see_each(wanted_secrets(self._pipelines), platform.has_secret),
             platform_time=eyes.see(lambda: (platform.now(), self._clock.now())),
         )
+
+    def _unreadable(self, name: str) -> str:
+        """Why a secret can't be read; of one on the platform only its functions may read what is in it."""
+        if self._platform is not None:
+            return "" if self._platform.has_secret(name) else "it has no version that can be read"
+        try:
+            self._secrets().get(f"secret://{name}", fresh=True)
+        except ConfigError as error:
+            return str(error)
+        return ""
 
     def _beat(self) -> datetime | None:
         return last_beats(self._records()).get(WATCH)

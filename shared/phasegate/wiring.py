@@ -288,17 +288,20 @@ class Wiring:
         """Who looks whether everything is as it must be."""
         from phasegate.adapters.local import zone_rules
 
-        given = {f"PHASEGATE_{name.upper()}": str(getattr(self.settings, name)) for name in ("bus", "state", "warehouse")}
+        # What was not given is a default for one machine, and says nothing of the functions.
+        shared = ("bus", "secrets", "state", "warehouse")
+        compared = [each for each in self.settings.given if each.name in shared and each.source not in ("default", "not set")]
         return Doctor(
             self.pipelines,
             self.installation,
             platform=self.platform,
             tables=lambda: self.warehouse,
             records=lambda: self.store,
+            secrets=lambda: self.secrets,
             clock=self.clock,
             zones=zone_rules(),
             digest=self._digest,
-            settings=given,
+            settings={f"PHASEGATE_{each.name.upper()}": each.value for each in compared if each.value},
         )
 
     @cached_property

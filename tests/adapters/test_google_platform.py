@@ -294,6 +294,7 @@ def test_the_doctor_finds_the_traps_of_a_real_subscription_and_says_what_it_coul
         platform=GooglePlatform(pubsub, "acme", session=nobody, hosts={**HOSTS, "clock": "http://127.0.0.1:1"}),
         tables=no_tables,
         records=no_tables,
+        secrets=no_tables,
         clock=SetClock(NOW),
         zones=("the package tzdata", "2025.2"),
     )
@@ -343,6 +344,7 @@ def test_a_platform_that_hangs_does_not_hold_up_whoever_waits() -> None:
         platform=Slow(),  # type: ignore[arg-type]
         tables=Slow,  # type: ignore[arg-type]
         records=Slow,  # type: ignore[arg-type]
+        secrets=Slow,  # type: ignore[arg-type]
         clock=clock,
         zones=("the package tzdata", "2025.2"),
     )

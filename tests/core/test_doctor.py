@@ -144,7 +144,7 @@ def healthy() -> Facts:
             ),
         },
         grants=grants,
-        secrets={"chat": True},
+        secrets={"chat": ""},
         tables={
             **{name: Table(types, SHOP.date_columns.get(name, "")) for name in wanted_columns(SHOP)},
             history_table(OURS): Table({}, "decided_at"),
@@ -358,7 +358,7 @@ def test_secrets_are_those_of_destinations_and_of_the_mail_server() -> None:
 
 
 def test_a_secret_without_a_version_is_told() -> None:
-    (wrong,) = found(replace(healthy(), secrets={"chat": False}))
+    (wrong,) = found(replace(healthy(), secrets={"chat": "it has no version that can be read"}))
     assert (wrong.said, wrong.mend) == (
         "it has no version that can be read",
         "gcloud secrets versions add chat --data-file=- --project=some-project",

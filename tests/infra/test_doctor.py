@@ -152,6 +152,7 @@ class Installed:
             digest=DIGEST,
             settings={
                 "PHASEGATE_BUS": f"pubsub:{project}/{prefix}",
+                "PHASEGATE_SECRETS": f"secretmanager:{project}",
                 "PHASEGATE_STATE": f"firestore:{project}/{prefix}",
                 "PHASEGATE_WAREHOUSE": f"bigquery:{project}",
             },
@@ -159,7 +160,7 @@ class Installed:
             functions=functions,
             jobs={values["name"]: job(values) for values in state["google_cloud_scheduler_job"].values()},
             grants={resource: granted.get(resource, {}) for resource in wanted},
-            secrets={name: name in secrets for name in wanted_secrets(self.pipelines)},
+            secrets={name: "" if name in secrets else "it is not there" for name in wanted_secrets(self.pipelines)},
             tables={history: Table({}) if history in tables else None},
         )
 

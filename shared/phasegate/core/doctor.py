@@ -196,7 +196,7 @@ class Facts:
     Args:
         digest: Of the source that should run; empty when that is not known.
         settings: The environment that functions should see.
-        secrets: By name: whether it has a version that can be read.
+        secrets: By name: why it can't be read, and what helps; empty when it can.
         tables: By name; None for one that does not exist.
         datasets: The tables in each.
         zones: What the rules of the time zones are from, and their version, such as 2026b.
@@ -212,7 +212,7 @@ class Facts:
     functions: Seen[Mapping[str, Function]] | None = None
     jobs: Seen[Mapping[str, Job]] | None = None
     grants: Mapping[Resource, Seen[Grants]] = field(default_factory=dict)
-    secrets: Mapping[str, Seen[bool]] = field(default_factory=dict)
+    secrets: Mapping[str, Seen[str]] = field(default_factory=dict)
     tables: Mapping[str, Seen[Table | None]] = field(default_factory=dict)
     datasets: Mapping[str, Seen[Sequence[str]]] = field(default_factory=dict)
     zones: tuple[str, str] = ("", "")
@@ -643,8 +643,8 @@ def _secrets(patient: _Patient) -> Iterator[Finding]:
         if isinstance(found, Unseen):
             yield _unseen(subject, found)
             continue
-        add = patient.gcloud("secrets", "versions", "add", name, "--data-file=-")
-        yield from _verdict(subject, "it has a version", () if found else (("it has no version that can be read", add),))
+        add = patient.gcloud("secrets", "versions", "add", name, "--data-file=-") if patient.facts.functions is not None else ""
+        yield from _verdict(subject, "it can be read", [(found, add)] if found else ())
 
 
 _HERE_ONLY = (DestinationKind.CONSOLE, DestinationKind.EML)
