@@ -13,6 +13,7 @@ from phasegate.core.gate import GateState, Reason, standing
 from phasegate.core.messages import Envelope
 from phasegate.core.notation import Span
 from phasegate.core.repair import reach, to_run_again
+from phasegate.outgoing import ALERTS
 from phasegate.testing import SetClock
 from phasegate.wiring import Wiring
 
@@ -31,6 +32,7 @@ phases:
   book: {after: [clean], due: 1h after clean, outputs: {lake.book: {date: d, key: [id]}}}
 """
 FIRST = date(2026, 3, 1)
+MINUTE = timedelta(minutes=1)
 SPAN = Span(FIRST, FIRST + timedelta(days=5))
 BROKEN = SPAN.days()[1]
 
@@ -142,6 +144,30 @@ def test_after_a_repair_status_says_what_must_run_again_and_then_all_is_whole(sh
     assert set(generations.values()) == {1, 2}
     every = [f"shop/{phase}/{day}/g{n}" for (phase, day), generation in generations.items() for n in range(1, generation + 1)]
     assert Counter(shop.signals) == Counter(every), "one go-signal per gate and generation"
+
+
+def test_what_does_not_run_again_is_told_when_it_should_have(shop: Shop) -> None:
+    """One after the other: who waits for one that is stale itself is not late yet."""
+    told: list[tuple[str, str, str]] = []
+    shop.wiring.local_bus.subscribe(ALERTS, lambda m: told.append((m.body["phase"], m.body["cause"], m.body["state"])))
+    shop.wiring.tick.run()
+    shop.raw(BROKEN, 1, 2, 4)
+    for _ in range(59):
+        shop.clock.advance(MINUTE)
+        shop.wiring.tick.run()
+    assert told == []
+    for _ in range(3):
+        shop.clock.advance(MINUTE)
+        shop.wiring.tick.run()
+    assert told == [("clean", "not_run_again", "firing")]
+    assert "raw was released again, and clean has not run since; due moved" in shop.status()
+    shop.run("clean", BROKEN)
+    assert told[1:] == [("clean", "not_run_again", "recovered")]
+    for phase, day in shop.again():
+        shop.run(phase, day)
+    shop.clock.advance(3 * 60 * MINUTE)
+    shop.wiring.tick.run()
+    assert len(told) == 2
 
 
 def test_the_same_rows_loaded_again_are_no_repair(shop: Shop) -> None:

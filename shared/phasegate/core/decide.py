@@ -550,7 +550,16 @@ def _early_found(case: Case) -> Found:
 
 
 def _early_again(case: Case, rule: str) -> Decision:
-    return _keep(case, rule, Reason.RAN_BEFORE_UPSTREAM, _early_found(case).detail)
+    """Stale; told once it could have run again for as long as it has after its upstream."""
+    if not (case.past_due and may_start(case.pipeline, case.gate.run.phase, case.gate.run.run_date, case.day)):
+        return _keep(case, rule, Reason.RAN_BEFORE_UPSTREAM, _early_found(case).detail)
+    detail = f"{', '.join(case.early)} was released again, and {case.gate.run.phase} has not run since{case.moved}"
+    found = Found(GateState.OPEN, Reason.NOT_RUN_AGAIN, case.early, detail)
+    gate = replace(case.gate, detail=detail)
+    if gate.alert is not None and (gate.alert.cause, gate.alert.about) == (found.reason, found.about):
+        return Decision(gate, rule, found.reason, detail, case.now)
+    alert = _alert(case, gate, AlertSeverity.WARNING, found)
+    return Decision(replace(gate, alert=alert), rule, found.reason, detail, case.now, alerts=(alert,))
 
 
 def _hold_early(case: Case, rule: str) -> Decision:
@@ -695,10 +704,10 @@ RULES: tuple[Rule, ...] = (
         _late_failure,
     ),
     Rule(
-        "it is open, and a run that began before the newest upstream release reports",
+        "it is open, and a run that began before the newest upstream release reports, or none does",
         lambda c: c.gate.is_open and bool(c.early),
         "open (shown as stale)",
-        "–",
+        "alert (warning) when it should have run again",
         _early_again,
     ),
     Rule(

@@ -50,6 +50,8 @@ class Reason(StrEnum):
     OBSERVED = "observed"
     DATA_CHANGED = "data_changed"
     LATE_FAILURE = "late_failure"
+    NOT_RUN_AGAIN = "not_run_again"
+    """It is stale, and should have run again by now."""
     RETRIES_SPENT = "retries_spent"
     NOTHING_NEW = "nothing_new"
 

@@ -269,7 +269,7 @@ def read_alert(body: Mapping[str, Any]) -> Statement:
         is_gate = "run_date" in body
         about = tuple(_cut(text) for text in body.get("about", ()))[:50]
         passing = cause in (TroubleCause.MESSAGE_REJECTED, TroubleCause.MESSAGE_UNDELIVERED) or (
-            is_gate and body["gate"] == GateState.OPEN and cause != Reason.LATE_FAILURE
+            is_gate and body["gate"] == GateState.OPEN and cause not in (Reason.LATE_FAILURE, Reason.NOT_RUN_AGAIN)
         )
         member = Member(
             name=str(body["run_date"]) if is_gate else ", ".join(about) if passing else "",

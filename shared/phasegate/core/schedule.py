@@ -5,7 +5,7 @@ from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
-from phasegate.core.gate import Day, Gate, GateState, Reason, is_live, is_released
+from phasegate.core.gate import Day, Gate, GateState, Reason, is_live, is_released, may_start
 from phasegate.core.messages import FAR_FUTURE, RunKey
 from phasegate.core.notation import Span
 from phasegate.core.pipeline import Pipeline
@@ -103,7 +103,7 @@ def window(pipeline: Pipeline, now: datetime, last: datetime | None) -> Span:
 def wants_look(pipeline: Pipeline, gate: Gate, day: Day, now: datetime) -> bool:
     """True when a look without a message may change a gate: it is due, was heard of, waits for repair, or must be proven."""
     if not gate.is_restless:
-        return False
+        return _is_late_again(pipeline, gate, day, now)
     if gate.state is GateState.ACCEPTED:
         return gate.gap is None or not is_live(gate.gap, now)
     if gate.hold is not None and is_live(gate.hold, now):
@@ -114,6 +114,15 @@ def wants_look(pipeline: Pipeline, gate: Gate, day: Day, now: datetime) -> bool:
         return True
     due = deadline(pipeline, gate.run.phase, gate.run.run_date, day)
     return due is not None and (now >= due.at or gate.state is not GateState.WAITING)
+
+
+def _is_late_again(pipeline: Pipeline, gate: Gate, day: Day, now: datetime) -> bool:
+    """True when an open gate is stale, could run again, and has not for as long as it has after its upstream."""
+    again = any(name in day and day[name].generation > used for name, used in gate.consumed.items())
+    if not again or not gate.is_open or not may_start(pipeline, gate.run.phase, gate.run.run_date, day):
+        return False
+    due = deadline(pipeline, gate.run.phase, gate.run.run_date, day)
+    return due is not None and now >= due.at
 
 
 def to_look_at(
