@@ -46,7 +46,9 @@ def commands() -> str:
     rows = []
     for name in COMMANDS:
         command = load(name)
-        group = command.commands.values() if isinstance(command, click.Group) else [command]
+        group = [command]
+        if isinstance(command, click.Group):
+            group = [*([command] if command.invoke_without_command else []), *command.commands.values()]
         for each in group:
             full = name if each is command else f"{name} {each.name}"
             arguments = [f" {p.name.upper()}" for p in each.params if isinstance(p, click.Argument) and p.name]

@@ -184,7 +184,7 @@ class AlertDesk:
         return [from_object(Delivery, record.body) for record in self._store.live(ROW)]
 
     def lines(self) -> Sequence[Line]:
-        """How each destination is doing that was ever told anything."""
+        """How each destination is doing."""
         found = self._lines(list(self._destinations))
         return [line for line, _ in found.values()]
 

@@ -110,26 +110,24 @@ class Wiring:
         """
         wiring = cls(Settings.resolve({}, environ, Path()), digest=environ.get(DIGEST, ""))
         wiring.settings.require("pipelines", "warehouse", "state", "bus")
+        for pipeline in wiring.pipelines:
+            if not pipeline.alerts.routes:
+                log("nobody_is_told", severity="WARNING", pipeline=pipeline.name)
         log("started", pipelines=", ".join(pipeline.name for pipeline in wiring.pipelines))
         return wiring
 
     @classmethod
     def for_alerts(cls, environ: Mapping[str, str] = os.environ) -> "Wiring":
-        """The wiring of the function that brings alerts to people: a destination without its secret stops the revision, too.
+        """The wiring of a function that brings alerts to people: a destination without its secret stops the revision, too.
 
         Raises:
             ConfigError: With every problem found.
         """
-        from phasegate.adapters.channels import problems
-
         wiring = cls.from_env(environ)
         try:
-            found = list(problems(wiring.pipelines, wiring.secrets))
+            wiring.check_secrets()
         except SecretError as error:  # they are asked for again when they are needed
             log("secrets_not_checked", severity="WARNING", error=str(error))
-            return wiring
-        if found:
-            raise ConfigError(problems=found)
         return wiring
 
     @cached_property
@@ -337,6 +335,18 @@ class Wiring:
                 clock=self.clock,
                 log=self._log,
             )
+
+    def check_secrets(self) -> None:
+        """Ask for every secret that a destination needs.
+
+        Raises:
+            ConfigError: Some are not there, or can't be what they should be; carries a problem for each.
+            SecretError: Whether they are could not be found out.
+        """
+        from phasegate.adapters.channels import problems
+
+        if found := list(problems(self.pipelines, self.secrets)):
+            raise ConfigError(problems=found)
 
     @cached_property
     def notifiers(self) -> Mapping[str, Notifier]:

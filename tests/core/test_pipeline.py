@@ -19,6 +19,7 @@ from phasegate.core.notation import (
 )
 from phasegate.core.pipeline import (
     Alerts,
+    AlertSeverity,
     Calendar,
     Destination,
     DestinationKind,
@@ -40,6 +41,11 @@ from phasegate.errors import UnknownPhase
 
 JAN_1 = date(2013, 1, 1)
 FLIGHTS = {"raw.flights": Output(date="flight_date")}
+
+
+def routed(*routes: Route) -> Pipeline:
+    """A pipeline whose alerts go these ways to one console."""
+    return replace(pipeline(), alerts=Alerts(destinations={"a": CONSOLE}, routes=routes))
 
 
 def pipeline(**phases: Phase) -> Pipeline:
@@ -431,7 +437,10 @@ CONSOLE = Destination(kind=DestinationKind.CONSOLE)
                         "b": replace(CONSOLE, fallback="a"),
                         "c": replace(CONSOLE, fallback="x"),
                     },
-                    routes=(Route(to=("y",), phase="rwa", escalate=Escalation(after=timedelta(hours=1), to="z")),),
+                    routes=(
+                        Route(to=("y",), phase="rwa", escalate=Escalation(after=timedelta(hours=1), to="z")),
+                        Route(to=("a",)),
+                    ),
                 ),
             ),
             [
@@ -443,6 +452,23 @@ CONSOLE = Destination(kind=DestinationKind.CONSOLE)
                 'alerts.routes[0].phase: expected one of the phases (raw), got "rwa"',
             ],
         ),
+        (
+            routed(Route(to=("a",), severity=AlertSeverity.CRITICAL), Route(to=("a",), cause="passed")),
+            [
+                "alerts.routes: expected a route for warning alerts of raw, and of what is of no phase "
+                "(one without phase and cause)"
+            ],
+        ),
+        (
+            routed(Route(to=("a",), phase="raw")),
+            [
+                f"alerts.routes: expected a route for {severity} alerts of what is of no phase, like a rejected message "
+                "(one without phase and cause)"
+                for severity in ("critical", "warning")
+            ],
+        ),
+        (routed(Route(to=("a",), severity=AlertSeverity.WARNING), Route(to=("a",), severity=AlertSeverity.CRITICAL)), []),
+        (replace(pipeline(), alerts=Alerts()), []),
     ],
 )
 def test_the_parts_of_a_file_must_agree(made, problems):

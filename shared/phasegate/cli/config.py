@@ -16,21 +16,26 @@ def command() -> None:
 
 @command.command(epilog="Example: phasegate config check shared/pipelines/flights.yaml")
 @click.argument("path", type=click.Path(path_type=Path), required=False)
+@click.option("--secrets", is_flag=True, help="Ask for the secrets that destinations need, too, where the functions do.")
 @located("pipelines")
-def check(path: Path | None, pipelines: str | None) -> int:
+def check(path: Path | None, secrets: bool, pipelines: str | None) -> int:
     """Check a pipeline file, or a folder of them: report every problem at once, each with its line and place.
 
     SQL is parsed too; what can only run on BigQuery is told, and is no problem.
     """
     from phasegate.pipeline_file import load_all
-    from phasegate.wiring import refused_sql, wrong_sql
+    from phasegate.wiring import Wiring, refused_sql, wrong_sql
 
-    where = path or Settings.resolve({"pipelines": pipelines}, os.environ, Path()).pipelines
-    found = load_all(where, more=wrong_sql)
+    settings = Settings.resolve({"pipelines": str(path) if path else pipelines}, os.environ, Path())
+    found = load_all(settings.pipelines, more=wrong_sql)
+    if secrets:
+        Wiring(settings).check_secrets()
     for pipeline in found:
         checks = sum(len(placed) for phase in pipeline.phases for placed in pipeline.checks(phase).values())
         outputs = sum(len(phase.outputs) for phase in pipeline.phases.values())
         click.echo(f"{pipeline.name}: {len(pipeline.phases)} phases, {outputs} outputs, {checks} checks, no problems")
+        if not pipeline.alerts.routes:
+            click.echo(f"note: {pipeline.name} has no alerts.routes: nobody is told of anything", err=True)
         for note in refused_sql(pipeline):
             click.echo(f"note: only BigQuery can answer {note}", err=True)
     return 0

@@ -11,6 +11,8 @@ from phasegate.errors import AdapterError, ConfigError, MessageError, PhasegateE
 
 COMMANDS = {
     "accept-gap": "Live with a gap until a date.",
+    "ack": "Say that you look after an incident.",
+    "alerts": "Show the incidents that last, and whether alerts arrive.",
     "complete": "Report a completion by hand, as a producer would.",
     "config": "Check a pipeline file, print its schema, show the settings.",
     "demo": "Play a week of a real pipeline on this machine.",
@@ -26,6 +28,7 @@ COMMANDS = {
     "replay": "Put messages that had no effect through again.",
     "resume": "End a pause.",
     "serve": "Take completions over HTTP and tick every minute, in one process.",
+    "silence": "Let nobody be told of something for a while.",
     "status": "Show the gates of the last days.",
     "validate": "Judge past run dates by the rules of the gates.",
 }

@@ -1,5 +1,6 @@
 """What people read on a terminal: validations, gates, and why."""
 
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime
 
@@ -11,13 +12,16 @@ from rich.text import Text
 from phasegate.backfill import Finding, Validation
 from phasegate.core.act import in_force
 from phasegate.core.checks import CheckResult, Mode, Outcome
+from phasegate.core.delivery import Delivery, Line
 from phasegate.core.doctor import Finding as Symptom
 from phasegate.core.doctor import Health
 from phasegate.core.gate import Day, Gate, GateState, standing
+from phasegate.core.incident import RANK, Incident
 from phasegate.core.metrics import Cost
 from phasegate.core.notation import Span
+from phasegate.core.notice import clean
 from phasegate.core.pause import Pause
-from phasegate.core.pipeline import Pipeline
+from phasegate.core.pipeline import AlertSeverity, Pipeline
 from phasegate.core.repair import Rerun
 from phasegate.core.verdict import DateVerdict, PhaseVerdict, Verdict, points_lost
 from phasegate.ports import Event
@@ -301,3 +305,48 @@ def print_symptoms(found: Sequence[Symptom]) -> None:
             out.print(Text(f"    {each.mend}", style="cyan"), soft_wrap=True)
     counts = {health: sum(each.health is health for each in found) for health in _HEALTHS}
     out.print(", ".join(f"{count} {health}" for health, count in counts.items() if count))
+
+
+_SEVERITIES = {AlertSeverity.CRITICAL: "bold red", AlertSeverity.WARNING: "yellow", AlertSeverity.INFO: "cyan"}
+
+
+def print_incidents(incidents: Sequence[Incident]) -> None:
+    """Each incident that lasts: how bad, since when, on which run dates, who looks after it, and what is wrong."""
+    out = console()
+    if not incidents:
+        out.print("no incidents")
+    for incident in incidents:
+        names = [member.name for member in incident.lasting if member.name] if incident.phase else []
+        which = "" if not names else f"  {names[0]}" if len(names) == 1 else f"  {len(names)} dates, {names[0]} to {names[-1]}"
+        head = (f"{incident.severity} ", _SEVERITIES[incident.severity]), (incident.key, "bold"), which
+        out.print(Text.assemble(*head, (f"  since {incident.since:%Y-%m-%d %H:%M} UTC", "dim")))
+        out.print(escape(f"  {clean(max(incident.lasting, key=lambda member: RANK[member.severity]).detail)}"), soft_wrap=True)
+        if incident.speaks_for:
+            out.print(escape(f"  also late: {', '.join(incident.speaks_for)}"))
+        if word := incident.acknowledged:
+            out.print(escape(clean(f"  acknowledged by {word.by}, {word.at:%Y-%m-%d %H:%M} UTC {word.note}")))
+        else:
+            out.print(escape(f"  phasegate ack {shlex.quote(incident.key)}"), style="dim", soft_wrap=True)
+
+
+def print_deliveries(rows: Sequence[Delivery], lines: Sequence[Line]) -> None:
+    """What each destination was told last and what waits for it; then how each is doing."""
+    out = console()
+    table = Table(box=None, padding=(0, 1), header_style="dim")
+    for name in ("incident", "destination", "told", "at (UTC)", "by", "waits"):
+        table.add_column(name, overflow="fold")
+    for row in rows:
+        last = row.log[-1] if row.log else None
+        told = (
+            (last.reason, f"{last.at:%Y-%m-%d %H:%M}", "" if last.by == row.destination else last.by) if last else ("–", "", "")
+        )
+        waits = f"{'parked' if row.parked else 'yes'}, {row.attempts} failed: {clean(row.error)}" if row.waits else ""
+        table.add_row(*(escape(text) for text in (f"{row.board}/{row.cause}", row.destination, *told, waits)))
+    out.print()
+    out.print(table if rows else "no deliveries")
+    out.print()
+    for line in lines:
+        sign = ("✗", "bold red") if line.is_down else ("●", "green")
+        took = f"took something {line.accepted_at:%Y-%m-%d %H:%M} UTC" if line.accepted_at else "has taken nothing yet"
+        why = f"; {clean(line.why)}" if line.why else ""
+        out.print(Text.assemble(_sign(*sign), f" {line.destination} {took}{why}"), soft_wrap=True)

@@ -104,7 +104,7 @@ def compose(
             Paragraph(f"Incident {incident.key}"),
         ),
         at=now,
-        data=_data(incident, reason),
+        data={"reason": reason, **for_machines(incident)},
     )
 
 
@@ -193,15 +193,14 @@ def _next(incident: Incident, members: Sequence[Member]) -> Iterator[str]:
         yield f"phasegate validate {dates} --phase {phase} --pipeline {pipeline}"
 
 
-def _data(incident: Incident, reason: NotifyReason) -> Mapping[str, Any]:
-    """For machines; what may be long is cut, and its length is told."""
+def for_machines(incident: Incident) -> Mapping[str, Any]:
+    """An incident for machines; what may be long is cut, and its length is told."""
     members = incident.current
     return {
         "incident": incident.key,
         "pipeline": incident.pipeline or None,
         "subject": incident.subject,
         "cause": incident.cause,
-        "reason": reason,
         "state": incident.state,
         "severity": incident.severity,
         "since": incident.since.isoformat(),

@@ -207,6 +207,11 @@ class Delivery:
         """The incident's key and the destination."""
         return f"{self.board}/{self.cause}@{self.destination}"
 
+    @property
+    def waits(self) -> bool:
+        """True while something must be said that was not taken yet."""
+        return self.attempt is not None or self.attempts > 0 or self.parked
+
     def is_claimed(self, now: datetime) -> bool:
         """True while an attempt belongs to a process that may still be at it."""
         return self.attempt is not None and now < self.attempt.until

@@ -740,6 +740,20 @@ def _order_problems(pipeline: Pipeline) -> Iterator[Problem]:
             yield Problem(place("phases", name, "after"), "expected phases in an order, got a circle")
 
 
+def _unrouted(pipeline: Pipeline) -> Iterator[Problem]:
+    """Alerts that would reach nobody: every phase may raise both severities, and so may what is of no phase."""
+    for severity in (AlertSeverity.CRITICAL, AlertSeverity.WARNING):
+        routes = [each for each in pipeline.alerts.routes if each.severity in (None, severity) and each.cause is None]
+        routed = {each.phase for each in routes if each.to}
+        if None in routed:
+            continue
+        left = ", ".join(phase for phase in pipeline.phases if phase not in routed)
+        of = f"of {left}, and of what is of no phase" if left else "of what is of no phase, like a rejected message"
+        yield Problem(
+            place("alerts", "routes"), f"expected a route for {severity} alerts {of}", hint="one without phase and cause"
+        )
+
+
 def _alert_problems(pipeline: Pipeline) -> Iterator[Problem]:
     destinations = pipeline.alerts.destinations
     for name, destination in destinations.items():
@@ -761,3 +775,5 @@ def _alert_problems(pipeline: Pipeline) -> Iterator[Problem]:
             yield Problem(place(*at, "escalate", "to"), expected, f'"{route.escalate.to}"')
         if route.phase is not None and route.phase not in pipeline.phases:
             yield Problem(place(*at, "phase"), f"expected one of the phases ({', '.join(pipeline.phases)})", f'"{route.phase}"')
+    if destinations or pipeline.alerts.routes:
+        yield from _unrouted(pipeline)
