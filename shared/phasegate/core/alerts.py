@@ -156,7 +156,8 @@ def _why(incident: Incident, reason: NotifyReason, new: Sequence[str], now: date
         case NotifyReason.WORSE:
             return f"it has become worse, and is {incident.severity} now"
         case NotifyReason.REMINDER:
-            return f"it has lasted for {_span(now - incident.since)}"
+            lasted = f"it has lasted for {_span(now - incident.since)}"
+            return f"it has come back {incident.again} times" if incident.again > 1 else lasted
         case NotifyReason.ESCALATION:
             return f"nobody has acknowledged it for {_span(now - incident.opened_at)}"
         case _:

@@ -234,7 +234,7 @@ def _known(incident: Incident, told: Told, target: Target, now: datetime) -> Say
         return Say(NotifyReason.WORSE)
     planned: list[tuple[datetime, NotifyReason]] = []
     gathered = told.at + min(GATHER * 2 ** min(told.times - 1, 10), GATHER_AT_MOST)
-    if any(told.members.get(member.name) != member.since for member in incident.lasting):
+    if new_members(incident, told):
         planned.append((gathered, NotifyReason.NEW_MEMBER))
     elif any(name not in told.about for member in incident.lasting for name in member.about):
         planned.append((gathered, NotifyReason.WORSE))
@@ -309,9 +309,14 @@ def tell(incident: Incident, told: Told | None, reason: NotifyReason, now: datet
 
 
 def new_members(incident: Incident, told: Told | None) -> tuple[str, ...]:
-    """The members that a destination has not been told of."""
+    """The members that a destination has not been told of, or that have come back; not what comes and goes all the time."""
     known = told.members if told is not None and not told.over else {}
-    return tuple(member.name for member in incident.lasting if known.get(member.name) != member.since)
+    flaps = incident.again >= COMES_AND_GOES
+    return tuple(
+        member.name
+        for member in incident.lasting
+        if known.get(member.name) != member.since and not (flaps and member.name in known)
+    )
 
 
 @dataclass(frozen=True, slots=True)
