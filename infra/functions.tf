@@ -15,6 +15,13 @@ locals {
     timeout     = 540
   }
   functions = {
+    acknowledge = merge(local.usual, {
+      does      = "Lets whoever has the link in a message look after its incident"
+      event     = false
+      publishes = []
+      secrets   = true
+      timeout   = 60
+    })
     alert_dispatch = merge(local.usual, {
       does    = "Brings alerts to people, once"
       secrets = true
@@ -141,6 +148,15 @@ resource "google_cloud_run_v2_service_iam_binding" "push" {
   name     = each.value.name
   role     = "roles/run.invoker"
   members  = [google_service_account.push.member]
+}
+
+resource "google_cloud_run_v2_service_iam_binding" "acknowledge" {
+  count = length(var.access.acknowledge) > 0 ? 1 : 0
+
+  location = google_cloudfunctions2_function.this["acknowledge"].location
+  name     = google_cloudfunctions2_function.this["acknowledge"].name
+  role     = "roles/run.invoker"
+  members  = var.access.acknowledge
 }
 
 resource "google_cloud_run_v2_service_iam_binding" "preflight" {

@@ -31,10 +31,8 @@ locals {
   ]))
   datasets = setunion(var.warehouse.datasets, [for table in local.tables : regex("^(.+)\\.[^.]+$", table)[0]])
 
-  # `secret://NAME`, wherever it stands in a file.
-  secrets = toset(flatten([
-    for pipeline in values(local.pipelines) : regexall("\"secret://([A-Za-z0-9_-]+)\"", jsonencode(pipeline))
-  ]))
+  # `secret://NAME`, wherever it stands in a file or in a setting.
+  secrets = toset(flatten(regexall("\"secret://([A-Za-z0-9_-]+)\"", jsonencode([local.pipelines, var.environment]))))
 
   labels            = merge({ app = "phasegate", installation = var.prefix }, var.labels)
   warehouse_project = coalesce(var.warehouse.project, var.project)

@@ -1,14 +1,16 @@
 variable "access" {
   description = <<-EOT
     Who may do what from outside, as IAM members.
+    acknowledge: who may open the page behind the link in a message; ["allUsers"] leaves it to the link's signature.
     consumers: by "pipeline/phase", who may subscribe to its go-signals.
     preflight: who may ask whether a phase may start.
     publishers: by "pipeline/phase", who may report its completion.
   EOT
   type = object({
-    consumers  = optional(map(set(string)), {})
-    preflight  = optional(set(string), [])
-    publishers = optional(map(set(string)), {})
+    acknowledge = optional(set(string), [])
+    consumers   = optional(map(set(string)), {})
+    preflight   = optional(set(string), [])
+    publishers  = optional(map(set(string)), {})
   })
   default  = {}
   nullable = false

@@ -26,6 +26,8 @@ def test_an_option_wins_over_a_variable_over_a_default(tmp_path):
         Setting("state", "firestore:my-project/(default)", "PHASEGATE_STATE"),
         Setting("bus", "local:", "default"),
         Setting("secrets", "env:", "default"),
+        Setting("acknowledge_url", None, "not set"),
+        Setting("link_key", None, "not set"),
         Setting("maximum_bytes_billed", "107374182400", "default"),
     )
     assert settings.state == Location("firestore", "my-project/(default)")

@@ -29,6 +29,14 @@ _SCHEMES: Mapping[str, Mapping[str, str]] = {
     "bus": {"local": "", "pubsub": "PROJECT[/PREFIX]"},
     "secrets": {"env": "", "folder": "PATH", "secretmanager": "PROJECT"},
 }
+# What else is written in one way only.
+_WRITTEN = {
+    "acknowledge_url": (
+        r"https://[A-Za-z0-9.-]+(:[0-9]{1,5})?(/[A-Za-z0-9._~/-]*)?",
+        "an address like https://gates.example.com/ack",
+    ),
+    "link_key": (r"secret://[A-Za-z0-9_-]+", "a reference like secret://link-key"),
+}
 OPTIONS = ("pipelines", "warehouse", "state", "bus")
 """The settings that are options of commands too; the others are the same for every command and function."""
 
@@ -40,16 +48,20 @@ DESCRIPTIONS: Mapping[str, str] = {
     "bus": "`local:` or `pubsub:PROJECT[/PREFIX]`; names of topics begin with PREFIX (phasegate)",
     "secrets": "what `secret://NAME` of the pipeline file means: `env:` (the variable `PHASEGATE_SECRET_NAME`), "
     "`folder:PATH` (a file for each) or `secretmanager:PROJECT`",
+    "acknowledge_url": "the public address of the function `acknowledge`, for the link in messages; without it they carry none",
+    "link_key": "`secret://NAME`: the key that signs those links",
     "maximum_bytes_billed": "bytes that one query of BigQuery may be billed; one that would be billed more is refused",
 }
 """What each setting is."""
 
-_DEFAULTS = {
+_DEFAULTS: Mapping[str, str | None] = {
     "pipelines": "shared/pipelines",
     "warehouse": "duckdb:.phasegate/demo/warehouse.duckdb",
     "state": "sqlite:.phasegate/demo/state.sqlite",
     "bus": "local:",
     "secrets": "env:",
+    "acknowledge_url": None,
+    "link_key": None,
     "maximum_bytes_billed": str(100 * 2**30),
 }
 
@@ -147,6 +159,13 @@ class Settings:
         return self._location("secrets")
 
     @property
+    def acknowledging(self) -> tuple[str, str] | None:
+        """Where links to acknowledge lead, and the reference of the key that signs them; None when there are none."""
+        given = {setting.name: setting.value for setting in self.given}
+        address, key = given["acknowledge_url"], given["link_key"]
+        return (address, key) if address and key else None
+
+    @property
     def maximum_bytes_billed(self) -> int:
         """Bytes that one query may be billed."""
         return int(self._value("maximum_bytes_billed"))
@@ -178,6 +197,8 @@ def _find(name: str, options: Mapping[str, str | None], environ: Mapping[str, st
     if variable:
         return Setting(name, variable, _variable(name))
     default = _DEFAULTS[name]
+    if default is None:
+        return Setting(name, None, "not set")
     # What a fresh clone has on disk counts only where it is there.
     missing = name in OPTIONS and not (cwd / default.rpartition(":")[2]).exists()
     return Setting(name, None, "not set") if missing else Setting(name, default, "default")
@@ -191,6 +212,9 @@ def _problems(setting: Setting) -> list[Problem]:
         expected = f"expected a whole number of bytes, at least {LEAST_BILLED}"
         enough = re.fullmatch(r"[0-9]{1,18}", value) and int(value) >= LEAST_BILLED
         return [] if enough else [Problem(setting.source, expected, f'"{value}"')]
+    if setting.name in _WRITTEN:
+        pattern, expected = _WRITTEN[setting.name]
+        return [] if re.fullmatch(pattern, value) else [Problem(setting.source, f"expected {expected}")]
     if schemes is None:
         return [] if value else [Problem(setting.source, "expected a file or a folder", '""')]
     scheme, _, rest = value.partition(":")

@@ -188,8 +188,11 @@ class AlertDesk:
         found = self._lines(list(self._destinations))
         return [line for line, _ in found.values()]
 
-    def acknowledge(self, key: str, *, by: str, note: str = "") -> Incident:
+    def acknowledge(self, key: str, *, by: str, note: str = "", opened_at: datetime | None = None) -> Incident:
         """Note that somebody looks after an incident: no more escalation, and reminders once a day.
+
+        Args:
+            opened_at: Of the opening that is meant; the newest, when left out.
 
         Raises:
             ConfigError: No incident of that key lasts.
@@ -201,7 +204,8 @@ class AlertDesk:
             found = self._store.find(BOARD, [board_key]).get(board_key)
             board = from_object(Board, found.body) if found else None
             incident = board.incidents.get(cause) if board else None
-            if found is None or board is None or incident is None or not incident.lasting:
+            over = incident is None or not incident.lasting or opened_at not in (None, incident.opened_at)
+            if found is None or board is None or incident is None or over:
                 known = ", ".join(incident.key for incident in self.incidents()) or "none lasts"
                 raise ConfigError(f'unknown incident "{key}"; known incidents: {known}')
             after = replace(incident, acknowledged=Acknowledgement(by, now, note))
@@ -383,6 +387,7 @@ class AlertDesk:
                     message_id=message_id,
                 )
                 after = fresh.delivered(told, sent)
+                # Silences and quiet hours only put off: the tick that finds the row due asks for them.
                 say = notify(row.incident, told, row.target, Around(), now=now)
                 moved = record.version != row.record.version + 1  # the incident changed meanwhile
                 due = now if moved or say.reason is not NotifyReason.NOTHING else say.again

@@ -9,6 +9,7 @@ from pathlib import Path
 from threading import RLock
 from typing import TYPE_CHECKING, Protocol, TextIO
 
+from phasegate.acknowledge import Acknowledging, Page
 from phasegate.checkup import Checkup
 from phasegate.clearance import ClearanceDesk
 from phasegate.clearance_http import Response, respond, unanswered
@@ -70,6 +71,13 @@ class Question(Request, Protocol):
 
     @property
     def query_string(self) -> bytes: ...  # noqa: D102
+
+
+class Visit(Request, Protocol):
+    """What is needed of a Flask request that follows a link."""
+
+    @property
+    def args(self) -> Mapping[str, str]: ...  # noqa: D102
 
 
 class Wiring:
@@ -333,8 +341,17 @@ class Wiring:
                 store=self.store,
                 relay=Relay(self.store, self.publisher, self.clock),
                 clock=self.clock,
+                links=self.acknowledging.links if self.acknowledging else None,
                 log=self._log,
             )
+
+    @cached_property
+    def acknowledging(self) -> Acknowledging | None:
+        """The links in messages, and the page behind them; None when no address or key is set."""
+        if self.settings.acknowledging is None:
+            return None
+        address, key = self.settings.acknowledging
+        return Acknowledging(address, lambda: self.secrets.get(key), self.clock)
 
     def check_secrets(self) -> None:
         """Ask for every secret that a destination needs.
@@ -345,7 +362,13 @@ class Wiring:
         """
         from phasegate.adapters.channels import problems
 
-        if found := list(problems(self.pipelines, self.secrets)):
+        found = list(problems(self.pipelines, self.secrets))
+        if self.settings.acknowledging is not None:
+            try:
+                self.secrets.get(self.settings.acknowledging[1])
+            except ConfigError as error:
+                found.append(Problem("link_key", str(error)))
+        if found:
             raise ConfigError(problems=found)
 
     @cached_property
@@ -419,6 +442,17 @@ class Wiring:
             return unanswered(error)
         self.heart.beat("preflight", self.clock.now())
         return answer
+
+    def handle_acknowledgement(self, request: Visit) -> Page:
+        """Answer whoever follows the link in a message.
+
+        Raises:
+            ConfigError: The key is not there.
+            AdapterError: The effect is not stored.
+        """
+        if self.acknowledging is None:
+            return "There are no links here: PHASEGATE_ACKNOWLEDGE_URL and PHASEGATE_LINK_KEY are not set.", 404, {}
+        return self.acknowledging.answer(self.desk, request.method, request.args.get("token", ""), request.get_data())
 
     def handle_tick(self, request: Request) -> tuple[str, int]:
         """Answer one tick of the scheduler; what stands in it is of no interest, and one that comes twice does no harm.

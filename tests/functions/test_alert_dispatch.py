@@ -2,7 +2,6 @@
 
 import base64
 import json
-import os
 import subprocess
 import sys
 import urllib.request
@@ -157,19 +156,3 @@ def test_a_chat_is_told_by_the_function_itself(tmp_path: Path, trusted: trustme.
     assert "answered 403 (its address or key is not the right one)" in (tmp_path / "log").read_text()
     assert "no <secret>" in (tmp_path / "log").read_text()
     assert chat.problems == []
-
-
-def test_neither_does_the_clock_which_reminds_people(tmp_path: Path) -> None:
-    hook = "{kind: slack, webhook: secret://chat}"
-    (tmp_path / "tiny.yaml").write_text(PIPELINE.replace("{kind: eml, to: [team@example.com]}", hook))
-    environ = {
-        "PATH": os.environ["PATH"],
-        "PHASEGATE_PIPELINES": "tiny.yaml",
-        "PHASEGATE_WAREHOUSE": "duckdb:none.duckdb",
-        "PHASEGATE_STATE": "sqlite:state.sqlite",
-        "PHASEGATE_BUS": "pubsub:some-project",
-    }
-    source = REPO / "functions/watch/main.py"
-    done = subprocess.run([sys.executable, source], env=environ, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert done.returncode != 0
-    assert "alerts.destinations.team.webhook: secret://chat is not known: set PHASEGATE_SECRET_CHAT" in done.stderr
