@@ -93,12 +93,13 @@ settle() {
     terraform plan -input=false -lock-timeout=10m -detailed-exitcode
 }
 
-# Ask the live platform whether it is as the pipeline files demand. Needs the command line: `make .venv/dev`.
+# Ask the live platform whether it is as the pipeline files demand; it takes minutes until a grant counts and the clock has ticked.
+# Needs the command line: `make .venv/dev`.
 doctor() {
     python3 -c 'import json, os, sys
 os.environ.update(json.load(open(sys.argv[1])))
 os.environ["PHASEGATE_PIPELINES"] = os.path.abspath("../shared/pipelines")
-os.execv(sys.argv[2], sys.argv[2:])' "$work/settings.json" ../.venv/bin/phasegate doctor
+os.execv(sys.argv[2], sys.argv[2:])' "$work/settings.json" ../.venv/bin/phasegate doctor --wait "${WAIT:-10m}"
 }
 
 # Fetch what was applied last, into a folder of its own.

@@ -148,8 +148,9 @@ resource "google_project_iam_member" "custom" {
 resource "google_project_iam_custom_role" "doctor" {
   role_id     = "${local.stem}_doctor"
   title       = "phasegate: doctor"
-  description = "Read how topics, subscriptions, functions, the clock and secrets are set."
+  description = "Read how topics, subscriptions, functions, the clock, secrets and tables are set."
   permissions = [
+    "bigquery.tables.get", "bigquery.tables.list",
     "cloudfunctions.functions.get", "cloudfunctions.functions.list", "cloudscheduler.jobs.get", "cloudscheduler.jobs.list",
     "pubsub.subscriptions.get", "pubsub.subscriptions.getIamPolicy", "pubsub.subscriptions.list", "pubsub.topics.get",
     "pubsub.topics.getIamPolicy", "pubsub.topics.list", "run.revisions.get", "run.services.get", "run.services.getIamPolicy",
@@ -158,6 +159,13 @@ resource "google_project_iam_custom_role" "doctor" {
   ]
 
   depends_on = [google_project_service.this]
+}
+
+# A deployment ends with that look.
+resource "google_project_iam_member" "doctor" {
+  project = var.project
+  role    = google_project_iam_custom_role.doctor.id
+  member  = google_service_account.build["deploy"].member
 }
 
 resource "google_storage_bucket_iam_member" "this" {

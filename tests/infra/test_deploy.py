@@ -126,7 +126,9 @@ def test_a_deployment_settles_and_later_every_check_for_drift_says_what_it_found
     assert {"applied.tar.gz", "terraform.lock.hcl"} <= {each.name for each in checkout.bucket.iterdir()}
     assert (checkout.root / "checkout/.emulators/pubsub-emulator").is_dir()
     pipelines = checkout.root / "checkout/shared/pipelines"
-    assert (checkout.root / "checkout/doctor").read_text() == f"doctor firestore:demo-project/phasegate {pipelines}\n"
+    assert (
+        checkout.root / "checkout/doctor"
+    ).read_text() == f"doctor --wait 10m firestore:demo-project/phasegate {pipelines}\n"
     checkout.steps("doctor", code=1, DOCTOR="1")
 
     # The branch goes on; what was deployed is what counts.

@@ -265,6 +265,7 @@ NOT_LOOKED_AT = {
     "protection off": "is the check's",
     "alert policy disabled": "is the check's",
     "trigger disabled": "shows as a check for drift that is late",
+    "heartbeats not counted": "is the check's",
 }
 
 
