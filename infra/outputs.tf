@@ -1,12 +1,12 @@
+output "accounts" {
+  description = "The service account of each function."
+  value       = { for name, account in google_service_account.function : name => account.email }
+}
+
 output "acknowledge" {
   description = "Where the page is that links in messages lead to: the setting PHASEGATE_ACKNOWLEDGE_URL."
   value       = local.endpoint.acknowledge
   depends_on  = [google_cloud_run_v2_service_iam_binding.acknowledge]
-}
-
-output "accounts" {
-  description = "The service account of each function."
-  value       = { for name, account in google_service_account.function : name => account.email }
 }
 
 output "completion_topics" {
