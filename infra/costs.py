@@ -14,7 +14,7 @@ DAYS = 30
 TICKS = DAYS * 24 * 60
 CHECKS = DAYS * 24
 GIB = 2**30
-FUNCTION_COUNT, CLOCKS, CONDITIONS = 6, 2, 6
+FUNCTION_COUNT, CLOCKS, CONDITIONS = 7, 2, 6
 """Functions, scheduler jobs and conditions of alert policies that the module makes, with a repository; a test counts them."""
 
 

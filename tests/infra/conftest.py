@@ -53,6 +53,7 @@ def large(tmp_path_factory: pytest.TempPathFactory, large_pipelines: Path) -> Mo
         repository=REPOSITORY,
         prefix="gates",
         access={
+            "acknowledge": ["group:on-call@example.com"],
             "consumers": {"large/p00": ["group:data@example.com"]},
             "preflight": ["serviceAccount:jobs@demo-project.iam.gserviceaccount.com"],
             "publishers": {"large/p00": ["serviceAccount:jobs@demo-project.iam.gserviceaccount.com"]},

@@ -10,7 +10,7 @@ import pytest
 from tests.terraform import INFRA, Module
 
 README = (INFRA / "README.md").read_text()
-FUNCTIONS = {"alert-dispatch", "dead-letter", "deploy-watch", "phase-monitor", "preflight", "watch"}
+FUNCTIONS = {"acknowledge", "alert-dispatch", "dead-letter", "deploy-watch", "phase-monitor", "preflight", "watch"}
 AGENTS = {"gcp-sa-pubsub": "Pub/Sub's agent", "gcp-sa-cloudscheduler": "Cloud Scheduler's agent"}
 MUCH = re.compile(r"roles/(owner|editor|.*(admin|owner|editor|developer))$", re.IGNORECASE)
 """Roles by which one changes things of a project."""
@@ -74,6 +74,7 @@ def test_the_tables_say_what_is_granted(large: Module, bootstrap: Module) -> Non
     """Of the installation in which everything is asked for."""
     access = large.variables["access"]
     outside = {member: "access.consumers" for members in access["consumers"].values() for member in members}
+    outside |= dict.fromkeys(access["acknowledge"], "access.acknowledge")
     granted = set()
     for kind, member, values in [*grants(large), *grants(bootstrap)]:
         where = "project" if kind.startswith("google_project_iam") else "resource"
