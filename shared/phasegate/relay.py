@@ -9,6 +9,9 @@ from phasegate.ports import Clock, Outbox, Outgoing, Pending, Publisher
 LONGEST_WAIT = 3_600
 """Seconds between two attempts to send what the bus does not take."""
 
+AGAIN = timedelta(hours=1)
+"""After this time what the bus refused for good is tried again; a person may have mended the topic."""
+
 LONGEST_TURN = timedelta(seconds=30)
 """After this time nothing more is begun to be sent; the next tick goes on."""
 
@@ -29,6 +32,10 @@ class Relay:
         """Send what a crash or a silent bus has left unsent; gives how many entries the bus took."""
         return self._send(self._outbox.pending(self._clock.now(), limit))
 
+    def send_parked(self, topic: str) -> int:
+        """Try again what the bus refused for good on a topic; gives how many entries it took now."""
+        return self._send([entry for entry in self._outbox.parked() if entry.message.topic == topic])
+
     def _send(self, entries: Sequence[Pending]) -> int:
         taken = []
         silent: set[str] = set()
@@ -39,7 +46,7 @@ class Relay:
             try:
                 self._publisher.publish(entry.message)
             except PublishError as error:
-                # What may still be taken is never given up; only what the bus refuses for good is parked.
+                # What may still be taken is never given up; what the bus refuses for good is parked, and tried by the clock.
                 wait = timedelta(seconds=min(2 ** (entry.attempts + 1), LONGEST_WAIT))
                 again = self._clock.now() + wait if error.retryable else None
                 self._outbox.failed(entry.message.key, str(error), again)

@@ -1,4 +1,4 @@
-"""What was decided and does not get out: told once per topic, and once when it is over."""
+"""What was decided and does not get out: told once per topic, tried again, and told once when it is over."""
 
 from collections.abc import Sequence
 from contextlib import suppress
@@ -12,10 +12,10 @@ from phasegate.errors import Conflict
 from phasegate.logs import log
 from phasegate.outgoing import ALERTS, trouble_message
 from phasegate.ports import Change, Clock, Outbox, Pending, Record, State
-from phasegate.relay import Relay
+from phasegate.relay import AGAIN, Relay
 
 KIND = "unsent"
-"""Records of this kind, by topic, are live while people know that it takes nothing; `since` in the body."""
+"""Records of this kind, by topic, are live while it takes nothing; `since` in the body, and when what is parked was `tried`."""
 
 TRIED = 3
 """Attempts after which people are told: when it was decided, and by two ticks."""
@@ -42,21 +42,30 @@ class Unsent:
             stuck.setdefault(entry.message.topic, []).append(entry)
         for topic, entries in stuck.items():
             log("unsent", severity="ERROR", topic=topic, messages=len(entries), error=entries[0].error)
-        stuck.pop(ALERTS, None)
         known = {record.key: record for record in self._store.live(KIND)}
         ended = self._store.find(KIND, [topic for topic in stuck if topic not in known]) if stuck else {}
         for topic in stuck.keys() - known.keys():
             record = ended.get(topic, Record(KIND, topic, {}))
-            self._tell(replace(record, body={"since": now.isoformat()}, expires=None), _firing(topic, stuck[topic], now))
+            body = {"since": now.isoformat(), "tried": now.isoformat()}
+            self._tell(replace(record, body=body, expires=None), _firing(topic, stuck[topic], now))
+        for topic in known.keys() & stuck.keys():
+            if now - datetime.fromisoformat(known[topic].body["tried"]) >= AGAIN:
+                self._try_again(known[topic], now)
         for topic in known.keys() - stuck.keys():
             since = datetime.fromisoformat(known[topic].body["since"])
             self._tell(replace(known[topic], expires=now + timedelta(days=1)), _over(topic, since, now))
 
     def _tell(self, record: Record, trouble: Trouble) -> None:
-        message = trouble_message(trouble)
+        # On the topic of alerts itself nothing can be told while it lasts, and what was held up tells enough afterwards.
+        messages = (trouble_message(trouble),) if record.key != ALERTS else ()
         with suppress(Conflict):  # another tick has just told it
-            self._store.commit(Change(records=(record,), outbox=(message,)))
-            self._relay.send((message,))
+            self._store.commit(Change(records=(record,), outbox=messages))
+            self._relay.send(messages)
+
+    def _try_again(self, record: Record, now: datetime) -> None:
+        with suppress(Conflict):  # another tick is at it
+            self._store.commit(Change(records=(replace(record, body={**record.body, "tried": now.isoformat()}),)))
+            self._relay.send_parked(record.key)
 
 
 def _firing(topic: str, entries: Sequence[Pending], now: datetime) -> Trouble:

@@ -76,6 +76,30 @@ def test_what_is_refused_for_good_is_told_by_the_next_tick(world: World) -> None
     assert len(world.store.parked()) == 1
 
 
+@pytest.mark.parametrize("topic", ["shop-raw-go", "alerts"])
+def test_what_was_refused_for_good_is_sent_within_an_hour_of_the_topic_being_mended(world: World, topic: str) -> None:
+    refuse(world, topic, REFUSED)
+    if topic == "alerts":
+        world.warehouse.numbers.clear()
+    run_raw(world)
+    tick(world, 2)
+    refused = [entry.message.key for entry in world.store.parked()]
+    assert len(refused) == 1
+    world.clock.advance(timedelta(minutes=50))
+    tick(world, 1)
+    assert [entry.attempts for entry in world.store.parked()] == [1], "not before an hour has passed"
+    world.clock.advance(timedelta(hours=1))
+    tick(world, 1)
+    assert [entry.attempts for entry in world.store.parked()] == [2]
+    accept(world)
+    tick(world, 62)
+    assert world.store.parked() == []
+    assert [message.key for message in world.bus.taken if message.key in refused] == refused
+    assert world.bus.alerts == (
+        [("unsent", "firing"), ("unsent", "recovered")] if topic != "alerts" else [("checks_failed", "firing")]
+    )
+
+
 def test_alerts_that_cannot_be_sent_are_logged(world: World, capsys: pytest.CaptureFixture[str]) -> None:
     refuse(world, "alerts", SILENT)
     world.warehouse.numbers.clear()
