@@ -319,7 +319,7 @@ def test_the_clock_must_be_there_and_the_check_for_drift_need_not() -> None:
         (Resource(Kind.TOPIC, "acme-ticks"), "the agent gcp-sa-cloudscheduler has no roles/pubsub.publisher", "acme-ticks"),
         (Resource(Kind.SERVICE, "acme-watch", REGION), f"acme-push@{ACCOUNTS} has no roles/run.invoker",
          "gcloud run services add-iam-policy-binding acme-watch --region=europe-west1 --role=roles/run.invoker"),
-        (Resource(Kind.SECRET, "chat"), f"acme-alert-dispatch@{ACCOUNTS} has no roles/secretmanager.secretAccessor",
+        (Resource(Kind.SECRET, "chat"), f"acme-acknowledge@{ACCOUNTS} has no roles/secretmanager.secretAccessor",
          "gcloud secrets add-iam-policy-binding chat"),
     ],
 )  # fmt: skip
@@ -328,7 +328,7 @@ def test_each_right_that_is_missing_is_told_with_the_command_that_gives_it(resou
     wrong, *others = found(replace(facts, grants={**facts.grants, resource: {}}))
     assert (wrong.health, wrong.said) == (Health.WRONG, said)
     assert mend in wrong.mend
-    assert len(others) == (resource.kind is Kind.SECRET), "the clock reads it, too"
+    assert len(others) == 2 * (resource.kind is Kind.SECRET), "alert_dispatch and the clock read it, too"
 
 
 def test_another_projects_agent_of_another_service_is_not_ours() -> None:

@@ -242,11 +242,11 @@ class WantedSubscription:
 EVENT_FUNCTIONS = ("alert_dispatch", "dead_letter", "deploy_watch", "phase_monitor", "watch")
 """What Pub/Sub calls."""
 
-TIMEOUTS = {**dict.fromkeys(EVENT_FUNCTIONS, 540), "preflight": 60}
+TIMEOUTS = {**dict.fromkeys(EVENT_FUNCTIONS, 540), "acknowledge": 60, "preflight": 60}
 """Seconds that each function may take: less than Pub/Sub waits."""
 
-TELLING = ("alert_dispatch", "watch")
-"""The functions that bring alerts to people, and so read the secrets."""
+TELLING = ("acknowledge", "alert_dispatch", "watch")
+"""The functions that bring alerts to people, or take their answer, and so read the secrets."""
 
 _DECIDING = ("phase_monitor", "watch")
 _PUBSUB, _SCHEDULER = "gcp-sa-pubsub", "gcp-sa-cloudscheduler"
