@@ -355,8 +355,8 @@ class World:
 
 @pytest.mark.parametrize("block", range(20))
 def test_generated_histories_keep_the_invariants(block: int) -> None:
-    """500 histories per block, 10,000 in all; the seed of a failing one is in the message."""
-    for seed in range(block * 500, (block + 1) * 500):
+    """250 histories per block, 5,000 in all; the seed of a failing one is in the message."""
+    for seed in range(block * 250, (block + 1) * 250):
         world = World(seed)
         try:
             world.play(20)
