@@ -1,12 +1,11 @@
 """Whether a phase may start: what is asked, where the answer is read, and the claim that goes with it."""
 
-import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
-from time import sleep
 from typing import Any
 
+from phasegate.conflicts import until_written
 from phasegate.core.checks import Answers
 from phasegate.core.gate import Day
 from phasegate.core.messages import EARLIEST, FAR_FUTURE, RunKey
@@ -14,9 +13,9 @@ from phasegate.core.notation import Span, parse_day, parse_duration
 from phasegate.core.pipeline import Pipeline
 from phasegate.core.preflight import Claim, Clearance, Point, Start, Topic, Word, preflight
 from phasegate.core.verdict import needed
-from phasegate.errors import ConfigError, Conflict, Problem, WarehouseError
+from phasegate.errors import ConfigError, Problem, WarehouseError
 from phasegate.heartbeat import stopped
-from phasegate.monitor import BREAKER, BUDGET
+from phasegate.monitor import BREAKER, BUDGET, ask
 from phasegate.pauses import paused
 from phasegate.ports import Change, Clock, Record, State, Warehouse
 
@@ -28,9 +27,6 @@ LEASE = timedelta(hours=2)
 
 LONGEST_LEASE = timedelta(days=7)
 LONGEST_OWNER = 200
-
-TRIES = 20
-"""How often an answer is taken anew because something moved while it was given."""
 
 FIELDS = ("phase", "date", "pipeline", "producer", "claim", "lease")
 """What can be asked with."""
@@ -162,14 +158,11 @@ class ClearanceDesk:
         asked = needed(pipeline, needs)
         answers: Answers | str
         try:
-            found = tuple(self._warehouse.measure(asked, Span(run.run_date, run.run_date))) if asked else ()
-            expected = pipeline.calendar.expected
-            answers = Answers(found, None if expected is None else expected.asked())
+            answers = ask(self._warehouse, pipeline, asked, Span(run.run_date, run.run_date)) if asked else Answers(())
         except (WarehouseError, ConfigError) as error:
             answers = str(error)
-        for attempt in range(TRIES):
-            if attempt:
-                sleep(random.uniform(0, min(0.01 * 2**attempt, 1.0)))  # noqa: S311
+
+        def take() -> Clearance:
             record, start = self._start(wish, pipeline)
             start = replace(start, answers=answers, needs=needs)
             clearance = preflight(start)
@@ -179,27 +172,24 @@ class ClearanceDesk:
             kept = [each for each in start.running if (each.owner, each.producer) != (claim.owner, claim.producer)]
             read = (run.phase, *pipeline.inputs(run.phase, run.run_date))
             beside = {start.day[phase].run: start.day[phase].version for phase in read if phase in start.day}
-            try:
-                self._store.commit(Change(beside=beside, records=(_record(record, (*kept, claim)),)))
-            except Conflict:
-                continue
+            self._store.commit(Change(beside=beside, records=(_record(record, (*kept, claim)),)))
             return replace(clearance, claim=claim)
-        raise Conflict(f"{run}: it kept moving while it was looked at")
+
+        return until_written(take, f"{run}: it kept moving while it was looked at")
 
     def give_back(self, wish: Wish) -> bool:
         """End the claims of an owner on a run; False when there was none."""
-        for _ in range(TRIES):
+
+        def take() -> bool:
             record = self._claims(wish.run)
             claims = _read(record)
             left = tuple(claim for claim in claims if claim.owner != wish.owner)
             if left == claims:
                 return False
-            try:
-                self._store.commit(Change(records=(_record(record, left),)))
-            except Conflict:
-                continue
+            self._store.commit(Change(records=(_record(record, left),)))
             return True
-        raise Conflict(f"{wish.run}: its claims kept moving")
+
+        return until_written(take, f"{wish.run}: its claims kept moving")
 
     def _claims(self, run: RunKey) -> Record:
         return self._store.find(CLAIM, [str(run)]).get(str(run), Record(CLAIM, str(run), {"claims": []}))

@@ -1,13 +1,10 @@
 """Failed deployments and drift become incidents: the newest word about each counts, in whatever order words come."""
 
-import random
 from collections.abc import Mapping
-from contextlib import suppress
-from time import sleep
 
+from phasegate.conflicts import until_written
 from phasegate.core.deployment import Installation, Run, Said, Standing, newer_run, overlapping, read_message, take
 from phasegate.core.messages import Envelope
-from phasegate.errors import Conflict
 from phasegate.intake import Handled, Intake, Outcome
 from phasegate.outgoing import trouble_message
 from phasegate.ports import Change, Clock, Record, Records, StateStore
@@ -18,9 +15,6 @@ KIND = "deployment"
 """Records of this kind: by subject, the newest that is known of it; by `RUN`, the last deployment that began."""
 
 RUN = "run"
-
-CONFLICTS = 20
-"""How often a message is taken in anew because somebody else wrote first."""
 
 
 class DeployWatch:
@@ -50,12 +44,7 @@ class DeployWatch:
         said = read_message(envelope, self._installation, now=self._clock.now())
         if said.passed_over:
             return Outcome(envelope.message_id, Handled.PASSED_OVER, detail=said.passed_over)
-        for attempt in range(CONFLICTS):
-            if attempt > 1:
-                sleep(random.uniform(0, min(0.01 * 2**attempt, 1.0)))  # noqa: S311
-            with suppress(Conflict):
-                return self._note(envelope.message_id, said)
-        raise Conflict("deployments: others kept writing first")
+        return until_written(lambda: self._note(envelope.message_id, said), "deployments: others kept writing first")
 
     def _note(self, message_id: str, said: Said) -> Outcome:
         keys = [word.subject for word in said.words]

@@ -4,14 +4,13 @@ An alert and the tick end in the same function: whatever a row of the ledger mus
 """
 
 import json
-import random
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any, TypeVar
+from typing import Any
 
+from phasegate.conflicts import until_written
 from phasegate.core.alerts import compose, compose_digest, compose_test
 from phasegate.core.delivery import COLLAPSE, KEPT_ROWS, OWN, PACES, TESTED, Delivery, Line, Sent, line_trouble
 from phasegate.core.incident import (
@@ -38,16 +37,11 @@ from phasegate.ports import Change, Clock, Notifier, Outgoing, Record, State
 from phasegate.relay import Relay
 from phasegate.values import from_object, to_object
 
-CONFLICTS = 20
-"""How often a change is tried anew because somebody else wrote first."""
-
 AT_ONCE = 500
 """Due rows that one tick looks at."""
 
 BOARD, ROW, LINE, SILENCE = "incident", "delivery", "destination", "silence"
 """The kinds of the desk's records."""
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +145,7 @@ class AlertDesk:
             self._store.commit(Change(records=(kept, *(_kept(row, now) for row in touched))))
             return [_at_version(row) for row in touched if row.say.reason is not NotifyReason.NOTHING]
 
-        self._deliver(_again(take))
+        self._deliver(until_written(take, "the alert desk: others kept writing first"))
 
     def tick(self) -> None:
         """Everything that is due: retries, reminders, escalations, digests, ends of silences, self-tests."""
@@ -213,7 +207,7 @@ class AlertDesk:
             self._store.commit(Change(records=(replace(found, body=body),)))
             return after
 
-        return _again(take)
+        return until_written(take, "the alert desk: others kept writing first")
 
     def silence(self, silence: Silence) -> None:
         """Tell nothing of what matches until the silence ends; recoveries of what was told are told."""
@@ -394,7 +388,7 @@ class AlertDesk:
                 expires = now + KEPT_ROWS if due is None and row.incident.state is IncidentState.RECOVERED else None
                 self._store.commit(Change(records=(_record(ROW, after, record, due=due, expires=expires),)))
 
-            _again(note)
+            until_written(note, "the alert desk: others kept writing first")
             self._log("notice_sent", incident=row.incident.key, reason=row.say.reason, destination=carrier, status=status)
         self._note(carrier, lambda line: line.accepted(now))
 
@@ -413,7 +407,7 @@ class AlertDesk:
                 due = now if after.is_down else after.try_at or now
                 self._store.commit(Change(records=(_record(ROW, failed, record, due=due),)))
 
-            _again(note)
+            until_written(note, "the alert desk: others kept writing first")
         self._log(
             "notice_refused", severity="WARNING", destination=carrier, status=error.status, error=str(error), down=after.is_down
         )
@@ -430,7 +424,7 @@ class AlertDesk:
                 fresh, record = self._row(row)
                 self._store.commit(Change(records=(_record(ROW, replace(fresh, parked=True), record, due=again),)))
 
-            _again(note)
+            until_written(note, "the alert desk: others kept writing first")
             self._log("notice_parked", severity="ERROR", incident=row.incident.key, destination=row.delivery.destination)
 
     def _postpone(self, rows: Sequence[_Row], until: datetime) -> None:
@@ -484,7 +478,7 @@ class AlertDesk:
             self._relay.send(outbox)
             return after
 
-        return _again(take)
+        return until_written(take, "the alert desk: others kept writing first")
 
     def _test(self, name: str, now: datetime) -> Tested:
         notice = compose_test(name, key=f"test/{name}/{now.isoformat()}", now=now)
@@ -514,18 +508,6 @@ class AlertDesk:
         for record in self._store.due(SILENCE, now, AT_ONCE):
             with suppress(Conflict):
                 self._store.commit(Change(records=(replace(record, due=None, expires=now + KEPT),)))
-
-
-def _again(take: Callable[[], T]) -> T:
-    """Do it, and anew from the start while somebody else writes first."""
-    for attempt in range(CONFLICTS):
-        if attempt > 1:
-            time.sleep(random.uniform(0, min(0.01 * 2**attempt, 1.0)))  # noqa: S311
-        try:
-            return take()
-        except Conflict:
-            continue
-    raise Conflict("the alert desk: others kept writing first")
 
 
 def _planned(delivery: Delivery, say: Say, target: Target) -> Delivery:

@@ -4,14 +4,14 @@ import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
-from time import sleep
 
+from phasegate.conflicts import attempts
 from phasegate.core.act import Act, apply, needs_verdict
 from phasegate.core.checks import Answers
 from phasegate.core.decide import Case, Decision, decide, needs_measuring
 from phasegate.core.gate import Day, Gate, Retries
 from phasegate.core.messages import Envelope, Report, RunKey, parse_completion
-from phasegate.core.metrics import Cost
+from phasegate.core.metrics import Cost, Query
 from phasegate.core.notation import Span
 from phasegate.core.pause import Pause
 from phasegate.core.pipeline import Pipeline
@@ -24,12 +24,6 @@ from phasegate.outgoing import alert_message, event_message, retry_message, sign
 from phasegate.pauses import paused, paused_phases
 from phasegate.ports import Change, Clock, Event, Outbox, Outgoing, Publisher, Record, State, Warehouse
 from phasegate.relay import Relay
-
-CONFLICTS = 20
-"""How often a decision is taken anew because the gate moved meanwhile, before the message is left to come again."""
-
-LONGEST_PAUSE = 1.0
-"""Seconds, before a decision is taken anew."""
 
 TICK = "tick"
 """What a decision without a message was triggered by."""
@@ -65,7 +59,13 @@ def measure(
         WarehouseError: The warehouse could not be asked at all.
         ConfigError: SQL of the pipeline file does not parse.
     """
-    asked = queries(pipeline, phases, keys=keys)
+    return ask(warehouse, pipeline, queries(pipeline, phases, keys=keys), span, progress)
+
+
+def ask(
+    warehouse: Warehouse, pipeline: Pipeline, asked: Sequence[Query], span: Span, progress: Progress | None = None
+) -> Answers:
+    """What the warehouse answers on every date of a span; see `measure`."""
     answers = []
     for answer in warehouse.measure(asked, span):
         answers.append(answer)
@@ -264,10 +264,7 @@ class Monitor:
             read: What was read of the run date already; what is recorded is noted there.
         """
         spent = Cost()
-        for attempt in range(CONFLICTS):
-            if attempt > 1:
-                # Of many that collide one wins each time; the others must not come back all at once.
-                sleep(random.uniform(0, min(0.01 * 2**attempt, LONGEST_PAUSE)))  # noqa: S311
+        for attempt in attempts():
             if read is None:
                 read = _Date({}, None)
             if read.judge is None or attempt:

@@ -3,9 +3,9 @@
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 
+from phasegate.conflicts import until_written
 from phasegate.core.pause import Pause, Pauses, begin, end, live, subject
 from phasegate.core.pipeline import Pipeline
-from phasegate.errors import Conflict
 from phasegate.ports import Change, Clock, Record, Records, State
 from phasegate.values import from_object, to_object
 
@@ -14,9 +14,6 @@ KIND = "pause"
 
 KEPT = timedelta(days=400)
 """A subject's pauses are remembered for so long after the last of them."""
-
-CONFLICTS = 20
-"""How often a pause is put or ended anew because somebody else wrote first."""
 
 
 def paused(records: Records, pipeline: str, phase: str, now: datetime) -> Pause | None:
@@ -78,19 +75,17 @@ class Pausing:
         return self._change(name, lambda known: end(name, known, now, by, why), dry_run)[-1]
 
     def _change(self, name: str, change: Callable[[Pauses], Pauses], dry_run: bool) -> Pauses:
-        for _ in range(CONFLICTS):
+        def take() -> Pauses:
             record = self._store.find(KIND, [name]).get(name, Record(KIND, name, {"pauses": []}))
             pauses = change(_pauses(record))
             if dry_run:
                 return pauses
             body = {"pauses": [to_object(pause) for pause in pauses]}
             kept = Record(KIND, name, body, record.version, expires=pauses[-1].until + KEPT)
-            try:
-                self._store.commit(Change(records=(kept,)))
-            except Conflict:
-                continue
+            self._store.commit(Change(records=(kept,)))
             return pauses
-        raise Conflict(f"{name}: its pauses kept changing")
+
+        return until_written(take, f"{name}: its pauses kept changing")
 
 
 def _named(pipeline: Pipeline, phase: str | None) -> str:
