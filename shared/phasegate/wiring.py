@@ -48,6 +48,10 @@ DIGEST = "PHASEGATE_DIGEST"
 """The variable in which functions find the digest of the source that they run."""
 
 
+Receive = Callable[[Mapping[str, str], bytes], Outcome]
+"""Takes in one message, from the headers and the body of a request."""
+
+
 class Headers(Protocol):
     """What is needed of a request's headers."""
 
@@ -233,6 +237,11 @@ class Wiring:
         raise _unknown("bus", str(self.settings.bus))
 
     @cached_property
+    def relay(self) -> Relay:
+        """What sends that which was committed."""
+        return Relay(self.store, self.publisher, self.clock)
+
+    @cached_property
     def monitor(self) -> Monitor:
         """The monitor over these adapters."""
         with self._making:
@@ -255,13 +264,12 @@ class Wiring:
     def deploy_watch(self) -> DeployWatch:
         """What watches deployments and drift."""
         with self._making:
-            relay = Relay(self.store, self.publisher, self.clock)
-            return DeployWatch(self.installation, store=self.store, records=self.store, relay=relay, clock=self.clock)
+            return DeployWatch(self.installation, store=self.store, records=self.store, relay=self.relay, clock=self.clock)
 
     @cached_property
     def dead_letters(self) -> DeadLetters:
         """What becomes of a message that could not be delivered."""
-        return DeadLetters(self.store, Relay(self.store, self.publisher, self.clock), self.clock)
+        return DeadLetters(self.store, self.relay, self.clock)
 
     @cached_property
     def replay(self) -> Replay:
@@ -324,9 +332,8 @@ class Wiring:
     def tick(self) -> Tick:
         """What happens once a minute."""
         # Whoever else wants a turn every minute is a hook here.
-        relay = Relay(self.store, self.publisher, self.clock)
-        unsent = Unsent(self.store, self.store, relay, self.clock)
-        checkup = Checkup(lambda: self.doctor.examine(), self.store, relay, self.clock)
+        unsent = Unsent(self.store, self.store, self.relay, self.clock)
+        checkup = Checkup(lambda: self.doctor.examine(), self.store, self.relay, self.clock)
         # The doctor last: it may take two minutes.
         hooks: tuple[Hook, ...] = (unsent.mind, self.desk.tick, checkup.mind)
         return Tick(self.monitor, store=self.store, records=self.store, clock=self.clock, heart=self.heart, hooks=hooks)
@@ -339,7 +346,7 @@ class Wiring:
                 self.pipelines,
                 notifiers=self.notifiers,
                 store=self.store,
-                relay=Relay(self.store, self.publisher, self.clock),
+                relay=self.relay,
                 clock=self.clock,
                 links=self.acknowledging.links if self.acknowledging else None,
                 log=self._log,
@@ -411,28 +418,20 @@ class Wiring:
         raise _unknown("secrets", str(location))
 
     def handle_pubsub(self, request: Request) -> tuple[str, int]:
-        """Answer one delivered completion message; see `_answer`."""
-        answer = self._answer(request, lambda headers, body: self.monitor.receive(headers, body))
-        self.heart.beat("phase_monitor", self.clock.now())
-        return answer
+        """Answer one delivered completion message; see `_take_in`."""
+        return self._take_in("phase_monitor", request, lambda headers, body: self.monitor.receive(headers, body))
 
     def handle_deployment(self, request: Request) -> tuple[str, int]:
-        """Answer one message of Cloud Build, or of the check for drift; see `_answer`."""
-        answer = self._answer(request, lambda headers, body: self.deploy_watch.receive(headers, body))
-        self.heart.beat("deploy_watch", self.clock.now())
-        return answer
+        """Answer one message of Cloud Build, or of the check for drift; see `_take_in`."""
+        return self._take_in("deploy_watch", request, lambda headers, body: self.deploy_watch.receive(headers, body))
 
     def handle_dead_letter(self, request: Request) -> tuple[str, int]:
-        """Answer one message that could not be delivered; see `_answer`."""
-        answer = self._answer(request, lambda headers, body: self.dead_letters.receive(headers, body))
-        self.heart.beat("dead_letter", self.clock.now())
-        return answer
+        """Answer one message that could not be delivered; see `_take_in`."""
+        return self._take_in("dead_letter", request, lambda headers, body: self.dead_letters.receive(headers, body))
 
     def handle_alert(self, request: Request) -> tuple[str, int]:
-        """Answer one delivered alert; see `_answer`."""
-        answer = self._answer(request, lambda headers, body: self.desk.receive(headers, body))
-        self.heart.beat("alert_dispatch", self.clock.now())
-        return answer
+        """Answer one delivered alert; see `_take_in`."""
+        return self._take_in("alert_dispatch", request, lambda headers, body: self.desk.receive(headers, body))
 
     def handle_preflight(self, request: Question) -> Response:
         """Answer whether a phase may start; see `respond`."""
@@ -478,7 +477,13 @@ class Wiring:
         )
         return "", 204
 
-    def _answer(self, request: Request, receive: Callable[[Mapping[str, str], bytes], Outcome]) -> tuple[str, int]:
+    def _take_in(self, name: str, request: Request, receive: Receive) -> tuple[str, int]:
+        """Answer one delivered message, and note that the function of that name works; see `_answer`."""
+        answer = self._answer(request, receive)
+        self.heart.beat(name, self.clock.now())
+        return answer
+
+    def _answer(self, request: Request, receive: Receive) -> tuple[str, int]:
         """Answer one delivered message: 204 once its effect is stored, an error otherwise, so that it comes again.
 
         Raises:
