@@ -1,6 +1,7 @@
 """Look at an installation, at everything of it that can be looked at, and say of each thing how it is."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 from typing import TypeVar
@@ -80,15 +81,11 @@ class Doctor:
         names = dict.fromkeys(table for pipeline in self._pipelines for table in wanted_columns(pipeline))
         on_platform = self._of_platform(self._platform, eyes) if self._platform is not None else Facts()
         history = (history_table(self._installation),) if self._platform is not None else ()
-        return Facts(
+        return replace(
+            on_platform,
             digest=self._digest,
             settings=self._settings,
-            subscriptions=on_platform.subscriptions,
-            functions=on_platform.functions,
-            jobs=on_platform.jobs,
-            grants=on_platform.grants,
             secrets=eyes.see_each(wanted_secrets(self._pipelines), self._unreadable),
-            platform_time=on_platform.platform_time,
             tables=eyes.see_each((*names, *history), lambda name: self._tables().look_at_table(name)),
             datasets=eyes.see_each(datasets(self._pipelines), lambda name: self._tables().tables_in(name)),
             zones=self._zones,

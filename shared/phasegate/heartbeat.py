@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
+from phasegate.core.schedule import STANDS_STILL
 from phasegate.errors import AdapterError, Conflict
 from phasegate.logs import log
 from phasegate.ports import Change, Record, Records, StateStore
@@ -15,9 +16,6 @@ WATCH = "watch"
 
 EVERY = timedelta(seconds=50)
 """A heartbeat is written no more often: less than a minute, so that every tick leaves one."""
-
-OLD = timedelta(minutes=5)
-"""A clock that has not ticked for so long stands still."""
 
 
 class Heart:
@@ -63,6 +61,6 @@ def stopped(records: Records, now: datetime) -> str:
     last = last_beats(records).get(WATCH)
     if last is None:
         return "the clock has never ticked here: silence is noticed by nobody (phasegate serve, or the function watch)"
-    if now - last <= OLD:
+    if now - last <= STANDS_STILL:
         return ""
     return f"the clock has not ticked since {last:%Y-%m-%d %H:%M} UTC: silence is noticed by nobody"

@@ -9,8 +9,9 @@ from phasegate.adapters.sqlite import SQLiteStore
 from phasegate.core.gate import GateState, Reason
 from phasegate.core.messages import RunKey
 from phasegate.core.metrics import Cost
+from phasegate.core.schedule import STANDS_STILL
 from phasegate.errors import StateError
-from phasegate.heartbeat import OLD, Heart, last_beats, stopped
+from phasegate.heartbeat import Heart, last_beats, stopped
 from phasegate.testing import Crash, Crashing
 from phasegate.tick import Hook, Tick
 
@@ -199,8 +200,8 @@ def test_a_heartbeat_is_written_once_a_minute_and_its_absence_is_said(world: Wor
         heart.beat("phase_monitor", start + timedelta(seconds=seconds))
     record = world.store.find("heartbeat", ["phase_monitor"])["phase_monitor"]
     assert (record.version, record.body) == (4, {"at": (start + timedelta(seconds=150)).isoformat()})
-    assert stopped(world.store, start + OLD) == ""
-    assert "has not ticked since 2026-03-03 01:00" in stopped(world.store, start + OLD + MINUTE)
+    assert stopped(world.store, start + STANDS_STILL) == ""
+    assert "has not ticked since 2026-03-03 01:00" in stopped(world.store, start + STANDS_STILL + MINUTE)
     assert "never ticked" in stopped(SQLiteStore(":memory:"), start)
 
 

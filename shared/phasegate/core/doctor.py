@@ -16,6 +16,7 @@ from phasegate.core.deployment import Installation
 from phasegate.core.kinds import SchemaCheck
 from phasegate.core.metrics import PairSource, TableSource
 from phasegate.core.pipeline import DestinationKind, Pipeline
+from phasegate.core.schedule import STANDS_STILL
 from phasegate.core.verdict import queries
 
 ACK_SECONDS = 600
@@ -35,9 +36,6 @@ AHEAD = timedelta(days=30)
 
 SKEW = timedelta(seconds=10)
 """How far two clocks may differ."""
-
-BEAT = timedelta(minutes=5)
-"""A clock that has not ticked for so long stands still."""
 
 COMPARED = timedelta(hours=3)
 """The check for drift runs every hour; after so long it does not."""
@@ -786,7 +784,7 @@ def _heartbeat(patient: _Patient) -> Iterator[Finding]:
     mend = run if patient.facts.functions is not None else "phasegate serve"
     if beat is None:
         wrong = [("the clock has never ticked here: silence is noticed by nobody", mend)]
-    elif patient.now - beat > BEAT:
+    elif patient.now - beat > STANDS_STILL:
         wrong = [(f"the clock has not ticked since {beat:%Y-%m-%d %H:%M} UTC: silence is noticed by nobody", mend)]
     else:
         wrong = []

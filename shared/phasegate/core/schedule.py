@@ -22,6 +22,9 @@ AT_ONCE = 100
 OLDER = 200
 """Older gates that are still of interest to the clock; the newest of them."""
 
+STANDS_STILL = timedelta(minutes=5)
+"""A clock that has not ticked for so long stands still."""
+
 NEAR = timedelta(days=7)
 """Dates no further apart are measured by one query."""
 
