@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 import click
 
 from phasegate.backfill import parse_range
-from phasegate.cli.options import chosen, end, located, pipeline_option, wired
+from phasegate.cli.options import by_option, chosen, end, located, pipeline_option, wired
 from phasegate.core.act import AcceptGap, Act, EndGap, EndWaiver, LiftHold, PutHold, Waive, undo_of
 from phasegate.core.decide import Decision
 from phasegate.core.gate import GateState
@@ -22,7 +22,6 @@ Made = Callable[[Pipeline, datetime], Act]
 """Makes the act, for a pipeline and from now on."""
 
 
-by_option = click.option("--by", metavar="WHO", help="Who does it: the login name, when left out; never in the cloud.")
 dry_run_option = click.option("--dry-run", is_flag=True, help="Say what would be, and change nothing.")
 
 

@@ -33,6 +33,8 @@ pipeline_option = click.option(
     "--pipeline", "pipeline_name", metavar="NAME", help="Which pipeline; not needed when there is one."
 )
 
+by_option = click.option("--by", metavar="WHO", help="Who does it: the login name, when left out; never in the cloud.")
+
 
 def wired(**options: str | None) -> Wiring:
     """The wiring that options, environment and defaults make together."""

@@ -5,7 +5,7 @@ import json
 import click
 
 from phasegate.clearance import clearance_body, read_wish
-from phasegate.cli.options import located, wired
+from phasegate.cli.options import located, pipeline_option, wired
 from phasegate.core.preflight import Clearance, Word
 
 _SIGNS = {Word.YES: "●", Word.WARNING: "◐", Word.NO: "✗", Word.UNVERIFIED: "?"}
@@ -14,7 +14,7 @@ _SIGNS = {Word.YES: "●", Word.WARNING: "◐", Word.NO: "✗", Word.UNVERIFIED:
 @click.command(epilog="Example: phasegate preflight features 2013-02-09")
 @click.argument("phase")
 @click.argument("date")
-@click.option("--pipeline", metavar="NAME", help="Which pipeline; not needed when there is one.")
+@pipeline_option
 @click.option("--producer", metavar="NAME", help="Which of the phase's jobs wants to start; all, when left out.")
 @click.option("--claim", metavar="OWNER", help="On a go, claim the run: another owner then gets a no until it has reported.")
 @click.option("--lease", metavar="TIME", help="How long a claim holds when no report ends it, like 90m; 2h, when left out.")
@@ -24,15 +24,13 @@ _SIGNS = {Word.YES: "●", Word.WARNING: "◐", Word.NO: "✗", Word.UNVERIFIED:
 def command(
     phase: str,
     date: str,
-    pipeline: str | None,
+    pipeline_name: str | None,
     producer: str | None,
     claim: str | None,
     lease: str | None,
     unclaim: str | None,
     form: str,
-    pipelines: str | None,
-    warehouse: str | None,
-    state: str | None,
+    **where: str | None,
 ) -> int:
     """Say whether PHASE may start for DATE, and what would have to be so that it may.
 
@@ -40,11 +38,11 @@ def command(
     """
     if claim and unclaim:
         raise click.UsageError("either --claim or --unclaim")
-    wiring = wired(pipelines=pipelines, warehouse=warehouse, state=state)
+    wiring = wired(**where)
     asked = {
         "phase": phase,
         "date": date,
-        "pipeline": pipeline,
+        "pipeline": pipeline_name,
         "producer": producer,
         "claim": unclaim or claim,
         "lease": lease,

@@ -7,7 +7,7 @@ from difflib import get_close_matches
 
 import click
 
-from phasegate.cli.options import end, located, wired
+from phasegate.cli.options import by_option, end, located, wired
 from phasegate.core.gate import Reason
 from phasegate.core.incident import TroubleCause
 from phasegate.core.pipeline import Pipeline
@@ -24,7 +24,7 @@ _FIELDS = ("pipeline", "phase", "cause")
 @click.option("--match", metavar="FIELD=NAME,…", help="What is silenced: pipeline=, phase= and cause= of the incident.")
 @click.option("--reason", "why", metavar="TEXT", help="Why; stands in the list.")
 @click.option("--until", metavar="WHEN", help="24h, the last day like 2013-02-09, or a time like 2013-02-09T12:00.")
-@click.option("--by", metavar="WHO", help="Who does it: the login name, when left out; never in the cloud.")
+@by_option
 @click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
 @located("pipelines", "state")
 @click.pass_context

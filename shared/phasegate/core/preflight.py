@@ -7,11 +7,13 @@ from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
 from functools import cached_property
 
+from phasegate.core.act import PutHold, undo_of
 from phasegate.core.checks import Answers, CheckResult, Mode, Outcome, PlacedCheck, Severity, evaluate
 from phasegate.core.decide import Case
 from phasegate.core.gate import Day, Gate, GateState, is_released, standing
 from phasegate.core.messages import RunKey
 from phasegate.core.metrics import Unmeasured
+from phasegate.core.notation import Span
 from phasegate.core.pause import Pause
 from phasegate.core.pipeline import Pipeline
 from phasegate.core.verdict import why_off
@@ -291,7 +293,8 @@ def _pause(start: Start) -> Iterator[Point]:
     if case.hold is not None:
         ends = f" until {_minute(case.hold.until)}" if case.hold.until else ""
         cure = "once that is over, or the hold is ended" if ends else "once the hold is ended"
-        release = f"phasegate release {start.run.phase} {start.run.run_date} --pipeline {start.pipeline.name}"
+        day = Span(start.run.run_date, start.run.run_date)
+        release = undo_of(PutHold, start.pipeline.name, start.run.phase, day)
         detail = f"{case.hold.by} holds {start.run}{ends}: {case.hold.why}"
         yield Point(Topic.PAUSE, Word.NO, detail, cure, (release,))
 
