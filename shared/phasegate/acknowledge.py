@@ -6,7 +6,7 @@ from html import escape
 from urllib.parse import parse_qs
 
 from phasegate.core.incident import Incident
-from phasegate.core.link import LASTS, Grant, Refused, seal, unseal
+from phasegate.core.link import LASTS, Grant, InvalidLink, seal, unseal
 from phasegate.core.notice import Link, clean
 from phasegate.core.secret import Secret
 from phasegate.desk import AlertDesk
@@ -56,7 +56,7 @@ class Acknowledging:
         """
         try:
             grant = unseal(token, self._secret, self._clock.now())
-        except Refused as refused:
+        except InvalidLink as refused:
             return _page("This link does nothing", escape(str(refused)), 403)
         lasting = {incident.key: incident for incident in desk.incidents()}
         incident = lasting.get(grant.incident)

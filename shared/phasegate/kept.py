@@ -1,12 +1,11 @@
 """Messages that had no effect, because they made no sense or could not be delivered: kept, shown, put through again."""
 
-import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from phasegate.core.messages import Completion, Envelope, parse_completion
+from phasegate.core.messages import Completion, Envelope, parse_completion, read_object
 from phasegate.errors import Conflict, MessageError
 from phasegate.intake import LONGEST_KEPT, Handled, Intake, Outcome, keep
 from phasegate.monitor import Monitor
@@ -122,7 +121,7 @@ class Replay:
         return self._settled(message, f"{_told(completion)}; {state}", dry_run)
 
     def _send(self, message: Rejected, topic: str, dry_run: bool) -> Replayed:
-        body = _object(message.data)
+        body = read_object(message.data.encode())
         if dry_run:
             return Replayed(message, settled=True, said=f"would be sent to {topic} again")
         attributes = {name: value for name, value in message.attributes.items() if not name.startswith(FORWARDED)}
@@ -163,13 +162,3 @@ def _published(message: Rejected) -> datetime:
 
 def _told(completion: Completion) -> str:
     return f"{completion.report.producer} reports {completion.report.status} for {completion.run}"
-
-
-def _object(text: str) -> Mapping[str, object]:
-    try:
-        body = json.loads(text)
-    except (ValueError, RecursionError):
-        body = None
-    if not isinstance(body, dict):
-        raise MessageError("a body that is no JSON object")
-    return body

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from phasegate.core.link import Grant, Refused, seal, unseal
+from phasegate.core.link import Grant, InvalidLink, seal, unseal
 from phasegate.core.notice import Link
 
 NOW = datetime(2026, 3, 3, 6, tzinfo=UTC)
@@ -24,7 +24,7 @@ def test_a_link_tells_what_it_was_made_for_and_fits_into_an_address(incident: st
 def test_it_expires() -> None:
     token = seal(GRANT, KEY)
     assert unseal(token, KEY, GRANT.until - timedelta(seconds=1)) == GRANT
-    with pytest.raises(Refused, match="expired on 2026-03-06 at 06:00 UTC"):
+    with pytest.raises(InvalidLink, match="expired on 2026-03-06 at 06:00 UTC"):
         unseal(token, KEY, GRANT.until)
 
 
@@ -34,11 +34,11 @@ def test_a_link_that_was_changed_anywhere_is_refused(place: int, text: str) -> N
     place %= len(token)
     changed = token[:place] + text + token[place + 1 :]
     if changed != token:
-        with pytest.raises(Refused, match="not made by phasegate"):
+        with pytest.raises(InvalidLink, match="not made by phasegate"):
             unseal(changed, KEY, NOW)
 
 
 @pytest.mark.parametrize("token", ["", ".", "a.b", "\x00", "ü.ü", "x" * 100_000, "\ud800.", seal(GRANT, b"another key")])
 def test_what_is_no_link_is_refused(token: str) -> None:
-    with pytest.raises(Refused, match="not made by phasegate"):
+    with pytest.raises(InvalidLink, match="not made by phasegate"):
         unseal(token, KEY, NOW)

@@ -29,7 +29,7 @@ class Grant:
     until: datetime
 
 
-class Refused(ValueError):
+class InvalidLink(ValueError):
     """A link that allows nothing: forged, cut, or too old."""
 
 
@@ -44,16 +44,16 @@ def unseal(token: str, key: bytes, now: datetime) -> Grant:
     """What a link allows.
 
     Raises:
-        Refused: It was not made with the key, or its time is over.
+        InvalidLink: It was not made with the key, or its time is over.
     """
     text, _, signature = token[:_LONGEST].partition(".")
     # Compared before anything of it is read; as bytes, because a text that is not ASCII can't be.
     if not hmac.compare_digest(_encode(_signature(text, key)).encode(), signature.encode(errors="replace")):
-        raise Refused("this link was not made by phasegate, or a part of it is missing")
+        raise InvalidLink("this link was not made by phasegate, or a part of it is missing")
     incident, opened_at, until = json.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
     grant = Grant(incident, datetime.fromisoformat(opened_at), datetime.fromtimestamp(until, UTC))
     if now >= grant.until:
-        raise Refused(f"this link has expired on {grant.until:%Y-%m-%d at %H:%M} UTC; the newest message has a newer one")
+        raise InvalidLink(f"this link has expired on {grant.until:%Y-%m-%d at %H:%M} UTC; the newest message has a newer one")
     return grant
 
 
