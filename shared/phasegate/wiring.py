@@ -451,7 +451,9 @@ class Wiring:
         """
         if self.acknowledging is None:
             return "There are no links here: PHASEGATE_ACKNOWLEDGE_URL and PHASEGATE_LINK_KEY are not set.", 404, {}
-        return self.acknowledging.answer(self.desk, request.method, request.args.get("token", ""), request.get_data())
+        answer = self.acknowledging.answer(self.desk, request.method, request.args.get("token", ""), request.get_data())
+        self.heart.beat("acknowledge", self.clock.now())
+        return answer
 
     def handle_tick(self, request: Request) -> tuple[str, int]:
         """Answer one tick of the scheduler; what stands in it is of no interest, and one that comes twice does no harm.

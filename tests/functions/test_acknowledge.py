@@ -13,6 +13,7 @@ import pytest
 from phasegate.config import Settings
 from phasegate.core.incident import Incident
 from phasegate.core.link import Grant, seal
+from phasegate.heartbeat import last_beats
 from phasegate.logs import silent
 from phasegate.wiring import Wiring
 
@@ -108,6 +109,7 @@ def test_looking_changes_nothing_and_the_button_acknowledges(address: str, wirin
     assert "acknowledged by ann &lt;b&gt;" in page
     word = lasting(wiring).acknowledged
     assert word is not None
+    assert "acknowledge" in last_beats(wiring.store, ["acknowledge"]), "each function notes that it works"
     assert word.by == "ann <b> (by link)"
     assert SECRET not in (tmp_path / "log").read_text()
 
