@@ -586,6 +586,14 @@ def test_a_missing_start_time_is_taken_to_be_the_latest_possible(heard, state):
     assert found.gate.state == state
 
 
+def test_a_run_that_the_release_started_at_once_and_that_tells_whole_seconds_is_not_early():
+    """`date -u +%FT%TZ` says 06:40:00 throughout the second in which raw was released and its follower started."""
+    released = NOW - 10 * MINUTE + timedelta(microseconds=600_000)
+    for told, state in ((released.replace(microsecond=0), "open"), (released - timedelta(seconds=1), "held")):
+        started = gate("clean", Report("clean", Status.DONE, NOW, started_at=told))
+        assert decided(started, tables("clean"), day=days(opened("raw", at=released))).gate.state == state
+
+
 def test_the_earliest_of_the_producers_counts():
     two = shop(clean=replace(CLEAN, producers={"a": Producer(), "b": Producer()}))
     heard = gate("clean", report("a", began=NOW), report("b", began=NOW - 30 * MINUTE))

@@ -10,7 +10,7 @@ import pytest
 from phasegate.adapters.sqlite import SQLiteStore
 from phasegate.core.act import AcceptGap, EndGap, EndWaiver, LiftHold, PutHold, Waive, waivable
 from phasegate.core.decide import WAIVABLE
-from phasegate.core.gate import Day, Gate, GateState, is_live, is_released
+from phasegate.core.gate import LEEWAY, Day, Gate, GateState, is_live, is_released
 from phasegate.core.kinds import RowCount
 from phasegate.core.messages import Envelope, RunKey
 from phasegate.core.notation import Due, Span
@@ -129,7 +129,7 @@ class Oracle:
         for upstream in phase.after if "ran_before_upstream" not in waived else ():
             assert is_released(PIPELINE, upstream, day), f"{gate.run} opened before {upstream}"
             opened = day[upstream].opened_at
-            early = [report for report in gate.reports.values() if opened is not None and report.began < opened]
+            early = [report for report in gate.reports.values() if opened is not None and report.began <= opened - LEEWAY]
             assert not early, f"{gate.run} rests on a run that began before {upstream} was released"
 
 

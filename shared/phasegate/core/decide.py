@@ -167,7 +167,7 @@ class Case:
         gate = self.day.get(phase)
         if not is_released(self.pipeline, phase, self.day):
             return False
-        return gate is None or gate.opened_at is None or gate.opened_at <= moment
+        return gate is None or not gate.was_released_after(moment)
 
     @cached_property
     def overrides(self) -> tuple[Override, ...]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
@@ -120,6 +120,11 @@ class Retries:
     given_up: bool = False
 
 
+LEEWAY = timedelta(seconds=1)
+"""By how much a run may seem to have begun too early: many tell whole seconds, clocks differ, and what is released was measured
+before that."""
+
+
 @dataclass(frozen=True, slots=True)
 class Gate:
     """One gate, as it is stored.
@@ -166,6 +171,10 @@ class Gate:
     def is_open(self) -> bool:
         """True once it was released; a release is never silently taken back."""
         return self.state is GateState.OPEN
+
+    def was_released_after(self, began: datetime) -> bool:
+        """Whether a run that began at *began*, by its own clock, can't have known of the current generation's release."""
+        return self.opened_at is not None and self.opened_at >= began + LEEWAY
 
     @property
     def is_unsettled(self) -> bool:

@@ -63,7 +63,7 @@ def _why(pipeline: Pipeline, gate: Gate, days: Mapping[date, Day], found: Mappin
             source = days.get(day, {}).get(name)
             if source is not None and source.run in found:
                 return f"{name} of {day}, which it looks back on, runs again"
-            if source is not None and source.opened_at is not None and source.opened_at > _began(pipeline, gate):
+            if source is not None and source.was_released_after(_began(pipeline, gate)):
                 return f"{name} of {day}, which it looks back on, was released since it ran"
     return ""
 
