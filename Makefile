@@ -9,7 +9,7 @@ demo: .venv/demo  ## Play a week of a real pipeline
 	@$(BIN)/phasegate demo
 
 test: .venv/dev  ## Run all tests
-	$(BIN)/pytest -n auto
+	$(BIN)/pytest -n auto --dist worksteal
 
 check: .venv/dev  ## Lint and types
 	$(BIN)/ruff check

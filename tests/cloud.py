@@ -24,6 +24,7 @@ from phasegate.core.notation import Span
 from tests.bigquery import SOON, connect
 from tests.serving import PHASE_MONITOR, REPO, serving
 
+FLIGHTS = REPO / "shared/pipelines/flights.yaml"
 PHASES = ("raw", "clean", "features", "predictions")
 TABLES = ("raw.flights", "raw.weather", "clean.flights", "features.flights", "predictions.delays", "raw.schedule")
 REFERENCES = ("raw.planes", "raw.airports")
@@ -86,17 +87,19 @@ def cloud(
     span: Span,
     source: Path = PHASE_MONITOR,
     seen: Mapping[str, str] | None = None,
+    pipeline: Path = FLIGHTS,
 ) -> Iterator[Cloud]:
     """The demo's dates of *span* in the emulators, and the function behind a push subscription.
 
     Args:
         hosts: Where the emulators listen, by the variables in which Google's clients look for them.
+        pipeline: Its file; the demo's own, when left out.
         source: The file with the function; the product's own, when left out.
         seen: Where the function finds the emulators, when that is not where the test finds them.
     """
     environ = {
         **(seen or hosts),
-        "PHASEGATE_PIPELINES": str(REPO / "shared/pipelines/flights.yaml"),
+        "PHASEGATE_PIPELINES": str(pipeline),
         "PHASEGATE_WAREHOUSE": f"bigquery:{project}",
         "PHASEGATE_STATE": f"firestore:{project}/(default)",
         "PHASEGATE_BUS": f"pubsub:{project}",

@@ -6,6 +6,7 @@ from shutil import copy
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
+import duckdb
 import pytest
 import trustme
 from phasegate.adapters.sqlite import SQLiteStore
@@ -25,11 +26,15 @@ collect_ignore = ["flow/killed_desk.py", "flow/killed_function.py"]
 
 
 @pytest.fixture(scope="session")
-def demo_warehouse(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The demo's year in a DuckDB file. Read only: copy it before changing it."""
+def demo_warehouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The demo's year in a DuckDB file. Read only: copy it before changing it.
+
+    It stays open, so that whoever opens it again in this process finds it read already.
+    """
     path = tmp_path_factory.mktemp("demo") / "flights.duckdb"
     build_warehouse(path)
-    return path
+    with duckdb.connect(path, read_only=True):
+        yield path
 
 
 @pytest.fixture(scope="session")

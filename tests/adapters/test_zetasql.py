@@ -4,6 +4,7 @@ It is slow to start (half a minute, 1 GB), and all statements are asked of one.
 """
 
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,15 @@ from tests.adapters.test_bigquery import DAYS, TABLES, every_kind
 
 __all__ = ["every_kind"]
 
-LANGUAGE = LanguageOptions.maximum_features()
 FLIGHTS = Path(__file__).parents[2] / "shared/pipelines/flights.yaml"
 KINDS = {"FLOAT64": "DOUBLE"}
 """Types whose name here is not GoogleSQL's."""
+
+
+@cache
+def language() -> Any:
+    """Whose first call starts the analyser; every worker imports this file, and only one of them asks."""
+    return LanguageOptions.maximum_features()
 
 
 def kind(name: str) -> Any:
@@ -40,7 +46,7 @@ def demo_tables(file: Path) -> Mapping[str, str]:
 
 def catalogue(tables: Mapping[str, str]) -> Any:
     """The tables, in one catalogue for each dataset."""
-    functions = ZetaSQLBuiltinFunctionOptions(language_options=LANGUAGE)
+    functions = ZetaSQLBuiltinFunctionOptions(language_options=language())
     datasets: dict[str, Any] = {}
     for name, columns in tables.items():
         dataset, table = name.split(".")
@@ -57,7 +63,7 @@ def refused(tables: Any, query: Query) -> str:
     """What the analyser has against a statement; empty when it takes it, with a column for each number and the date."""
     statement = render(query, DAYS, Dialect.BIGQUERY)
     declared = [AnalyzerOptions.QueryParameter(name=p.name, type=Type(type_kind=kind(p.type))) for p in statement.params]
-    options = AnalyzerOptions(language_options=LANGUAGE, query_parameters=declared)
+    options = AnalyzerOptions(language_options=language(), query_parameters=declared)
     try:
         found = Analyzer(options, tables).analyze_statement(statement.text)
     except Exception as error:  # noqa: BLE001 - whatever it says is shown

@@ -9,13 +9,23 @@ import pytest
 from phasegate.core.gate import GateState
 from phasegate.core.notation import Span
 from phasegate.monitor import Monitor
-from phasegate.pipeline_file import load
 from phasegate.wiring import Wiring
 
 from tests.cloud import Cloud, cloud, wait_for
-from tests.serving import REPO
 
-PIPELINE = load(REPO / "shared/pipelines/flights.yaml")
+PRODUCERS = ("flights_loader", "weather_loader")
+FILE = f"""
+pipeline: flights
+calendar: {{from: 2013-01-01, to: 2013-12-31}}
+phases:
+  raw:
+    producers: {{{PRODUCERS[0]}: {{}}, {PRODUCERS[1]}: {{}}}}
+    outputs: {{raw.flights: {{date: flight_date, checks: [row_count: {{at_least: 1}}]}}}}
+  clean:
+    after: [raw]
+    outputs: {{clean.flights: {{date: flight_date, checks: [row_count: {{per: raw.flights, between: [1, 1]}}]}}}}
+"""
+"""The first two phases of the demo with one check each: what a death interrupts is not the measuring, which changes nothing."""
 POINTS = 32
 SPAN = Span(date(2013, 1, 31), date(2013, 3, 3))
 """A date for each point."""
@@ -46,7 +56,10 @@ def mortal(hosts: dict[str, str], demo_warehouse: Path, tmp_path: Path, kills: P
     source = Path(__file__).with_name("killed_function.py")
     folder = tmp_path / "cloud"
     folder.mkdir()
-    with cloud({**hosts, "KILLS": str(kills)}, "killed-at-every-step", folder, demo_warehouse, SPAN, source) as made:
+    file = folder / "flights.yaml"
+    file.write_text(FILE)
+    environ = {**hosts, "KILLS": str(kills)}
+    with cloud(environ, "killed-at-every-step", folder, demo_warehouse, SPAN, source, pipeline=file) as made:
         yield made
 
 
@@ -71,7 +84,7 @@ def test_killed_between_any_two_steps_it_neither_loses_nor_doubles_a_decision(mo
     follower.start()
     try:
         for n, day in enumerate(SPAN.days()):
-            for producer in PIPELINE.producers("raw"):
+            for producer in PRODUCERS:
                 mortal.complete("raw", producer, day, n)
         wait_for("every gate to open", lambda: len(opened(mortal)) == 2 * POINTS, 900)
         wait_for("every signal", lambda: len({signal["key"] for signal in seen}) == 2 * POINTS, 300)
