@@ -768,7 +768,7 @@ RULES: tuple[Rule, ...] = (
         _wait,
     ),
     Rule(
-        "a producer began before the upstream gates were open",
+        "a producer began a second or more before the upstream gates were open",
         lambda c: bool(c.early) and bool(c.heard),
         "held",
         "alert: ran before its upstream",
