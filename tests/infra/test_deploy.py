@@ -80,35 +80,56 @@ class Checkout:
                 self.run(*interpreter, str(script), **variables)
 
 
-@pytest.fixture
-def checkout(tmp_path: Path) -> Checkout:
+def made(folder: Path) -> Checkout:
     """A checkout and an empty cloud, in which `make bootstrap` was run."""
-    root = tmp_path / "checkout"
+    root = folder / "checkout"
     shutil.copytree(
         REPO / "infra", root / "infra", ignore=shutil.ignore_patterns(".terraform*", "*.tfstate*", "*.auto.tfvars*")
     )
     shutil.copytree(REPO / "functions", root / "functions")
     shutil.copytree(REPO / "shared", root / "shared", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(REPO / "constraints.txt", root)
-    made = Checkout(tmp_path)
-    made.bucket.mkdir(parents=True)
-    (made.bucket / "bootstrap").mkdir()
+    checkout = Checkout(folder)
+    (checkout.bucket / "bootstrap").mkdir(parents=True)
     for emulator in ("pubsub-emulator", "cloud-firestore-emulator"):
-        (made.cloud / "sdk/platform" / emulator).mkdir(parents=True)
+        (checkout.cloud / "sdk/platform" / emulator).mkdir(parents=True)
     doctor = root / ".venv/bin/phasegate"
     doctor.parent.mkdir(parents=True)
     doctor.write_text('#!/bin/sh\necho "$* $PHASEGATE_STATE $PHASEGATE_PIPELINES" >../doctor\nexit "${DOCTOR:-0}"\n')
     doctor.chmod(0o755)
-    state = tmp_path / "module.tfstate"
+    state = folder / "module.tfstate"
     (root / "infra/offline_override.tf").write_text(f'terraform {{\n  backend "local" {{\n    path = "{state}"\n  }}\n}}\n')
-    tools = tmp_path / "bin"
+    tools = folder / "bin"
     tools.mkdir()
     (tools / "gcloud").write_text(f'#!/bin/sh\nexec {sys.executable} {REPO / "tests/infra/fake_gcloud.py"} "$@"\n')
     (tools / "terraform").write_text(SHIM.format(terraform=shutil.which("terraform")))
     for each in tools.iterdir():
         each.chmod(0o755)
     environ()
-    return made
+    return checkout
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Checkout:
+    """A checkout, from which nothing was deployed yet."""
+    return made(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
+    """A checkout that Cloud Build has deployed, and beside it a copy; paths in it are absolute, so only one place will do."""
+    checkout = made(tmp_path_factory.mktemp("built") / "machine")
+    checkout.build("cloudbuild.yaml")
+    shutil.copytree(checkout.root, checkout.root.with_name("copy"), symlinks=True)
+    return checkout
+
+
+@pytest.fixture
+def deployed(built: Checkout) -> Checkout:
+    """The same, as it was after the deployment."""
+    shutil.rmtree(built.root)
+    shutil.copytree(built.root.with_name("copy"), built.root, symlinks=True)
+    return built
 
 
 def overridden(folder: Path, drift: Mapping[str, Any]) -> dict[str, str]:
@@ -118,50 +139,52 @@ def overridden(folder: Path, drift: Mapping[str, Any]) -> dict[str, str]:
     return {"TF_OFFLINE_OVERRIDES": str(file)}
 
 
-def test_a_deployment_settles_and_later_every_check_for_drift_says_what_it_found(checkout: Checkout) -> None:
-    checkout.build("cloudbuild.yaml")
-    (archive,) = (checkout.cloud / "demo-project-phasegate-source/source").iterdir()
-    written = json.loads((checkout.root / "checkout/.phasegate/deploy/settings.json").read_text())
+def test_a_deployment_settles(deployed: Checkout) -> None:
+    (archive,) = (deployed.cloud / "demo-project-phasegate-source/source").iterdir()
+    written = json.loads((deployed.root / "checkout/.phasegate/deploy/settings.json").read_text())
     assert f"{written['PHASEGATE_DIGEST']}.zip" == archive.name
-    assert {"applied.tar.gz", "terraform.lock.hcl"} <= {each.name for each in checkout.bucket.iterdir()}
-    assert (checkout.root / "checkout/.emulators/pubsub-emulator").is_dir()
-    pipelines = checkout.root / "checkout/shared/pipelines"
-    assert (
-        checkout.root / "checkout/doctor"
-    ).read_text() == f"doctor --wait 10m firestore:demo-project/phasegate {pipelines}\n"
-    checkout.steps("doctor", code=1, DOCTOR="1")
+    assert {"applied.tar.gz", "terraform.lock.hcl"} <= {each.name for each in deployed.bucket.iterdir()}
+    assert (deployed.root / "checkout/.emulators/pubsub-emulator").is_dir()
+    asked = (deployed.root / "checkout/doctor").read_text()
+    assert asked == f"doctor --wait 10m firestore:demo-project/phasegate {deployed.root / 'checkout/shared/pipelines'}\n"
 
+
+def test_a_deployment_fails_with_its_doctor(deployed: Checkout) -> None:
+    deployed.steps("doctor", code=1, DOCTOR="1")
+
+
+def test_every_check_for_drift_says_what_it_found(deployed: Checkout) -> None:
     # The branch goes on; what was deployed is what counts.
-    pubsub = checkout.root / "checkout/infra/pubsub.tf"
+    pubsub = deployed.root / "checkout/infra/pubsub.tf"
     pubsub.write_text(pubsub.read_text().replace("ack_seconds = 600", "ack_seconds = 599"))
-    checkout.build("cloudbuild-drift.yaml")
-    assert [each["outcome"] for each in checkout.messages()] == ["clean"]
-    assert (checkout.messages()[0]["commit"], checkout.messages()[0]["build"]) == ("4f2a", "b-1")
+    deployed.build("cloudbuild-drift.yaml")
+    assert [each["outcome"] for each in deployed.messages()] == ["clean"]
+    assert (deployed.messages()[0]["commit"], deployed.messages()[0]["build"]) == ("4f2a", "b-1")
 
     paused = {"google_cloud_scheduler_job": {"*": {"paused": True}}}
-    checkout.build("cloudbuild-drift.yaml", **overridden(checkout.root, paused))
-    (change,) = checkout.messages()[-1]["changes"]
+    deployed.build("cloudbuild-drift.yaml", **overridden(deployed.root, paused))
+    (change,) = deployed.messages()[-1]["changes"]
     assert (change["address"], change["arguments"]) == ('google_cloud_scheduler_job.this["tick"]', ["paused"])
-    checkout.steps("settle", code=2, **overridden(checkout.root, paused))
+    deployed.steps("settle", code=2, **overridden(deployed.root, paused))
 
     # A provider that is not the one that was deployed with stops the plan, and that is told, too.
-    (checkout.root / "unpacked").mkdir()
-    checkout.run("tar", "-xzf", str(checkout.bucket / "applied.tar.gz"), "-C", str(checkout.root / "unpacked"))
-    lock = checkout.root / "unpacked/infra/.terraform.lock.hcl"
+    (deployed.root / "unpacked").mkdir()
+    deployed.run("tar", "-xzf", str(deployed.bucket / "applied.tar.gz"), "-C", str(deployed.root / "unpacked"))
+    lock = deployed.root / "unpacked/infra/.terraform.lock.hcl"
     lock.write_text(lock.read_text().replace("h1:", "h1:x"))
-    names = sorted(each.name for each in (checkout.root / "unpacked").iterdir())
-    checkout.run("tar", "-czf", str(checkout.bucket / "applied.tar.gz"), "-C", str(checkout.root / "unpacked"), *names)
-    checkout.build("cloudbuild-drift.yaml")
-    assert (checkout.messages()[-1]["outcome"], checkout.messages()[-1]["errors"]) == (
+    names = sorted(each.name for each in (deployed.root / "unpacked").iterdir())
+    deployed.run("tar", "-czf", str(deployed.bucket / "applied.tar.gz"), "-C", str(deployed.root / "unpacked"), *names)
+    deployed.build("cloudbuild-drift.yaml")
+    assert (deployed.messages()[-1]["outcome"], deployed.messages()[-1]["errors"]) == (
         "failed",
         ["Error: Failed to install provider"],
     )
 
 
-def test_an_apply_that_fails_once_is_tried_once_more(checkout: Checkout) -> None:
-    done = checkout.steps("archive", "upload", "plan", "apply", "settle", FAIL_APPLY=str(checkout.root / "failed"))
+def test_an_apply_that_fails_once_is_tried_once_more(deployed: Checkout) -> None:
+    done = deployed.steps("archive", "upload", "plan", "apply", FAIL_APPLY=str(deployed.root / "failed"))
     assert "once more" in done.stderr
-    assert (checkout.root / "failed").exists()
+    assert (deployed.root / "failed").exists()
 
 
 def state_of(checkout: Checkout) -> set[str]:
@@ -170,25 +193,23 @@ def state_of(checkout: Checkout) -> set[str]:
     return {f"{each['type']}.{each['name']}" for each in told["resources"]}
 
 
-def test_destroy_keeps_the_data_and_a_later_deployment_takes_it_over(checkout: Checkout) -> None:
-    checkout.steps("archive", "upload", "plan", "apply", "record")
-    done = checkout.steps("archive", "destroy")
-    assert state_of(checkout) == set()
+def test_destroy_keeps_the_data_and_a_later_deployment_takes_it_over(deployed: Checkout) -> None:
+    done = deployed.steps("archive", "destroy")
+    assert state_of(deployed) == set()
     for kept in ("google_firestore_database.state", "google_bigquery_dataset.history", "google_bigquery_table.history"):
         assert f"Removed {kept}" in done.stdout
         assert f"{kept}: Destroying" not in done.stdout
     assert "google_pubsub_topic.this" in done.stdout
 
-    done = checkout.steps("archive", "upload", "plan", "apply", TF_VAR_adopt_data="true")
+    done = deployed.steps("archive", "upload", "plan", "apply", TF_VAR_adopt_data="true")
     assert "3 imported" in done.stdout
-    checkout.steps("settle", TF_VAR_adopt_data="true")
-    checkout.steps("settle")
+    deployed.steps("settle", TF_VAR_adopt_data="true")
+    deployed.steps("settle")
 
 
-def test_destroy_takes_the_data_along_when_told(checkout: Checkout) -> None:
-    checkout.steps("archive", "upload", "plan", "apply", "record")
-    done = checkout.steps("archive", "destroy", DATA="delete")
-    assert state_of(checkout) == set()
+def test_destroy_takes_the_data_along_when_told(deployed: Checkout) -> None:
+    done = deployed.steps("archive", "destroy", DATA="delete")
+    assert state_of(deployed) == set()
     assert "google_firestore_database.state: Destroying" in done.stdout
     assert "google_bigquery_table.history: Destroying" in done.stdout
 
