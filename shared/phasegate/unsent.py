@@ -36,18 +36,21 @@ class Unsent:
     def mind(self) -> None:
         """Compare what is stuck with what people know."""
         now = self._clock.now()
+        # First, so that nothing that another tick tells meanwhile is taken to be over.
+        known = {record.key: record for record in self._store.live(KIND)}
         tried = [entry for entry in self._outbox.pending(now + _FAR, _LOOKED_AT) if entry.attempts >= TRIED]
         stuck: dict[str, list[Pending]] = {}
         for entry in (*self._outbox.parked(), *tried):
             stuck.setdefault(entry.message.topic, []).append(entry)
         for topic, entries in stuck.items():
             log("unsent", severity="ERROR", topic=topic, messages=len(entries), error=entries[0].error)
-        known = {record.key: record for record in self._store.live(KIND)}
-        ended = self._store.find(KIND, [topic for topic in stuck if topic not in known]) if stuck else {}
-        for topic in stuck.keys() - known.keys():
-            record = ended.get(topic, Record(KIND, topic, {}))
-            body = {"since": now.isoformat(), "tried": now.isoformat()}
-            self._tell(replace(record, body=body, expires=None), _firing(topic, stuck[topic], now))
+        fresh = [topic for topic in stuck if topic not in known]
+        ended = self._store.find(KIND, fresh) if fresh else {}
+        for topic in fresh:
+            record = ended.get(topic, Record(KIND, topic, {}, expires=now))
+            if record.expires is not None:  # otherwise another tick has just told it
+                body = {"since": now.isoformat(), "tried": now.isoformat()}
+                self._tell(replace(record, body=body, expires=None), _firing(topic, stuck[topic], now))
         for topic in known.keys() & stuck.keys():
             if now - datetime.fromisoformat(known[topic].body["tried"]) >= AGAIN:
                 self._try_again(known[topic], now)

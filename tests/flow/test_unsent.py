@@ -1,6 +1,8 @@
 """What is recorded and does not get out is told once, and once when it is over."""
 
+from collections.abc import Callable
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from phasegate.errors import PublishError
@@ -66,6 +68,68 @@ def test_a_silent_topic_is_told_after_three_attempts_and_when_it_is_over(world: 
         accept(world)
         tick(world, 20)
         assert world.bus.alerts[told:] == [("unsent", "firing"), ("unsent", "recovered")]
+
+
+class Meanwhile:
+    """A store; right after it has answered one question, something happens once."""
+
+    def __init__(self, store: object, question: str, happen: Callable[[], None]) -> None:
+        self._store, self._question, self._happen = store, question, happen
+
+    def __getattr__(self, name: str) -> object:
+        verb = getattr(self._store, name)
+        if name != self._question:
+            return verb
+
+        def call(*args: object) -> object:
+            answer = verb(*args)
+            self._question = ""
+            self._happen()
+            return answer
+
+        return call
+
+
+@pytest.mark.parametrize("again", [False, True])
+@pytest.mark.parametrize("question", ["pending", "parked", "find", "live"])
+def test_two_ticks_at_once_tell_it_once(world: World, question: str, again: bool) -> None:
+    """The other one may come between any two questions, whether or not the topic was silent before."""
+    relay = Relay(world.store, world.bus, world.clock)
+    if again:
+        refuse(world, "shop-raw-go", REFUSED)
+        run_raw(world)
+        tick(world, 1)
+        accept(world)
+        tick(world, 100)
+    before = len(world.bus.alerts)
+    refuse(world, "shop-raw-go", REFUSED)
+    world.warehouse.numbers["raw.orders", DAY] = 12
+    run_raw(world)
+    world.clock.advance(MINUTE)
+    other = Unsent(world.store, world.store, relay, world.clock)
+
+    def happen() -> None:
+        other.mind()
+        world.clock.advance(timedelta(microseconds=1))
+
+    store: Any = Meanwhile(world.store, question, happen)
+    Unsent(store, store, relay, world.clock).mind()
+    assert [cause for cause in world.bus.alerts[before:] if cause[0] == "unsent"] == [("unsent", "firing")]
+
+
+@pytest.mark.parametrize("question", ["live", "pending", "parked"])
+def test_what_another_tick_tells_meanwhile_is_not_over(world: World, question: str) -> None:
+    """A topic that falls silent while this tick looks."""
+    relay = Relay(world.store, world.bus, world.clock)
+    refuse(world, "shop-raw-go", REFUSED)
+
+    def happen() -> None:
+        run_raw(world)
+        Unsent(world.store, world.store, relay, world.clock).mind()
+
+    store: Any = Meanwhile(world.store, question, happen)
+    Unsent(store, store, relay, world.clock).mind()
+    assert world.bus.alerts == [("unsent", "firing")]
 
 
 def test_what_is_refused_for_good_is_told_by_the_next_tick(world: World) -> None:
