@@ -24,7 +24,7 @@ FOLDER = "PHASEGATE_EMULATORS"
 """A folder with the jars, at any depth; the SDK's own is found without it."""
 
 REQUIRED = "PHASEGATE_REQUIRE_EMULATORS"
-"""Set to 1, a missing emulator fails the tests that need it instead of skipping them."""
+"""Set to 1, a missing emulator or tool fails the tests that need it instead of skipping them."""
 
 SDK = Path("/usr/lib/google-cloud-sdk")
 
@@ -157,7 +157,7 @@ def started(emulator: Emulator | LocalBigQuery) -> Iterator[str]:
     """Where an emulator of our own listens; it is stopped at the end, whatever happens."""
     jar = emulator.find()
     if jar is None:
-        _missing(emulator)
+        missing(f"{emulator.name} emulator", emulator.way)
     with tempfile.TemporaryFile() as output, tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         port = _free_port()
         command = emulator.command(jar, port, Path(folder))
@@ -173,8 +173,9 @@ def started(emulator: Emulator | LocalBigQuery) -> Iterator[str]:
             process.wait()
 
 
-def _missing(emulator: Emulator | LocalBigQuery) -> NoReturn:
-    text = f"no {emulator.name} emulator: {emulator.way}"
+def missing(what: str, way: str) -> NoReturn:
+    """End a test that can't do without something: skipped, or failed where nothing may be missing."""
+    text = f"no {what}: {way}"
     if os.environ.get(REQUIRED) == "1":
         pytest.fail(text, pytrace=False)
     pytest.skip(text)

@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from tests.emulators import REQUIRED
+from tests.emulators import missing
 
 REPO = Path(__file__).parents[1]
 INFRA = REPO / "infra"
@@ -48,8 +48,7 @@ def environ() -> Mapping[str, str]:
     """
     folder = tool()
     if folder is None:
-        told = "terraform with the tool terraform-offline is missing: put both in place, or set TERRAFORM_OFFLINE to its folder"
-        pytest.fail(told) if os.environ.get(REQUIRED) == "1" else pytest.skip(told)
+        missing("terraform with the tool terraform-offline", "put both in place, or set TERRAFORM_OFFLINE to its folder")
     with (Path(tempfile.gettempdir()) / "phasegate-terraform-offline.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # workers of one run start at once, and would prepare it over each other
         done = subprocess.run([folder / "setup.sh"], check=True, capture_output=True, text=True)
