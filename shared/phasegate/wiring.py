@@ -439,7 +439,7 @@ class Wiring:
             answer = respond(self.clearances, self.clock, request.method, request.query_string, request.get_data())
         except AdapterError as error:
             return unanswered(error)
-        self.heart.beat("preflight", self.clock.now())
+        self._note_work("preflight", answer[1])
         return answer
 
     def handle_acknowledgement(self, request: Visit) -> Page:
@@ -452,7 +452,7 @@ class Wiring:
         if self.acknowledging is None:
             return "There are no links here: PHASEGATE_ACKNOWLEDGE_URL and PHASEGATE_LINK_KEY are not set.", 404, {}
         answer = self.acknowledging.answer(self.desk, request.method, request.args.get("token", ""), request.get_data())
-        self.heart.beat("acknowledge", self.clock.now())
+        self._note_work("acknowledge", answer[1])
         return answer
 
     def handle_tick(self, request: Request) -> tuple[str, int]:
@@ -482,8 +482,13 @@ class Wiring:
     def _take_in(self, name: str, request: Request, receive: Receive) -> tuple[str, int]:
         """Answer one delivered message, and note that the function of that name works; see `_answer`."""
         answer = self._answer(request, receive)
-        self.heart.beat(name, self.clock.now())
+        self._note_work(name, answer[1])
         return answer
+
+    def _note_work(self, name: str, status: int) -> None:
+        """Let the function's heart beat, but not for what it refused: that is no work, and anybody may cause any amount of it."""
+        if status < 400:
+            self.heart.beat(name, self.clock.now())
 
     def _answer(self, request: Request, receive: Receive) -> tuple[str, int]:
         """Answer one delivered message: 204 once its effect is stored, an error otherwise, so that it comes again.
