@@ -486,7 +486,7 @@ class Wiring:
         return answer
 
     def _note_work(self, name: str, status: int) -> None:
-        """Let the function's heart beat, but not for what it refused: that is no work, and anybody may cause any amount of it."""
+        """Let the function's heart beat, but not for what it refused: that is no work, and anybody may cause it."""
         if status < 400:
             self.heart.beat(name, self.clock.now())
 
