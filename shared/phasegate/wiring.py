@@ -9,22 +9,13 @@ from pathlib import Path
 from threading import RLock
 from typing import TYPE_CHECKING, Protocol, TextIO
 
-from phasegate.acknowledge import Acknowledging, Page
-from phasegate.checkup import Checkup
-from phasegate.clearance import ClearanceDesk
-from phasegate.clearance_http import Response, respond, unanswered
 from phasegate.config import Settings
-from phasegate.core.deployment import Installation
 from phasegate.core.gate import Day
 from phasegate.core.notation import Span
 from phasegate.core.pipeline import Pipeline, sql_texts
-from phasegate.deploy_watch import DeployWatch
-from phasegate.desk import AlertDesk
-from phasegate.doctor import Doctor
 from phasegate.errors import AdapterError, ConfigError, PhasegateError, Problem, SecretError
 from phasegate.heartbeat import Heart
 from phasegate.intake import Handled, Outcome
-from phasegate.kept import DeadLetters, Replay
 from phasegate.logs import Log, log
 from phasegate.monitor import Monitor
 from phasegate.outgoing import ALERTS, EVENTS, PREFIX
@@ -32,16 +23,24 @@ from phasegate.pauses import Pausing
 from phasegate.pipeline_file import load_all
 from phasegate.ports import Clock, Notifier, Platform, Publisher, Secrets
 from phasegate.relay import Relay
-from phasegate.tick import Hook, Tick
-from phasegate.unsent import Unsent
 
+# A process needs one desk or another; what it does not need it does not read.
 if TYPE_CHECKING:
+    from phasegate.acknowledge import Acknowledging, Page
     from phasegate.adapters.bigquery import BigQueryWarehouse
     from phasegate.adapters.duckdb import DuckDBWarehouse
     from phasegate.adapters.firestore import FirestoreStore
     from phasegate.adapters.local import LocalBus
     from phasegate.adapters.preflight_service import PreflightService
     from phasegate.adapters.sqlite import SQLiteHistory, SQLiteStore
+    from phasegate.clearance import ClearanceDesk
+    from phasegate.clearance_http import Response
+    from phasegate.core.deployment import Installation
+    from phasegate.deploy_watch import DeployWatch
+    from phasegate.desk import AlertDesk
+    from phasegate.doctor import Doctor
+    from phasegate.kept import DeadLetters, Replay
+    from phasegate.tick import Hook, Tick
 
 
 DIGEST = "PHASEGATE_DIGEST"
@@ -255,30 +254,40 @@ class Wiring:
             )
 
     @cached_property
-    def installation(self) -> Installation:
+    def installation(self) -> "Installation":
         """Which installation this is."""
+        from phasegate.core.deployment import Installation
+
         project, _, prefix = self.settings.bus.rest.partition("/")
         return Installation(project, prefix or PREFIX)
 
     @cached_property
-    def deploy_watch(self) -> DeployWatch:
+    def deploy_watch(self) -> "DeployWatch":
         """What watches deployments and drift."""
+        from phasegate.deploy_watch import DeployWatch
+
         with self._making:
             return DeployWatch(self.installation, store=self.store, records=self.store, relay=self.relay, clock=self.clock)
 
     @cached_property
-    def dead_letters(self) -> DeadLetters:
+    def dead_letters(self) -> "DeadLetters":
         """What becomes of a message that could not be delivered."""
+        from phasegate.kept import DeadLetters
+
         return DeadLetters(self.store, self.relay, self.clock)
 
     @cached_property
-    def replay(self) -> Replay:
+    def replay(self) -> "Replay":
         """Kept messages, once more through the monitor."""
+        from phasegate.kept import Replay
+
         return Replay(self.monitor, store=self.store, clock=self.clock)
 
     @cached_property
-    def clearances(self) -> ClearanceDesk:
+    def clearances(self) -> "ClearanceDesk":
         """What says whether a phase may start."""
+        from phasegate.clearance import ClearanceDesk
+
         with self._making:
             return ClearanceDesk(self.pipelines, warehouse=self.warehouse, store=self.store, clock=self.clock)
 
@@ -298,9 +307,10 @@ class Wiring:
         return GooglePlatform(self.installation.project, self.installation.prefix)
 
     @cached_property
-    def doctor(self) -> Doctor:
+    def doctor(self) -> "Doctor":
         """Who looks whether everything is as it must be."""
         from phasegate.adapters.local import zone_rules
+        from phasegate.doctor import Doctor
 
         # What was not given is a default for one machine, and says nothing of the functions.
         shared = ("bus", "secrets", "state", "warehouse")
@@ -329,8 +339,12 @@ class Wiring:
         return Pausing(self.store, self.clock)
 
     @cached_property
-    def tick(self) -> Tick:
+    def tick(self) -> "Tick":
         """What happens once a minute."""
+        from phasegate.checkup import Checkup
+        from phasegate.tick import Tick
+        from phasegate.unsent import Unsent
+
         # Whoever else wants a turn every minute is a hook here.
         unsent = Unsent(self.store, self.store, self.relay, self.clock)
         checkup = Checkup(lambda: self.doctor.examine(), self.store, self.relay, self.clock)
@@ -339,8 +353,10 @@ class Wiring:
         return Tick(self.monitor, store=self.store, records=self.store, clock=self.clock, heart=self.heart, hooks=hooks)
 
     @cached_property
-    def desk(self) -> AlertDesk:
+    def desk(self) -> "AlertDesk":
         """Who brings alerts to people."""
+        from phasegate.desk import AlertDesk
+
         with self._making:
             return AlertDesk(
                 self.pipelines,
@@ -353,8 +369,10 @@ class Wiring:
             )
 
     @cached_property
-    def acknowledging(self) -> Acknowledging | None:
+    def acknowledging(self) -> "Acknowledging | None":
         """The links in messages, and the page behind them; None when no address or key is set."""
+        from phasegate.acknowledge import Acknowledging
+
         if self.settings.acknowledging is None:
             return None
         address, key = self.settings.acknowledging
@@ -433,8 +451,10 @@ class Wiring:
         """Answer one delivered alert; see `_take_in`."""
         return self._take_in("alert_dispatch", request, lambda headers, body: self.desk.receive(headers, body))
 
-    def handle_preflight(self, request: Question) -> Response:
+    def handle_preflight(self, request: Question) -> "Response":
         """Answer whether a phase may start; see `respond`."""
+        from phasegate.clearance_http import respond, unanswered
+
         try:
             answer = respond(self.clearances, self.clock, request.method, request.query_string, request.get_data())
         except AdapterError as error:
@@ -442,7 +462,7 @@ class Wiring:
         self._note_work("preflight", answer[1])
         return answer
 
-    def handle_acknowledgement(self, request: Visit) -> Page:
+    def handle_acknowledgement(self, request: Visit) -> "Page":
         """Answer whoever follows the link in a message.
 
         Raises:
