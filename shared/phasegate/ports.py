@@ -3,15 +3,18 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from phasegate.core.doctor import Function, Grants, Job, Resource, Subscription, Table
 from phasegate.core.gate import Day, Gate, GateState, Reason
 from phasegate.core.messages import RunKey
 from phasegate.core.metrics import Answer, Query
 from phasegate.core.notation import Span
-from phasegate.core.notice import Notice
-from phasegate.core.secret import Secret
+
+# Named by ports that few processes need.
+if TYPE_CHECKING:
+    from phasegate.core.doctor import Function, Grants, Job, Resource, Subscription, Table
+    from phasegate.core.notice import Notice
+    from phasegate.core.secret import Secret
 
 
 class Warehouse(Protocol):
@@ -242,7 +245,7 @@ class Receipt:
 class Notifier(Protocol):
     """Brings notices to one destination."""
 
-    def notify(self, notice: Notice) -> Receipt:
+    def notify(self, notice: "Notice") -> Receipt:
         """Hand over a notice and wait until it is taken; at most one attempt.
 
         A second one is made at once where the first was refused in words that leave no doubt: plain text in place of a card,
@@ -259,7 +262,7 @@ class Notifier(Protocol):
 class Secrets(Protocol):
     """Where passwords, keys and addresses are that the pipeline file only refers to."""
 
-    def get(self, reference: str, *, fresh: bool = False) -> Secret:
+    def get(self, reference: str, *, fresh: bool = False) -> "Secret":
         """The secret that a reference like `secret://chat-webhook` stands for.
 
         Args:
@@ -275,7 +278,7 @@ class Secrets(Protocol):
 class Tables(Protocol):
     """What the warehouse's tables are like; no rows are read."""
 
-    def look_at_table(self, name: str) -> Table | None:
+    def look_at_table(self, name: str) -> "Table | None":
         """A table, by `dataset.table` or `project.dataset.table`; None when there is none.
 
         Raises:
@@ -295,15 +298,15 @@ class Tables(Protocol):
 class Platform(Protocol):
     """The live platform under an installation. Read only; every verb raises a PlatformError when it can't look."""
 
-    def subscriptions(self) -> Mapping[str, Subscription]:
+    def subscriptions(self) -> "Mapping[str, Subscription]":
         """The installation's subscriptions, by name."""
         ...
 
-    def functions(self) -> Mapping[str, Function]:
+    def functions(self) -> "Mapping[str, Function]":
         """The installation's functions, by name."""
         ...
 
-    def jobs(self, region: str) -> Mapping[str, Job]:
+    def jobs(self, region: str) -> "Mapping[str, Job]":
         """The installation's scheduler jobs, by name."""
         ...
 
@@ -311,7 +314,7 @@ class Platform(Protocol):
         """Whether a secret has a version that can be read; False, too, when there is no such secret."""
         ...
 
-    def grants(self, resource: Resource) -> Grants:
+    def grants(self, resource: "Resource") -> "Grants":
         """Who has which role on a resource itself; none, when there is no such resource."""
         ...
 
