@@ -139,6 +139,14 @@ def overridden(folder: Path, drift: Mapping[str, Any]) -> dict[str, str]:
     return {"TF_OFFLINE_OVERRIDES": str(file)}
 
 
+def change_something(checkout: Checkout) -> None:
+    """A commit, of which nothing is deployed yet."""
+    pubsub = checkout.root / "checkout/infra/pubsub.tf"
+    text = pubsub.read_text()
+    assert "ack_seconds = 600" in text
+    pubsub.write_text(text.replace("ack_seconds = 600", "ack_seconds = 599"))
+
+
 def test_a_deployment_settles(deployed: Checkout) -> None:
     (archive,) = (deployed.cloud / "demo-project-phasegate-source/source").iterdir()
     written = json.loads((deployed.root / "checkout/.phasegate/deploy/settings.json").read_text())
@@ -155,8 +163,7 @@ def test_a_deployment_fails_with_its_doctor(deployed: Checkout) -> None:
 
 def test_every_check_for_drift_says_what_it_found(deployed: Checkout) -> None:
     # The branch goes on; what was deployed is what counts.
-    pubsub = deployed.root / "checkout/infra/pubsub.tf"
-    pubsub.write_text(pubsub.read_text().replace("ack_seconds = 600", "ack_seconds = 599"))
+    change_something(deployed)
     deployed.build("cloudbuild-drift.yaml")
     assert [each["outcome"] for each in deployed.messages()] == ["clean"]
     assert (deployed.messages()[0]["commit"], deployed.messages()[0]["build"]) == ("4f2a", "b-1")
@@ -182,7 +189,8 @@ def test_every_check_for_drift_says_what_it_found(deployed: Checkout) -> None:
 
 
 def test_an_apply_that_fails_once_is_tried_once_more(deployed: Checkout) -> None:
-    done = deployed.steps("archive", "upload", "plan", "apply", FAIL_APPLY=str(deployed.root / "failed"))
+    change_something(deployed)
+    done = deployed.steps("archive", "upload", "plan", "apply", "settle", FAIL_APPLY=str(deployed.root / "failed"))
     assert "once more" in done.stderr
     assert (deployed.root / "failed").exists()
 
