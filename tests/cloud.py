@@ -93,9 +93,9 @@ def cloud(
 
     Args:
         hosts: Where the emulators listen, by the variables in which Google's clients look for them.
-        pipeline: Its file; the demo's own, when left out.
         source: The file with the function; the product's own, when left out.
         seen: Where the function finds the emulators, when that is not where the test finds them.
+        pipeline: Its file; the demo's own, when left out.
     """
     environ = {
         **(seen or hosts),

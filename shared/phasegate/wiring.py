@@ -371,10 +371,10 @@ class Wiring:
     @cached_property
     def acknowledging(self) -> "Acknowledging | None":
         """The links in messages, and the page behind them; None when no address or key is set."""
-        from phasegate.acknowledge import Acknowledging
-
         if self.settings.acknowledging is None:
             return None
+        from phasegate.acknowledge import Acknowledging
+
         address, key = self.settings.acknowledging
         return Acknowledging(address, lambda: self.secrets.get(key), self.clock)
 
