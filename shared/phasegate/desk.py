@@ -43,6 +43,8 @@ AT_ONCE = 500
 BOARD, ROW, LINE, SILENCE = "incident", "delivery", "destination", "silence"
 """The kinds of the desk's records."""
 
+_OTHERS_FIRST = "the alert desk: others kept writing first"
+
 
 @dataclass(frozen=True, slots=True)
 class Tested:
@@ -145,7 +147,7 @@ class AlertDesk:
             self._store.commit(Change(records=(kept, *(_kept(row, now) for row in touched))))
             return [_at_version(row) for row in touched if row.say.reason is not NotifyReason.NOTHING]
 
-        self._deliver(until_written(take, "the alert desk: others kept writing first"))
+        self._deliver(until_written(take, _OTHERS_FIRST))
 
     def tick(self) -> None:
         """Everything that is due: retries, reminders, escalations, digests, ends of silences, self-tests."""
@@ -207,7 +209,7 @@ class AlertDesk:
             self._store.commit(Change(records=(replace(found, body=body),)))
             return after
 
-        return until_written(take, "the alert desk: others kept writing first")
+        return until_written(take, _OTHERS_FIRST)
 
     def silence(self, silence: Silence) -> None:
         """Tell nothing of what matches until the silence ends; recoveries of what was told are told."""
@@ -388,7 +390,7 @@ class AlertDesk:
                 expires = now + KEPT_ROWS if due is None and row.incident.state is IncidentState.RECOVERED else None
                 self._store.commit(Change(records=(_record(ROW, after, record, due=due, expires=expires),)))
 
-            until_written(note, "the alert desk: others kept writing first")
+            until_written(note, _OTHERS_FIRST)
             self._log("notice_sent", incident=row.incident.key, reason=row.say.reason, destination=carrier, status=status)
         self._note(carrier, lambda line: line.accepted(now))
 
@@ -407,7 +409,7 @@ class AlertDesk:
                 due = now if after.is_down else after.try_at or now
                 self._store.commit(Change(records=(_record(ROW, failed, record, due=due),)))
 
-            until_written(note, "the alert desk: others kept writing first")
+            until_written(note, _OTHERS_FIRST)
         self._log(
             "notice_refused", severity="WARNING", destination=carrier, status=error.status, error=str(error), down=after.is_down
         )
@@ -424,7 +426,7 @@ class AlertDesk:
                 fresh, record = self._row(row)
                 self._store.commit(Change(records=(_record(ROW, replace(fresh, parked=True), record, due=again),)))
 
-            until_written(note, "the alert desk: others kept writing first")
+            until_written(note, _OTHERS_FIRST)
             self._log("notice_parked", severity="ERROR", incident=row.incident.key, destination=row.delivery.destination)
 
     def _postpone(self, rows: Sequence[_Row], until: datetime) -> None:
@@ -478,7 +480,7 @@ class AlertDesk:
             self._relay.send(outbox)
             return after
 
-        return until_written(take, "the alert desk: others kept writing first")
+        return until_written(take, _OTHERS_FIRST)
 
     def _test(self, name: str, now: datetime) -> Tested:
         notice = compose_test(name, key=f"test/{name}/{now.isoformat()}", now=now)
