@@ -42,7 +42,7 @@ bigquery.Client("nowhere", credentials=AnonymousCredentials())
 firestore.Client("nowhere")
 pubsub_v1.PublisherClient()
 """
-OUR_CLIENTS = "from phasegate.wiring import Wiring; Wiring.from_env().monitor"
+OUR_CLIENTS = "from phasegate.app.wiring import Wiring; Wiring.from_env().monitor"
 
 
 def first_answer(source: Path, target: str, environ: Mapping[str, str]) -> Callable[[], None]:

@@ -11,11 +11,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from measuring import REPO, process, report, timed
-from phasegate.adapters.duckdb import DuckDBWarehouse
-from phasegate.backfill import validate
-from phasegate.core.notation import Span
+from phasegate.adapters.warehouse.duckdb import DuckDBWarehouse
+from phasegate.app.pipeline_file import load
+from phasegate.core.field_syntax import Span
 from phasegate.demo.warehouse import build_warehouse
-from phasegate.pipeline_file import load
+from phasegate.gates.backfill import validate
 
 FILE = REPO / "shared/pipelines/flights.yaml"
 FLOOR = REPO / "bench/floor.py"

@@ -12,11 +12,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import click
+from phasegate.app.settings import DESCRIPTIONS, OPTIONS
 from phasegate.cli.main import COMMANDS, load
-from phasegate.config import DESCRIPTIONS, OPTIONS
-from phasegate.core.checks import BaseCheck
-from phasegate.core.decide import RULES
-from phasegate.core.kinds import KINDS
+from phasegate.core.checks.base import BaseCheck
+from phasegate.core.checks.kinds import KINDS
+from phasegate.core.gates.decide import RULES
 from phasegate.demo.story import Story
 
 README = Path(__file__).parents[1] / "README.md"

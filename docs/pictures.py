@@ -20,10 +20,10 @@ from phasegate.adapters.channels.google_chat import GOOGLE_CHAT
 from phasegate.adapters.channels.mail import html, subject
 from phasegate.adapters.channels.slack import SLACK
 from phasegate.adapters.channels.teams import TEAMS
-from phasegate.core.alerts import compose
-from phasegate.core.incident import Incident, Member, NotifyReason
-from phasegate.core.notice import Link, Notice, fit
-from phasegate.core.pipeline import AlertSeverity
+from phasegate.core.alerts.incident import Incident, Member, NotifyReason
+from phasegate.core.alerts.notice import Link, Notice, fit
+from phasegate.core.alerts.wording import compose
+from phasegate.core.pipeline.model import AlertSeverity
 
 PICTURES = Path(__file__).parent / "pictures"
 SCREEN = (720, 720)

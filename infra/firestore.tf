@@ -1,4 +1,4 @@
-# The state: a database of its own, with the indexes and lifetimes that shared/phasegate/adapters/firestore.py needs.
+# The state: a database of its own, with the indexes and lifetimes that shared/phasegate/adapters/state/firestore.py needs.
 # A test holds both against it.
 
 locals {

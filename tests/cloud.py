@@ -17,9 +17,9 @@ from google.pubsub_v1 import PublisherClient, PubsubMessage, SubscriberClient
 from google.pubsub_v1.services.publisher.transports import PublisherGrpcTransport
 from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcTransport
 from grpc import insecure_channel
-from phasegate.adapters.firestore import FirestoreStore
-from phasegate.core.gate import Gate
-from phasegate.core.notation import Span
+from phasegate.adapters.state.firestore import FirestoreStore
+from phasegate.core.field_syntax import Span
+from phasegate.core.gates.gate import Gate
 
 from tests.bigquery import SOON, connect
 from tests.serving import PHASE_MONITOR, REPO, serving

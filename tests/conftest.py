@@ -9,7 +9,7 @@ from uuid import uuid4
 import duckdb
 import pytest
 import trustme
-from phasegate.adapters.sqlite import SQLiteStore
+from phasegate.adapters.state.sqlite import SQLiteStore
 from phasegate.demo.warehouse import build_warehouse
 
 from tests import emulators
@@ -17,7 +17,7 @@ from tests.canaries import pytest_runtest_makereport  # noqa: F401 - a hook of e
 
 if TYPE_CHECKING:
     from google.cloud.bigquery import Client
-    from phasegate.adapters.firestore import FirestoreStore
+    from phasegate.adapters.state.firestore import FirestoreStore
 
 REPO = Path(__file__).parents[1]
 
@@ -115,7 +115,7 @@ def bigquery_client(bigquery_emulator: str, bigquery_project: str) -> Iterator["
 @pytest.fixture
 def firestore_store(firestore_emulator: str, project: str, monkeypatch: pytest.MonkeyPatch) -> "FirestoreStore":
     """An empty store in the Firestore emulator."""
-    from phasegate.adapters.firestore import FirestoreStore
+    from phasegate.adapters.state.firestore import FirestoreStore
 
     monkeypatch.setenv("FIRESTORE_EMULATOR_HOST", firestore_emulator)
     return FirestoreStore(project, "(default)")

@@ -13,20 +13,20 @@ from datetime import UTC, date, datetime, time, timedelta
 from itertools import count
 from zoneinfo import ZoneInfo
 
-from phasegate.adapters.sqlite import SQLiteStore
-from phasegate.core.kinds import RowCount
-from phasegate.core.messages import Envelope
-from phasegate.core.notation import Due, Span
-from phasegate.core.pipeline import Calendar, Expected, MessageNeed, Output, Part, Phase, Pipeline, Producer, Quorum
+from phasegate.adapters.state.sqlite import SQLiteStore
+from phasegate.core.checks.kinds import RowCount
+from phasegate.core.field_syntax import Due, Span
+from phasegate.core.gates.completion import Envelope
+from phasegate.core.pipeline.model import Calendar, Expected, MessageNeed, Output, Part, Phase, Pipeline, Producer, Quorum
 from phasegate.errors import PublishError
-from phasegate.heartbeat import Heart
-from phasegate.monitor import Monitor
-from phasegate.outgoing import EVENTS
+from phasegate.gates.heartbeat import Heart
+from phasegate.gates.monitor import Monitor
+from phasegate.gates.tick import Tick
+from phasegate.messaging.bodies import EVENTS
+from phasegate.messaging.outbox import Relay
+from phasegate.messaging.stuck import Unsent
 from phasegate.ports import Outgoing
-from phasegate.relay import Relay
 from phasegate.testing import Countdown, Crashing, ScriptedWarehouse, SetClock
-from phasegate.tick import Tick
-from phasegate.unsent import Unsent
 
 ZONE = ZoneInfo("America/New_York")
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)

@@ -2,7 +2,7 @@
 
 import flask
 import functions_framework
-from phasegate.wiring import Wiring
+from phasegate.app.wiring import Wiring
 
 app = Wiring.from_env()  # a wrong setting stops the new revision, not the first event
 

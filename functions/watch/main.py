@@ -2,7 +2,7 @@
 
 import flask
 import functions_framework
-from phasegate.wiring import Wiring
+from phasegate.app.wiring import Wiring
 
 # A wrong setting stops the new revision, not the first event. A missing secret stops nothing: gates do not wait for a chat.
 app = Wiring.from_env()

@@ -6,17 +6,17 @@ For the pipeline's own code there are `phasegate.preflight`, `phasegate.report` 
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from phasegate.errors import NotNow as NotNow
-    from phasegate.reporting import report as report
-    from phasegate.retries import retrying as retrying
-    from phasegate.starting import preflight as preflight
+    from phasegate.client.preflight import preflight as preflight
+    from phasegate.client.report import report as report
+    from phasegate.client.retrying import retrying as retrying
+    from phasegate.core.gates.preflight import NotNow as NotNow
 else:
     # Loaded when they are first used: a function that judges, or a command, does not pay for what it does not call.
     _HOMES = {
-        "NotNow": "phasegate.errors",
-        "preflight": "phasegate.starting",
-        "report": "phasegate.reporting",
-        "retrying": "phasegate.retries",
+        "NotNow": "phasegate.core.gates.preflight",
+        "preflight": "phasegate.client.preflight",
+        "report": "phasegate.client.report",
+        "retrying": "phasegate.client.retrying",
     }
 
     def __getattr__(name):

@@ -2,7 +2,7 @@
 
 PhasegateError
 ├── ConfigError          a file, setting or argument is wrong; nothing was done
-├── NotNow               a phase must not start yet; says what stands in the way
+├── NotNow               a phase must not start yet; says what stands in the way (core.gates.preflight)
 ├── MessageError         a message makes no sense; it is recorded as rejected and acknowledged
 │   └── UnknownPhase
 ├── Refused              an act by hand makes no sense on that gate; nothing was done
@@ -18,10 +18,6 @@ PhasegateError
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from phasegate.core.preflight import Clearance
 
 
 class PhasegateError(Exception):
@@ -50,18 +46,6 @@ class ConfigError(PhasegateError):
     def __init__(self, message: str = "", problems: Sequence[Problem] = ()) -> None:
         self.problems = tuple(problems)
         super().__init__(message or "\n".join(str(problem) for problem in self.problems))
-
-
-class NotNow(PhasegateError):
-    """A phase must not start now: something stands in the way, or whether it does could not be found out.
-
-    Args:
-        clearance: Everything that was looked at.
-    """
-
-    def __init__(self, message: str, clearance: "Clearance") -> None:
-        super().__init__(message)
-        self.clearance = clearance
 
 
 class MessageError(PhasegateError):

@@ -5,15 +5,14 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
-from phasegate.core.gate import Day, Gate, GateState, Reason
-from phasegate.core.messages import RunKey
-from phasegate.core.metrics import Answer, Query
-from phasegate.core.notation import Span
+from phasegate.core.checks.metrics import Answer, Query
+from phasegate.core.field_syntax import Span
+from phasegate.core.gates.completion import RunKey
+from phasegate.core.gates.gate import Day, Gate, GateState, Reason
 
 # Named by ports that few processes need.
 if TYPE_CHECKING:
-    from phasegate.core.doctor import Function, Grants, Job, Resource, Subscription, Table
-    from phasegate.core.notice import Notice
+    from phasegate.core.alerts.notice import Notice
     from phasegate.core.secret import Secret
 
 
@@ -272,54 +271,6 @@ class Secrets(Protocol):
             ConfigError: There is none, it is empty, or it may not be read; says how to set it.
             SecretError: The place where it is kept did not answer.
         """
-        ...
-
-
-class Tables(Protocol):
-    """What the warehouse's tables are like; no rows are read."""
-
-    def look_at_table(self, name: str) -> "Table | None":
-        """A table, by `dataset.table` or `project.dataset.table`; None when there is none.
-
-        Raises:
-            WarehouseError: It could not be looked at.
-        """
-        ...
-
-    def tables_in(self, dataset: str) -> Sequence[str]:
-        """Every table and view of a dataset, by the names that `look_at_table` takes; none, when there is no such dataset.
-
-        Raises:
-            WarehouseError: It could not be looked at.
-        """
-        ...
-
-
-class Platform(Protocol):
-    """The live platform under an installation. Read only; every verb raises a PlatformError when it can't look."""
-
-    def subscriptions(self) -> "Mapping[str, Subscription]":
-        """The installation's subscriptions, by name."""
-        ...
-
-    def functions(self) -> "Mapping[str, Function]":
-        """The installation's functions, by name."""
-        ...
-
-    def jobs(self, region: str) -> "Mapping[str, Job]":
-        """The installation's scheduler jobs, by name."""
-        ...
-
-    def has_secret(self, name: str) -> bool:
-        """Whether a secret has a version that can be read; False, too, when there is no such secret."""
-        ...
-
-    def grants(self, resource: "Resource") -> "Grants":
-        """Who has which role on a resource itself; none, when there is no such resource."""
-        ...
-
-    def now(self) -> datetime:
-        """What time the platform says it is, to the second."""
         ...
 
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
-from phasegate.core.metrics import Answer, AnyMetric, Cost, Fault, Number, Query, Unmeasured
-from phasegate.core.notation import Span
+from phasegate.core.checks.metrics import Answer, AnyMetric, Cost, Fault, Number, Query, Unmeasured
+from phasegate.core.field_syntax import Span
 from phasegate.errors import WarehouseError
 
 

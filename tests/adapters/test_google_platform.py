@@ -17,14 +17,15 @@ from google.auth.exceptions import DefaultCredentialsError
 from google.protobuf.duration_pb2 import Duration
 from google.pubsub_v1 import PublisherClient, SubscriberClient
 from phasegate.adapters.google_platform import HOSTS, GooglePlatform
-from phasegate.core.deployment import Installation
-from phasegate.core.doctor import Function, Health, Job, Kind, Resource, Subscription
-from phasegate.core.pipeline import Calendar, Output, Phase, Pipeline
-from phasegate.doctor import Doctor
+from phasegate.core.installation.finding import Health
+from phasegate.core.pipeline.model import Calendar, Output, Phase, Pipeline
 from phasegate.errors import PlatformError
+from phasegate.installation.deployment import Installation
+from phasegate.installation.doctor import Doctor
+from phasegate.installation.platform import Function, Job, Kind, Resource, Subscription
 from phasegate.testing import SetClock
 
-from tests.core.test_doctor import NOW
+from tests.installation.test_examination import NOW
 
 PARENT = "projects/some-project"
 HERE = f"{PARENT}/locations/europe-west1"

@@ -13,9 +13,9 @@ import pytest
 import urllib3
 from phasegate.adapters.channels import problems
 from phasegate.adapters.secrets import Read, RememberedSecrets, SecretManager, environment, folder
+from phasegate.app.pipeline_file import load
 from phasegate.core.secret import Secret
 from phasegate.errors import ConfigError, SecretError
-from phasegate.pipeline_file import load
 
 from tests.canaries import canary, holds
 

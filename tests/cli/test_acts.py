@@ -12,13 +12,13 @@ from shutil import copytree
 
 import duckdb
 import pytest
-from phasegate.adapters.sqlite import SQLiteStore
+from phasegate.adapters.state.sqlite import SQLiteStore
+from phasegate.app.settings import Settings
+from phasegate.app.wiring import Wiring
 from phasegate.cli.main import main
-from phasegate.config import Settings
-from phasegate.core.notation import Span
+from phasegate.core.field_syntax import Span
 from phasegate.errors import ConfigError
 from phasegate.ports import Change
-from phasegate.wiring import Wiring
 
 DAY = "2013-02-05"
 ROWS, KEY = "raw.flights.row_count", "raw.flights.key"

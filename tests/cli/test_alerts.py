@@ -6,9 +6,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from phasegate.config import Settings
+from phasegate.app.settings import Settings
+from phasegate.app.wiring import Wiring
 from phasegate.logs import silent
-from phasegate.wiring import Wiring
 
 from tests.cli.test_acts import Done, run
 

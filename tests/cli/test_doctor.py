@@ -6,9 +6,9 @@ from pathlib import Path
 
 import duckdb
 import pytest
-from phasegate.adapters.sqlite import SQLiteStore
+from phasegate.adapters.state.sqlite import SQLiteStore
 from phasegate.cli.main import main
-from phasegate.heartbeat import Heart
+from phasegate.gates.heartbeat import Heart
 
 FILE = """
 pipeline: shop

@@ -10,12 +10,12 @@ from datetime import date
 from pathlib import Path
 
 import pytest
-from phasegate.backfill import Validation
 from phasegate.cli.formats import as_json
 from phasegate.cli.tables import print_validation
-from phasegate.core.metrics import Cost
-from phasegate.core.notation import Span
-from phasegate.core.verdict import DateVerdict, Verdict
+from phasegate.core.checks.metrics import Cost
+from phasegate.core.field_syntax import Span
+from phasegate.core.gates.verdict import DateVerdict, Verdict
+from phasegate.gates.backfill import Validation
 
 PHASEGATE = str(Path(sys.executable).parent / "phasegate")
 # Five outputs, five pairs compared by key, one calendar.

@@ -14,9 +14,9 @@ from google.auth.exceptions import RefreshError
 from google.cloud.firestore import Client
 from phasegate import errors
 from phasegate.adapters import google_errors
-from phasegate.adapters.firestore import FirestoreStore
 from phasegate.adapters.pubsub import PubSubPublisher
-from phasegate.core.notation import Span
+from phasegate.adapters.state.firestore import FirestoreStore
+from phasegate.core.field_syntax import Span
 from phasegate.ports import Change, Outgoing
 
 README = Path(google_errors.__file__).with_name("README.md")

@@ -6,11 +6,11 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
-from phasegate.clearance import ClearanceDesk, Wish
-from phasegate.core.gate import Gate, GateState
-from phasegate.core.messages import RunKey
-from phasegate.core.preflight import Topic
-from phasegate.pauses import Pausing
+from phasegate.core.gates.completion import RunKey
+from phasegate.core.gates.gate import Gate, GateState
+from phasegate.core.gates.preflight import Topic
+from phasegate.gates.pauses import Pausing
+from phasegate.gates.preflight import ClearanceDesk, Wish
 from phasegate.ports import Change
 from phasegate.testing import SetClock
 
@@ -163,6 +163,6 @@ def test_a_warehouse_that_is_away_is_a_no() -> None:
 
 
 def _needs() -> Any:
-    from phasegate.core.pipeline import Need
+    from phasegate.core.pipeline.model import Need
 
     return {"rates.daily": Need(date="d")}

@@ -11,11 +11,11 @@ from google.api_core.exceptions import DeadlineExceeded, ServiceUnavailable
 from google.auth.credentials import AnonymousCredentials
 from google.cloud.firestore import Client
 from google.cloud.firestore_v1.types import StructuredQuery
-from phasegate.adapters import firestore
-from phasegate.adapters.firestore import FirestoreStore
-from phasegate.core.gate import Gate, GateState, Reason
-from phasegate.core.messages import RunKey
-from phasegate.core.notation import Span
+from phasegate.adapters.state import firestore
+from phasegate.adapters.state.firestore import FirestoreStore
+from phasegate.core.field_syntax import Span
+from phasegate.core.gates.completion import RunKey
+from phasegate.core.gates.gate import Gate, GateState, Reason
 from phasegate.errors import Conflict, StateError
 from phasegate.ports import Change, Event, Outgoing, Rejected
 

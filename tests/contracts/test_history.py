@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 from google.cloud.bigquery import Client, LoadJobConfig, SchemaField, Table, TimePartitioning
-from phasegate.adapters.sqlite import SQLiteHistory
+from phasegate.adapters.state.sqlite import SQLiteHistory
 from phasegate.demo.story import Story
-from phasegate.outgoing import EVENTS
+from phasegate.messaging.bodies import EVENTS
 from phasegate.ports import Outgoing
 from phasegate.schemas import history_table
 

@@ -12,10 +12,10 @@ from google.cloud import pubsub_v1
 from google.pubsub_v1 import PublisherClient
 from phasegate.adapters.local import LocalBus
 from phasegate.adapters.pubsub import WITHIN, PubSubPublisher
-from phasegate.config import Settings
+from phasegate.app.settings import Settings
+from phasegate.app.wiring import Wiring
 from phasegate.errors import PublishError
 from phasegate.ports import Outgoing, Publisher
-from phasegate.wiring import Wiring
 
 from tests import emulators
 

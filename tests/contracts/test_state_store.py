@@ -10,18 +10,18 @@ from typing import Any, Protocol
 
 import pytest
 from phasegate.adapters.local import LocalBus
-from phasegate.adapters.sqlite import SQLiteStore
-from phasegate.core.act import AcceptGap, PutHold, Waive
-from phasegate.core.checks import CheckResult, Mode, Outcome, Severity
-from phasegate.core.gate import AcceptedGap, Alert, AlertState, Gate, GateState, Hold, Override, Reason, Retries
-from phasegate.core.messages import Report, RunKey, Status
-from phasegate.core.metrics import Fault, Unmeasured
-from phasegate.core.notation import Span
-from phasegate.core.pipeline import AlertSeverity, Calendar, Output, Phase, Pipeline
-from phasegate.core.verdict import Fingerprint, Verdict
+from phasegate.adapters.state.sqlite import SQLiteStore
+from phasegate.core.checks.base import CheckResult, Mode, Outcome, Severity
+from phasegate.core.checks.metrics import Fault, Unmeasured
+from phasegate.core.field_syntax import Span
+from phasegate.core.gates.actions import AcceptGap, PutHold, Waive
+from phasegate.core.gates.completion import Report, RunKey, Status
+from phasegate.core.gates.gate import AcceptedGap, Alert, AlertState, Gate, GateState, Hold, Override, Reason, Retries
+from phasegate.core.gates.verdict import Fingerprint, Verdict
+from phasegate.core.pipeline.model import AlertSeverity, Calendar, Output, Phase, Pipeline
 from phasegate.errors import Conflict, StateError
-from phasegate.monitor import Monitor
-from phasegate.pauses import Pausing, paused, remembered
+from phasegate.gates.monitor import Monitor
+from phasegate.gates.pauses import Pausing, paused, remembered
 from phasegate.ports import Change, Event, Outbox, Outgoing, Record, Records, Rejected, StateStore
 from phasegate.testing import ScriptedWarehouse, SetClock
 

@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING
 
 import duckdb
 import pytest
-from phasegate.adapters.duckdb import DuckDBWarehouse
-from phasegate.core.doctor import Table
+from phasegate.adapters.warehouse.duckdb import DuckDBWarehouse
 from phasegate.errors import WarehouseError
-from phasegate.ports import Tables
+from phasegate.installation.platform import Table, Tables
 
 if TYPE_CHECKING:
     from google.cloud.bigquery import Client
@@ -32,7 +31,7 @@ def backend(request: pytest.FixtureRequest, tmp_path: Path) -> Backend:
             con.execute("CREATE SCHEMA raw; CREATE TABLE raw.orders (Day DATE, id BIGINT, made TIMESTAMPTZ)")
             con.execute("CREATE TABLE raw.plain (id VARCHAR)")
         return Backend(DuckDBWarehouse(path), lambda _: None)
-    from phasegate.adapters.bigquery import BigQueryWarehouse
+    from phasegate.adapters.warehouse.bigquery import BigQueryWarehouse
 
     from tests.bigquery import create
 
@@ -79,7 +78,7 @@ def test_a_warehouse_that_is_not_there_could_not_be_looked_at(tmp_path: Path) ->
 
 def test_a_project_that_does_not_answer_could_not_be_looked_at() -> None:
     from google.api_core.exceptions import Forbidden
-    from phasegate.adapters.bigquery import BigQueryWarehouse
+    from phasegate.adapters.warehouse.bigquery import BigQueryWarehouse
 
     class Refusing:
         def get_table(self, *_: object, **__: object) -> None:

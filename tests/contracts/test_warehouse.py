@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import duckdb
 import pytest
-from phasegate.adapters.duckdb import DuckDBWarehouse
-from phasegate.core.metrics import (
+from phasegate.adapters.warehouse.duckdb import DuckDBWarehouse
+from phasegate.core.checks.metrics import (
     Aggregate,
     Answer,
     AnyMetric,
@@ -41,7 +41,7 @@ from phasegate.core.metrics import (
     Surplus,
     TableSource,
 )
-from phasegate.core.notation import Span
+from phasegate.core.field_syntax import Span
 from phasegate.errors import ConfigError
 from phasegate.ports import Warehouse
 
@@ -99,7 +99,7 @@ def duckdb_backend(tmp_path: Path) -> Backend:
 
 @pytest.fixture
 def bigquery_backend(request: pytest.FixtureRequest, bigquery_client: "Client") -> Backend:
-    from phasegate.adapters.bigquery import BigQueryWarehouse
+    from phasegate.adapters.warehouse.bigquery import BigQueryWarehouse
 
     from tests.bigquery import create
 

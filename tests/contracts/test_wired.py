@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from phasegate.config import Settings
-from phasegate.core.metrics import Query, Rows, TableSource
-from phasegate.core.notation import Span
-from phasegate.wiring import Wiring
+from phasegate.app.settings import Settings
+from phasegate.app.wiring import Wiring
+from phasegate.core.checks.metrics import Query, Rows, TableSource
+from phasegate.core.field_syntax import Span
 
-from tests.adapters.test_bigquery import done, rows, table
+from tests.adapters.warehouse.test_bigquery import done, rows, table
 
 DAYS = Span(date(2013, 6, 1), date(2013, 6, 30))
 

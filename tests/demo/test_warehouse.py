@@ -7,7 +7,7 @@ from pathlib import Path
 
 import duckdb
 import pytest
-from phasegate.core.notation import Span
+from phasegate.core.field_syntax import Span
 from phasegate.demo import warehouse
 from phasegate.demo.warehouse import YEAR
 from phasegate.errors import ConfigError

@@ -11,9 +11,9 @@ import pytest
 import trustme
 from phasegate.adapters.channels.webhook import Webhook
 from phasegate.adapters.secrets import RememberedSecrets
-from phasegate.core.alerts import compose_test
-from phasegate.core.pipeline import DestinationKind
-from phasegate.pipeline_file import load
+from phasegate.app.pipeline_file import load
+from phasegate.core.alerts.wording import compose_test
+from phasegate.core.pipeline.model import DestinationKind
 from phasegate.testing import SetClock
 
 from tests.canaries import canary

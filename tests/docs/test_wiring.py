@@ -17,17 +17,17 @@ import phasegate
 import pytest
 from jsonschema import Draft202012Validator
 from phasegate.adapters.local import LocalBus
-from phasegate.adapters.sqlite import SQLiteStore
-from phasegate.core.messages import Completion, Envelope, RunKey, Status, parse_completion
-from phasegate.core.metrics import Rows
-from phasegate.core.pipeline import Pipeline
-from phasegate.monitor import Monitor
-from phasegate.outgoing import ALERTS
-from phasegate.pipeline_file import load
+from phasegate.adapters.state.sqlite import SQLiteStore
+from phasegate.app.pipeline_file import load
+from phasegate.client.preflight import PREFLIGHT
+from phasegate.client.report import Reporting
+from phasegate.core.checks.metrics import Rows
+from phasegate.core.gates.completion import Completion, Envelope, RunKey, Status, parse_completion
+from phasegate.core.pipeline.model import Pipeline
+from phasegate.gates.monitor import Monitor
+from phasegate.messaging.bodies import ALERTS
 from phasegate.ports import Outgoing
-from phasegate.reporting import Reporting
 from phasegate.schemas import schema
-from phasegate.starting import PREFLIGHT
 from phasegate.testing import ScriptedWarehouse, SetClock
 
 REPO = Path(__file__).parents[2]

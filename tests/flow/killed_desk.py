@@ -16,9 +16,9 @@ from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Any
 
+from phasegate.app.wiring import Wiring
 from phasegate.ports import Notifier
 from phasegate.testing import Crashing, SetClock
-from phasegate.wiring import Wiring
 
 TICKS = 8
 

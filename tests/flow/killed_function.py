@@ -13,9 +13,9 @@ from pathlib import Path
 
 import flask
 import functions_framework
-from phasegate.monitor import Monitor
+from phasegate.app.wiring import Request, Wiring
+from phasegate.gates.monitor import Monitor
 from phasegate.testing import Crashing
-from phasegate.wiring import Request, Wiring
 
 KILLS = Path(os.environ["KILLS"])
 

@@ -3,12 +3,12 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from phasegate.core.act import AcceptGap, Act, EndGap, EndWaiver, LiftHold, PutHold, Waive
-from phasegate.core.gate import Gate, GateState, Reason
-from phasegate.core.messages import RunKey
-from phasegate.core.notation import Span
+from phasegate.core.field_syntax import Span
+from phasegate.core.gates.actions import AcceptGap, Act, EndGap, EndWaiver, LiftHold, PutHold, Waive
+from phasegate.core.gates.completion import RunKey
+from phasegate.core.gates.gate import Gate, GateState, Reason
 from phasegate.errors import Refused, StateError, UnknownPhase
-from phasegate.pauses import Pausing
+from phasegate.gates.pauses import Pausing
 from phasegate.testing import Crash
 
 from tests.flow.test_monitor import DAY, MINUTE, SHOP, SILENT, SPAN, World, run_raw

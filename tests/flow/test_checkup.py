@@ -6,14 +6,14 @@ from pathlib import Path
 
 import duckdb
 import pytest
-from phasegate.adapters.sqlite import SQLiteStore
-from phasegate.checkup import Checkup
-from phasegate.config import Settings
-from phasegate.core.checkup import DAILY, SOON
-from phasegate.core.doctor import Finding, Health
-from phasegate.relay import Relay
+from phasegate.adapters.state.sqlite import SQLiteStore
+from phasegate.app.settings import Settings
+from phasegate.app.wiring import Wiring
+from phasegate.core.installation.checkup import DAILY, SOON
+from phasegate.core.installation.finding import Finding, Health
+from phasegate.installation.checkup import Checkup
+from phasegate.messaging.outbox import Relay
 from phasegate.testing import Countdown, Crash, Crashing, SetClock
-from phasegate.wiring import Wiring
 
 from tests.cli.test_doctor import FILE
 from tests.flow.test_monitor import Bus

@@ -12,13 +12,13 @@ from typing import Any
 import grpc
 import pytest
 from google.cloud.firestore import Client
-from phasegate.adapters.firestore import FirestoreStore
-from phasegate.core.gate import GateState
-from phasegate.core.kinds import RowCount
-from phasegate.core.messages import Envelope
-from phasegate.core.notation import Span
-from phasegate.core.pipeline import Calendar, Output, Phase, Pipeline, Producer
-from phasegate.monitor import Handled, Monitor
+from phasegate.adapters.state.firestore import FirestoreStore
+from phasegate.core.checks.kinds import RowCount
+from phasegate.core.field_syntax import Span
+from phasegate.core.gates.completion import Envelope
+from phasegate.core.gates.gate import GateState
+from phasegate.core.pipeline.model import Calendar, Output, Phase, Pipeline, Producer
+from phasegate.gates.monitor import Handled, Monitor
 from phasegate.ports import Outgoing
 from phasegate.testing import ScriptedWarehouse, SetClock
 

@@ -8,18 +8,18 @@ from threading import Thread
 from typing import Any
 
 import pytest
-from phasegate.adapters.sqlite import SQLiteStore
-from phasegate.core.deployment import Installation
-from phasegate.core.incident import Board, IncidentState, fold, read_alert
-from phasegate.deploy_watch import DeployWatch
+from phasegate.adapters.state.sqlite import SQLiteStore
+from phasegate.core.alerts.incident import Board, IncidentState, fold, read_alert
 from phasegate.errors import StateError
-from phasegate.intake import Handled, Outcome
+from phasegate.installation.deploy_watch import DeployWatch
+from phasegate.installation.deployment import Installation
+from phasegate.messaging.inbox import Handled, Outcome
+from phasegate.messaging.outbox import Relay
 from phasegate.ports import Outgoing
-from phasegate.relay import Relay
 from phasegate.testing import Countdown, Crash, Crashing, SetClock
 
-from tests.core.test_deployment import NOW, build, drift
 from tests.flow.test_monitor import Bus
+from tests.installation.test_deployment import NOW, build, drift
 
 MINUTE = timedelta(minutes=1)
 

@@ -9,16 +9,16 @@ from typing import Any
 
 import pytest
 from phasegate.adapters.local import LocalBus
-from phasegate.adapters.sqlite import SQLiteStore
-from phasegate.core.notice import Notice, plain
-from phasegate.core.pipeline import Pipeline
-from phasegate.core.telling import Silence
-from phasegate.desk import AlertDesk
+from phasegate.adapters.state.sqlite import SQLiteStore
+from phasegate.alerts.desk import AlertDesk
+from phasegate.app.pipeline_file import load
+from phasegate.core.alerts.notice import Notice, plain
+from phasegate.core.alerts.routing import Silence
+from phasegate.core.pipeline.model import Pipeline
 from phasegate.errors import NotifyError
-from phasegate.outgoing import ALERTS
-from phasegate.pipeline_file import load
+from phasegate.messaging.bodies import ALERTS
+from phasegate.messaging.outbox import Relay
 from phasegate.ports import Receipt, State
-from phasegate.relay import Relay
 from phasegate.testing import Countdown, Crash, Crashing, SetClock
 
 START = datetime(2026, 3, 2, 6, tzinfo=UTC)

@@ -10,7 +10,7 @@ from phasegate.adapters.channels import notifier
 from phasegate.adapters.channels.patience import Patience
 from phasegate.adapters.channels.smtp import Mailer
 from phasegate.adapters.secrets import RememberedSecrets
-from phasegate.core.pipeline import Mail
+from phasegate.core.pipeline.model import Mail
 from phasegate.ports import Notifier
 
 from tests.canaries import canary

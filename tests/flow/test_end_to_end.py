@@ -7,14 +7,14 @@ from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 
 import pytest
-from phasegate.adapters.duckdb import DuckDBWarehouse
 from phasegate.adapters.local import LocalBus
-from phasegate.adapters.sqlite import SQLiteStore
-from phasegate.core.gate import Gate
-from phasegate.core.messages import Envelope
-from phasegate.core.notation import Span
-from phasegate.monitor import Monitor
-from phasegate.pipeline_file import load
+from phasegate.adapters.state.sqlite import SQLiteStore
+from phasegate.adapters.warehouse.duckdb import DuckDBWarehouse
+from phasegate.app.pipeline_file import load
+from phasegate.core.field_syntax import Span
+from phasegate.core.gates.completion import Envelope
+from phasegate.core.gates.gate import Gate
+from phasegate.gates.monitor import Monitor
 from phasegate.testing import SetClock
 
 from tests.cloud import Cloud, cloud, wait_for

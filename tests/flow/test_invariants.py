@@ -7,18 +7,18 @@ from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
-from phasegate.adapters.sqlite import SQLiteStore
-from phasegate.core.act import AcceptGap, EndGap, EndWaiver, LiftHold, PutHold, Waive, waivable
-from phasegate.core.decide import WAIVABLE
-from phasegate.core.gate import LEEWAY, Day, Gate, GateState, is_live, is_released
-from phasegate.core.kinds import RowCount
-from phasegate.core.messages import Envelope, RunKey
-from phasegate.core.notation import Due, Span
-from phasegate.core.pipeline import Calendar, Output, Phase, Pipeline, Producer, Quorum
+from phasegate.adapters.state.sqlite import SQLiteStore
+from phasegate.core.checks.kinds import RowCount
+from phasegate.core.field_syntax import Due, Span
+from phasegate.core.gates.actions import AcceptGap, EndGap, EndWaiver, LiftHold, PutHold, Waive, waivable
+from phasegate.core.gates.completion import Envelope, RunKey
+from phasegate.core.gates.decide import WAIVABLE
+from phasegate.core.gates.gate import LEEWAY, Day, Gate, GateState, is_live, is_released
+from phasegate.core.pipeline.model import Calendar, Output, Phase, Pipeline, Producer, Quorum
 from phasegate.errors import PublishError, Refused
-from phasegate.monitor import Monitor
-from phasegate.outgoing import EVENTS
-from phasegate.pauses import Pausing, paused
+from phasegate.gates.monitor import Monitor
+from phasegate.gates.pauses import Pausing, paused
+from phasegate.messaging.bodies import EVENTS
 from phasegate.ports import Change, Outgoing
 from phasegate.testing import Countdown, Crash, Crashing, ScriptedWarehouse, SetClock
 

@@ -6,10 +6,10 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 
 import pytest
-from phasegate.core.gate import GateState
-from phasegate.core.notation import Span
-from phasegate.monitor import Monitor
-from phasegate.wiring import Wiring
+from phasegate.app.wiring import Wiring
+from phasegate.core.field_syntax import Span
+from phasegate.core.gates.gate import GateState
+from phasegate.gates.monitor import Monitor
 
 from tests.cloud import Cloud, cloud, wait_for
 

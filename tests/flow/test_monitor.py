@@ -7,19 +7,19 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
 import pytest
-from phasegate.adapters.sqlite import SQLiteStore
-from phasegate.core.gate import AcceptedGap, Gate, GateState, Reason
-from phasegate.core.kinds import RowCount
-from phasegate.core.messages import Envelope, RunKey
-from phasegate.core.metrics import Answer, Cost, Query
-from phasegate.core.notation import Due, Span
-from phasegate.core.pipeline import Calendar, Output, Phase, Pipeline, Producer
+from phasegate.adapters.state.sqlite import SQLiteStore
+from phasegate.core.checks.kinds import RowCount
+from phasegate.core.checks.metrics import Answer, Cost, Query
+from phasegate.core.field_syntax import Due, Span
+from phasegate.core.gates.completion import Envelope, RunKey
+from phasegate.core.gates.gate import AcceptedGap, Gate, GateState, Reason
+from phasegate.core.pipeline.model import Calendar, Output, Phase, Pipeline, Producer
 from phasegate.errors import ConfigError, PublishError
-from phasegate.intake import Handled
-from phasegate.monitor import Monitor
-from phasegate.outgoing import EVENTS
+from phasegate.gates.monitor import Monitor
+from phasegate.messaging.bodies import EVENTS
+from phasegate.messaging.inbox import Handled
+from phasegate.messaging.outbox import LONGEST_WAIT
 from phasegate.ports import Change, Outgoing
-from phasegate.relay import LONGEST_WAIT
 from phasegate.testing import Countdown, Crash, Crashing, ScriptedWarehouse, SetClock
 
 DAY = date(2026, 3, 2)

@@ -8,11 +8,11 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 
 import pytest
-from phasegate.core.gate import GateState, Reason
-from phasegate.core.messages import RunKey
-from phasegate.core.notation import Span
-from phasegate.pipeline_file import load
-from phasegate.wiring import Wiring
+from phasegate.app.pipeline_file import load
+from phasegate.app.wiring import Wiring
+from phasegate.core.field_syntax import Span
+from phasegate.core.gates.completion import RunKey
+from phasegate.core.gates.gate import GateState, Reason
 
 from tests.cloud import Cloud, cloud, wait_for
 from tests.door import Door

@@ -4,11 +4,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from phasegate.core.act import PutHold, Waive
-from phasegate.core.gate import GateState, Reason
-from phasegate.core.messages import RunKey
+from phasegate.core.gates.actions import PutHold, Waive
+from phasegate.core.gates.completion import RunKey
+from phasegate.core.gates.gate import GateState, Reason
 from phasegate.errors import Conflict, Refused, UnknownPhase
-from phasegate.pauses import Pausing, paused, paused_phases, remembered
+from phasegate.gates.pauses import Pausing, paused, paused_phases, remembered
 from phasegate.ports import Change
 
 from tests.flow.test_monitor import DAY, MINUTE, SHOP, World, run_raw

@@ -4,16 +4,16 @@ import json
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
-from phasegate.adapters.sqlite import SQLiteStore
-from phasegate.core.gate import Gate, GateState
-from phasegate.core.kinds import RowCount
-from phasegate.core.messages import Envelope
-from phasegate.core.notation import Span
-from phasegate.core.pipeline import Calendar, Output, Phase, Pipeline, Retry
-from phasegate.heartbeat import Heart
-from phasegate.monitor import BREAKER, BUDGET, Monitor
+from phasegate.adapters.state.sqlite import SQLiteStore
+from phasegate.core.checks.kinds import RowCount
+from phasegate.core.field_syntax import Span
+from phasegate.core.gates.completion import Envelope
+from phasegate.core.gates.gate import Gate, GateState
+from phasegate.core.pipeline.model import Calendar, Output, Phase, Pipeline, Retry
+from phasegate.gates.heartbeat import Heart
+from phasegate.gates.monitor import BREAKER, BUDGET, Monitor
+from phasegate.gates.tick import Tick
 from phasegate.testing import Countdown, Crash, Crashing, ScriptedWarehouse, SetClock
-from phasegate.tick import Tick
 
 from tests.flow.test_monitor import Bus
 

@@ -7,18 +7,18 @@ from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 
 import pytest
-from phasegate.adapters.duckdb import DuckDBWarehouse
 from phasegate.adapters.local import LocalBus
-from phasegate.adapters.sqlite import SQLiteStore
-from phasegate.backfill import Validation, validate
-from phasegate.core.checks import CheckResult
-from phasegate.core.gate import GateState
-from phasegate.core.messages import Envelope
-from phasegate.core.pipeline import Pipeline
-from phasegate.core.verdict import Verdict
+from phasegate.adapters.state.sqlite import SQLiteStore
+from phasegate.adapters.warehouse.duckdb import DuckDBWarehouse
+from phasegate.app.pipeline_file import load
+from phasegate.core.checks.base import CheckResult
+from phasegate.core.gates.completion import Envelope
+from phasegate.core.gates.gate import GateState
+from phasegate.core.gates.verdict import Verdict
+from phasegate.core.pipeline.model import Pipeline
 from phasegate.demo.warehouse import YEAR
-from phasegate.monitor import Monitor
-from phasegate.pipeline_file import load
+from phasegate.gates.backfill import Validation, validate
+from phasegate.gates.monitor import Monitor
 from phasegate.testing import SetClock
 
 REPO = Path(__file__).parents[2]

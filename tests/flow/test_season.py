@@ -5,8 +5,8 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, time
 
 import pytest
-from phasegate.core.gate import GateState
-from phasegate.core.notation import Span
+from phasegate.core.field_syntax import Span
+from phasegate.core.gates.gate import GateState
 from phasegate.testing import Crash
 
 from tests.season import DAY, FIRST, GAMES, HOUR, LAST, MINUTE, OFF_SEASON, WITHOUT_GAMES, Season, Silence, local

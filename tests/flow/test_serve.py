@@ -17,13 +17,13 @@ from pathlib import Path
 from threading import Thread
 
 import pytest
-from phasegate.adapters.sqlite import SQLiteStore
-from phasegate.core.gate import GateState, Reason
-from phasegate.core.messages import RunKey
-from phasegate.core.notation import Span
-from phasegate.heartbeat import last_beats
+from phasegate.adapters.state.sqlite import SQLiteStore
+from phasegate.core.field_syntax import Span
+from phasegate.core.gates.completion import RunKey
+from phasegate.core.gates.gate import GateState, Reason
+from phasegate.gates.heartbeat import last_beats
+from phasegate.gates.tick import SINCE
 from phasegate.ports import Change, Record
-from phasegate.tick import SINCE
 
 PIPELINE = """
 pipeline: tiny

@@ -5,15 +5,15 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from phasegate.adapters.sqlite import SQLiteStore
-from phasegate.core.gate import GateState, Reason
-from phasegate.core.messages import RunKey
-from phasegate.core.metrics import Cost
-from phasegate.core.schedule import STANDS_STILL
+from phasegate.adapters.state.sqlite import SQLiteStore
+from phasegate.core.checks.metrics import Cost
+from phasegate.core.gates.completion import RunKey
+from phasegate.core.gates.gate import GateState, Reason
+from phasegate.core.gates.schedule import STANDS_STILL
 from phasegate.errors import StateError
-from phasegate.heartbeat import Heart, last_beats, stopped
+from phasegate.gates.heartbeat import Heart, last_beats, stopped
+from phasegate.gates.tick import Hook, Tick
 from phasegate.testing import Crash, Crashing
-from phasegate.tick import Hook, Tick
 
 from tests.flow.test_monitor import DAY, MINUTE, TABLES, World, run_raw
 

@@ -7,13 +7,13 @@ from pathlib import Path
 import duckdb
 import pytest
 from google.cloud.bigquery import Client, LoadJobConfig, SchemaField, SourceFormat, Table, TimePartitioning
-from phasegate.adapters.bigquery import BigQueryWarehouse
-from phasegate.adapters.catalogue import googlesql_type
-from phasegate.adapters.duckdb import DuckDBWarehouse
-from phasegate.backfill import Validation, validate
-from phasegate.core.checks import CheckResult
+from phasegate.adapters.warehouse.bigquery import BigQueryWarehouse
+from phasegate.adapters.warehouse.catalogue import googlesql_type
+from phasegate.adapters.warehouse.duckdb import DuckDBWarehouse
+from phasegate.app.pipeline_file import load
+from phasegate.core.checks.base import CheckResult
 from phasegate.demo.warehouse import YEAR
-from phasegate.pipeline_file import load
+from phasegate.gates.backfill import Validation, validate
 from phasegate.ports import Warehouse
 
 from tests.bigquery import SOON

@@ -10,12 +10,12 @@ from pathlib import Path
 from urllib.parse import urlencode
 
 import pytest
-from phasegate.config import Settings
-from phasegate.core.incident import Incident
-from phasegate.core.link import Grant, seal
-from phasegate.heartbeat import last_beats
+from phasegate.app.settings import Settings
+from phasegate.app.wiring import Wiring
+from phasegate.core.alerts.ack_link import Grant, seal
+from phasegate.core.alerts.incident import Incident
+from phasegate.gates.heartbeat import last_beats
 from phasegate.logs import silent
-from phasegate.wiring import Wiring
 
 from tests.serving import REPO, serving
 

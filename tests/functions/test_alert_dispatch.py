@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 import trustme
-from phasegate.adapters.sqlite import SQLiteStore
-from phasegate.heartbeat import last_beats
+from phasegate.adapters.state.sqlite import SQLiteStore
+from phasegate.gates.heartbeat import last_beats
 
 from tests.canaries import canary, holds
 from tests.receivers import Receiver, Reply

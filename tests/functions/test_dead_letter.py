@@ -10,10 +10,10 @@ from datetime import date, timedelta
 from pathlib import Path
 
 import pytest
-from phasegate.adapters.sqlite import SQLiteStore
-from phasegate.core.notation import Span
+from phasegate.adapters.state.sqlite import SQLiteStore
+from phasegate.core.field_syntax import Span
 
-from tests.flow.test_kept import given_up
+from tests.flow.test_replay import given_up
 from tests.serving import REPO, serving
 
 PIPELINE = """

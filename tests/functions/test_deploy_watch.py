@@ -5,11 +5,11 @@ import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from phasegate.adapters.sqlite import SQLiteStore
-from phasegate.heartbeat import last_beats
+from phasegate.adapters.state.sqlite import SQLiteStore
+from phasegate.gates.heartbeat import last_beats
 
-from tests.core.test_deployment import NOW, build, drift
 from tests.functions.test_watch import PIPELINE, post
+from tests.installation.test_deployment import NOW, build, drift
 from tests.serving import REPO, serving
 
 

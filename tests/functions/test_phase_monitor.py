@@ -16,9 +16,9 @@ from pathlib import Path
 from shutil import copy
 
 import pytest
-from phasegate.adapters.sqlite import SQLiteStore
-from phasegate.core.gate import GateState
-from phasegate.core.notation import Span
+from phasegate.adapters.state.sqlite import SQLiteStore
+from phasegate.core.field_syntax import Span
+from phasegate.core.gates.gate import GateState
 
 from tests.serving import PHASE_MONITOR, REPO, serving
 

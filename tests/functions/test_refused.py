@@ -3,8 +3,8 @@
 from pathlib import Path
 
 import pytest
-from phasegate.heartbeat import last_beats
-from phasegate.wiring import Wiring
+from phasegate.app.wiring import Wiring
+from phasegate.gates.heartbeat import last_beats
 from werkzeug.test import EnvironBuilder
 from werkzeug.wrappers import Request
 

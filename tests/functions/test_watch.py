@@ -5,12 +5,12 @@ import urllib.request
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
-from phasegate.adapters.sqlite import SQLiteStore
-from phasegate.core.gate import Reason
-from phasegate.core.notation import Span
-from phasegate.heartbeat import last_beats
+from phasegate.adapters.state.sqlite import SQLiteStore
+from phasegate.core.field_syntax import Span
+from phasegate.core.gates.gate import Reason
+from phasegate.gates.heartbeat import last_beats
+from phasegate.gates.tick import SINCE
 from phasegate.ports import Change, Record
-from phasegate.tick import SINCE
 
 from tests.serving import REPO, serving
 

@@ -91,7 +91,7 @@ def test_every_python_file_in_it_compiles(built: Path) -> None:
             compile(content, name, "exec")
 
 
-@pytest.mark.parametrize("name", ["shared/phasegate/monitor.py", "constraints.txt", "shared/pipelines/flights.yaml"])
+@pytest.mark.parametrize("name", ["shared/phasegate/gates/monitor.py", "constraints.txt", "shared/pipelines/flights.yaml"])
 def test_any_change_of_the_sources_changes_the_text_of_the_requirements(built: Path, tmp_path: Path, name: str) -> None:
     """By which Cloud Build keeps what it has installed; otherwise it would install the old package."""
     changed = checkout(tmp_path / "checkout", 0o644)
@@ -187,6 +187,6 @@ def posted(address: str, body: bytes) -> int:
 
 
 def test_every_adapter_of_the_cloud_finds_its_client(clean: Path) -> None:
-    code = "from phasegate.adapters import bigquery, firestore, pubsub; import phasegate; print(phasegate.__file__)"
+    code = "from phasegate.adapters import pubsub; from phasegate.adapters.state import firestore; from phasegate.adapters.warehouse import bigquery; import phasegate; print(phasegate.__file__)"
     done = subprocess.run([str(clean / "python"), "-c", code], capture_output=True, text=True, check=True)
     assert Path(done.stdout.strip()).is_relative_to(clean.parent), "not the checkout's"

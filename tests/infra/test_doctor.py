@@ -12,18 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from phasegate.core.deployment import Installation
-from phasegate.core.doctor import (
+from phasegate.app.pipeline_file import load_all
+from phasegate.core.installation.finding import Finding, Health
+from phasegate.core.pipeline.model import Pipeline
+from phasegate.installation.deployment import Installation
+from phasegate.installation.examination import (
     TIMEOUTS,
     Facts,
-    Finding,
-    Function,
-    Health,
-    Job,
-    Kind,
-    Resource,
-    Subscription,
-    Table,
     examine,
     history_table,
     ours,
@@ -31,8 +26,7 @@ from phasegate.core.doctor import (
     wanted_secrets,
     wanted_subscriptions,
 )
-from phasegate.core.pipeline import Pipeline
-from phasegate.pipeline_file import load_all
+from phasegate.installation.platform import Function, Job, Kind, Resource, Subscription, Table
 
 from tests.cli.test_doctor import FILE
 from tests.infra.test_simulated_drift import DRIFTS, Drift

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 import yaml
-from phasegate.adapters import firestore
-from phasegate.config import Settings
-from phasegate.outgoing import complete_topic, go_topic
-from phasegate.pipeline_file import load_all
+from phasegate.adapters.state import firestore
+from phasegate.app.pipeline_file import load_all
+from phasegate.app.settings import Settings
+from phasegate.messaging.bodies import complete_topic, go_topic
 
 from tests.infra.conftest import PHASES, TABLES
 from tests.terraform import DIGEST, PIPELINES, REPO, Module

@@ -1,1 +1,1 @@
-"""One module per outside system; imported by `phasegate.wiring` only."""
+"""One module per outside system; imported by `phasegate.app.wiring` only."""

@@ -24,8 +24,8 @@ from google.pubsub_v1 import SubscriberClient
 from google.pubsub_v1 import Subscription as PubSubSubscription
 
 from phasegate.adapters.google_errors import GoogleError, is_retryable
-from phasegate.core.doctor import Function, Grants, Job, Kind, Resource, Subscription
 from phasegate.errors import PlatformError
+from phasegate.installation.platform import Function, Grants, Job, Kind, Resource, Subscription
 
 WITHIN = 20.0
 """Seconds after which a request counts as unanswered."""

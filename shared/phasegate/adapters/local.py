@@ -10,7 +10,7 @@ from itertools import count
 from pathlib import Path
 from typing import TextIO
 
-from phasegate.core.notice import Notice, plain
+from phasegate.core.alerts.notice import Notice, plain
 from phasegate.errors import PhasegateError, PublishError
 from phasegate.ports import Outgoing, Receipt
 

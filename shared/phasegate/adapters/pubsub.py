@@ -11,7 +11,7 @@ from google.pubsub_v1 import PublisherClient, PubsubMessage
 
 from phasegate.adapters.google_errors import GoogleError, is_retryable
 from phasegate.errors import PublishError
-from phasegate.outgoing import ALERTS, PREFIX
+from phasegate.messaging.bodies import ALERTS, PREFIX
 from phasegate.ports import Outgoing
 
 WITHIN = 10.0

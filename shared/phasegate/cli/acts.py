@@ -6,15 +6,15 @@ from typing import Any, TypeVar
 
 import click
 
-from phasegate.backfill import parse_range
 from phasegate.cli.options import by_option, chosen, end, located, pipeline_option, wired
-from phasegate.core.act import AcceptGap, Act, EndGap, EndWaiver, LiftHold, PutHold, Waive, undo_of
-from phasegate.core.decide import Decision
-from phasegate.core.gate import GateState
-from phasegate.core.messages import RunKey
-from phasegate.core.pipeline import Pipeline
+from phasegate.core.gates.actions import AcceptGap, Act, EndGap, EndWaiver, LiftHold, PutHold, Waive, undo_of
+from phasegate.core.gates.completion import RunKey
+from phasegate.core.gates.decide import Decision
+from phasegate.core.gates.gate import GateState
+from phasegate.core.pipeline.model import Pipeline
 from phasegate.errors import ConfigError, Refused
-from phasegate.monitor import Acted
+from phasegate.gates.backfill import parse_range
+from phasegate.gates.monitor import Acted
 
 F = TypeVar("F", bound=Callable[..., Any])
 

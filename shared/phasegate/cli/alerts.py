@@ -6,8 +6,8 @@ from typing import Any
 import click
 
 from phasegate.cli.options import located, wired
-from phasegate.core.alerts import for_machines
-from phasegate.core.delivery import Delivery, Line
+from phasegate.core.alerts.delivery import Delivery, Line
+from phasegate.core.alerts.wording import for_machines
 
 
 @click.group(invoke_without_command=True, epilog="Example: phasegate alerts --deliveries")

@@ -6,11 +6,11 @@ import uuid
 import click
 
 from phasegate.cli.options import chosen, located, moment, pipeline_option, wired
-from phasegate.core.gate import GateState
-from phasegate.core.messages import Envelope, Report, Status, encode_completion
-from phasegate.core.notation import parse_day
+from phasegate.core.field_syntax import parse_day
+from phasegate.core.gates.completion import Envelope, Report, Status, encode_completion
+from phasegate.core.gates.gate import GateState
 from phasegate.errors import ConfigError
-from phasegate.intake import Handled
+from phasegate.messaging.inbox import Handled
 
 
 @click.command(epilog="Example: phasegate complete raw 2013-02-06 --producer flights_loader --rows 901")

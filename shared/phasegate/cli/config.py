@@ -5,8 +5,8 @@ from pathlib import Path
 
 import click
 
+from phasegate.app.settings import Settings
 from phasegate.cli.options import located
-from phasegate.config import Settings
 
 
 @click.group()
@@ -23,8 +23,8 @@ def check(path: Path | None, secrets: bool, pipelines: str | None) -> int:
 
     SQL is parsed too; what can only run on BigQuery is told, and is no problem.
     """
-    from phasegate.pipeline_file import load_all
-    from phasegate.wiring import Wiring, refused_sql, wrong_sql
+    from phasegate.app.pipeline_file import load_all
+    from phasegate.app.wiring import Wiring, refused_sql, wrong_sql
 
     settings = Settings.resolve({"pipelines": str(path) if path else pipelines}, os.environ, Path())
     found = load_all(settings.pipelines, more=wrong_sql)
@@ -44,7 +44,7 @@ def check(path: Path | None, secrets: bool, pipelines: str | None) -> int:
 @command.command(epilog="Example: phasegate config schema > pipeline.schema.json")
 def schema() -> int:
     """Print the JSON Schema of the pipeline file, for editors."""
-    from phasegate.pipeline_file import schema_text
+    from phasegate.app.pipeline_file import schema_text
 
     click.echo(schema_text(), nl=False)
     return 0

@@ -8,8 +8,8 @@ from datetime import timedelta
 import click
 
 from phasegate.cli.options import located, wired
-from phasegate.core.doctor import Finding, Health
-from phasegate.core.notation import parse_duration
+from phasegate.core.field_syntax import parse_duration
+from phasegate.core.installation.finding import Finding, Health
 from phasegate.errors import ConfigError
 
 _PAUSE = 15.0

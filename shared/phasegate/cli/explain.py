@@ -2,14 +2,14 @@
 
 import click
 
-from phasegate.backfill import parse_range
 from phasegate.cli.options import chosen, located, pipeline_option, wired
-from phasegate.core.gate import Gate
-from phasegate.core.messages import RunKey
-from phasegate.core.verdict import judge_phase
+from phasegate.core.gates.completion import RunKey
+from phasegate.core.gates.gate import Gate
+from phasegate.core.gates.verdict import judge_phase
 from phasegate.errors import ConfigError
-from phasegate.monitor import measure
-from phasegate.pauses import remembered
+from phasegate.gates.backfill import parse_range
+from phasegate.gates.monitor import measure
+from phasegate.gates.pauses import remembered
 
 
 @click.command(epilog="Example: phasegate explain raw 2013-02-06")

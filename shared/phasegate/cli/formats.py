@@ -6,9 +6,9 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from phasegate.backfill import Validation
-from phasegate.core.checks import CheckResult
-from phasegate.core.verdict import DateVerdict, Verdict
+from phasegate.core.checks.base import CheckResult
+from phasegate.core.gates.verdict import DateVerdict, Verdict
+from phasegate.gates.backfill import Validation
 
 _SUMMARY = ("pass", "acceptable", "fail", "unverified", "not_due", "off", "accepted")
 

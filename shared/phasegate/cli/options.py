@@ -8,12 +8,12 @@ from typing import Any, TypeVar
 
 import click
 
-from phasegate.config import DESCRIPTIONS, Settings
-from phasegate.core.notation import parse_day, parse_duration
-from phasegate.core.pipeline import Pipeline
+from phasegate.app.settings import DESCRIPTIONS, Settings
+from phasegate.app.wiring import DIGEST, Wiring
+from phasegate.core.field_syntax import parse_day, parse_duration
+from phasegate.core.pipeline.model import Pipeline
 from phasegate.errors import ConfigError
 from phasegate.logs import silent
-from phasegate.wiring import DIGEST, Wiring
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -4,9 +4,9 @@ import json
 
 import click
 
-from phasegate.clearance import clearance_body, read_wish
 from phasegate.cli.options import located, pipeline_option, wired
-from phasegate.core.preflight import Clearance, Word
+from phasegate.core.gates.preflight import Clearance, Word
+from phasegate.gates.preflight import clearance_body, read_wish
 
 _SIGNS = {Word.YES: "●", Word.WARNING: "◐", Word.NO: "✗", Word.UNVERIFIED: "?"}
 

@@ -8,7 +8,7 @@ import click
 
 from phasegate.cli.options import located, moment, wired
 from phasegate.errors import ConfigError
-from phasegate.kept import MOST, kept_messages
+from phasegate.gates.replay import MOST, kept_messages
 from phasegate.ports import Rejected
 
 _SHOWN = 300

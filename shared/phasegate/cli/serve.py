@@ -5,9 +5,9 @@ from pathlib import Path
 
 import click
 
+from phasegate.app.settings import Settings
+from phasegate.app.wiring import Wiring
 from phasegate.cli.options import located
-from phasegate.config import Settings
-from phasegate.wiring import Wiring
 
 
 @click.command(epilog="Example: phasegate serve --state sqlite:state.sqlite --warehouse duckdb:tables.duckdb")
@@ -19,7 +19,7 @@ def command(host: str, port: int, **locations: str | None) -> int:
 
     POST completions to /, in the bodies that the function phase_monitor takes; POST anything to /tick for a tick at once.
     """
-    from phasegate.serving import serve
+    from phasegate.app.serve import serve
 
     serve(Wiring(Settings.resolve(locations, os.environ, Path())), host, port)
     return 0

@@ -8,10 +8,10 @@ from difflib import get_close_matches
 import click
 
 from phasegate.cli.options import by_option, end, located, wired
-from phasegate.core.gate import Reason
-from phasegate.core.incident import TroubleCause
-from phasegate.core.pipeline import Pipeline
-from phasegate.core.telling import Silence
+from phasegate.core.alerts.incident import TroubleCause
+from phasegate.core.alerts.routing import Silence
+from phasegate.core.gates.gate import Reason
+from phasegate.core.pipeline.model import Pipeline
 from phasegate.errors import ConfigError
 
 _FIELDS = ("pipeline", "phase", "cause")

@@ -4,13 +4,13 @@ from datetime import timedelta
 
 import click
 
-from phasegate.backfill import parse_range
 from phasegate.cli.options import chosen, located, pipeline_option, wired
-from phasegate.core.notation import Span
-from phasegate.core.repair import reach, to_run_again
-from phasegate.heartbeat import stopped
-from phasegate.kept import kept_messages
-from phasegate.pauses import paused_phases
+from phasegate.core.field_syntax import Span
+from phasegate.core.gates.reruns import reach, to_run_again
+from phasegate.gates.backfill import parse_range
+from phasegate.gates.heartbeat import stopped
+from phasegate.gates.pauses import paused_phases
+from phasegate.gates.replay import kept_messages
 
 _DAYS = 7
 _FAR = timedelta(days=36_500)

@@ -9,21 +9,21 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from phasegate.backfill import Finding, Validation
-from phasegate.core.act import in_force
-from phasegate.core.checks import CheckResult, Mode, Outcome
-from phasegate.core.delivery import Delivery, Line
-from phasegate.core.doctor import Finding as Symptom
-from phasegate.core.doctor import Health
-from phasegate.core.gate import Day, Gate, GateState, standing
-from phasegate.core.incident import RANK, Incident
-from phasegate.core.metrics import Cost
-from phasegate.core.notation import Span
-from phasegate.core.notice import clean
-from phasegate.core.pause import Pause
-from phasegate.core.pipeline import AlertSeverity, Pipeline
-from phasegate.core.repair import Rerun
-from phasegate.core.verdict import DateVerdict, PhaseVerdict, Verdict, points_lost
+from phasegate.core.alerts.delivery import Delivery, Line
+from phasegate.core.alerts.incident import RANK, Incident
+from phasegate.core.alerts.notice import clean
+from phasegate.core.checks.base import CheckResult, Mode, Outcome
+from phasegate.core.checks.metrics import Cost
+from phasegate.core.field_syntax import Span
+from phasegate.core.gates.actions import in_force
+from phasegate.core.gates.gate import Day, Gate, GateState, standing
+from phasegate.core.gates.pause import Pause
+from phasegate.core.gates.reruns import Rerun
+from phasegate.core.gates.verdict import DateVerdict, PhaseVerdict, Verdict, points_lost
+from phasegate.core.installation.finding import Finding as Symptom
+from phasegate.core.installation.finding import Health
+from phasegate.core.pipeline.model import AlertSeverity, Pipeline
+from phasegate.gates.backfill import Finding, Validation
 from phasegate.ports import Event
 
 # A sign beside the colour: some people don't see the one, some terminals don't show the other.

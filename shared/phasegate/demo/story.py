@@ -14,21 +14,21 @@ from time import perf_counter
 
 import duckdb
 
-from phasegate.backfill import Validation, validate
-from phasegate.clearance import Wish
-from phasegate.config import Settings
-from phasegate.core.decide import Decision
-from phasegate.core.gate import GateState
-from phasegate.core.messages import Envelope, Report, RunKey, Status, encode_completion
-from phasegate.core.notation import Span
-from phasegate.core.pipeline import Pipeline
+from phasegate.app.settings import Settings
+from phasegate.app.wiring import Wiring
+from phasegate.core.field_syntax import Span
+from phasegate.core.gates.completion import Envelope, Report, RunKey, Status, encode_completion
+from phasegate.core.gates.decide import Decision
+from phasegate.core.gates.gate import GateState
+from phasegate.core.pipeline.model import Pipeline
 from phasegate.demo import warehouse as loaders
 from phasegate.errors import ConfigError
+from phasegate.gates.backfill import Validation, validate
+from phasegate.gates.preflight import Wish
 from phasegate.logs import silent
-from phasegate.outgoing import go_topic
+from phasegate.messaging.bodies import go_topic
 from phasegate.ports import Outgoing
 from phasegate.testing import SetClock
-from phasegate.wiring import Wiring
 
 WEEK = Span(date(2013, 2, 4), date(2013, 2, 10))
 WIDTH = 110

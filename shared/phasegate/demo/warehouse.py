@@ -18,7 +18,7 @@ from tempfile import TemporaryDirectory
 
 import duckdb
 
-from phasegate.core.notation import Span
+from phasegate.core.field_syntax import Span
 from phasegate.errors import ConfigError
 
 YEAR = Span(date(2013, 1, 1), date(2013, 12, 31))

@@ -1,6 +1,6 @@
 """The messages as a contract: one JSON Schema (draft 2020-12) for each, to be read by whoever sends or takes them.
 
-The writers are `outgoing.py`, `core/messages.py`, `infra/drift.py` and, for a notice to a webhook, the
+The writers are `messaging/bodies.py`, `core/gates/completion.py`, `infra/drift.py` and, for a notice to a webhook, the
 adapter `channels/webhook.py`; tests hold what they write against these files. The table that events become rows of
 stands in `history.bigquery.json`, which Terraform reads too.
 """

@@ -10,7 +10,7 @@ import pytest
 import trustme
 from phasegate.adapters.channels.http import Patience
 from phasegate.adapters.secrets import RememberedSecrets
-from phasegate.core.notice import Commands, Facts, Link, Links, Listing, Notice, Paragraph, Tone
+from phasegate.core.alerts.notice import Commands, Facts, Link, Links, Listing, Notice, Paragraph, Tone
 
 from tests.canaries import canary
 from tests.receivers import Receiver, Reply

@@ -11,8 +11,8 @@ from time import monotonic
 import pytest
 from phasegate.adapters.channels import notifier
 from phasegate.adapters.channels.webhook import signature
-from phasegate.core.notice import REPEAT, digest
-from phasegate.core.pipeline import Alerts, Destination, DestinationKind
+from phasegate.core.alerts.notice import REPEAT, digest
+from phasegate.core.pipeline.model import Alerts, Destination, DestinationKind
 from phasegate.core.secret import Secret
 from phasegate.errors import NotifyError
 from phasegate.ports import Notifier, Receipt

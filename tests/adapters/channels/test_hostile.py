@@ -16,7 +16,7 @@ import pytest
 from jsonschema import Draft202012Validator, FormatChecker
 from phasegate.adapters.channels import google_chat, mail, slack, teams, webhook
 from phasegate.adapters.channels.chat import encoded
-from phasegate.core.notice import Commands, Facts, Link, Links, Listing, Notice, Paragraph, fit, headline, plain
+from phasegate.core.alerts.notice import Commands, Facts, Link, Links, Listing, Notice, Paragraph, fit, headline, plain
 
 from tests.adapters.channels.conftest import notice, schema
 

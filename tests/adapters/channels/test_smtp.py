@@ -7,8 +7,8 @@ from time import monotonic
 import pytest
 import trustme
 from phasegate.adapters.channels.smtp import Mailer
-from phasegate.core.notice import digest
-from phasegate.core.pipeline import Mail
+from phasegate.core.alerts.notice import digest
+from phasegate.core.pipeline.model import Mail
 from phasegate.errors import NotifyError
 
 from tests.adapters.channels.conftest import IMPATIENT, Store, notice

@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import TextIO
 
 from phasegate.adapters.channels.patience import USUAL, Patience
-from phasegate.core.pipeline import Alerts, Destination, DestinationKind, Pipeline, place
+from phasegate.core.field_syntax import place
+from phasegate.core.pipeline.model import Alerts, Destination, DestinationKind, Pipeline
 from phasegate.errors import ConfigError, Problem
 from phasegate.ports import Clock, Notifier, Secrets
 

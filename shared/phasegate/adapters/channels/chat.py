@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 
 from phasegate.adapters.channels.http import Answer, post
 from phasegate.adapters.channels.patience import USUAL, Patience
-from phasegate.core.notice import Notice, clean, fit
+from phasegate.core.alerts.notice import Notice, clean, fit
 from phasegate.core.secret import Secret
 from phasegate.errors import ConfigError, NotifyError, SecretError
 from phasegate.ports import Receipt, Secrets

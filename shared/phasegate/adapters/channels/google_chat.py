@@ -9,7 +9,7 @@ from html import escape
 
 from phasegate.adapters.channels.chat import Channel, Payload, encoded
 from phasegate.adapters.channels.http import Answer
-from phasegate.core.notice import (
+from phasegate.core.alerts.notice import (
     REPEAT,
     Block,
     Commands,

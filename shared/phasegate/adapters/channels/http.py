@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from phasegate.adapters.channels.patience import USUAL, Patience
-from phasegate.core.notice import clean
+from phasegate.core.alerts.notice import clean
 from phasegate.core.secret import Secret
 from phasegate.errors import ConfigError, NotifyError
 

@@ -7,7 +7,7 @@ from email.utils import format_datetime, formataddr
 from html import escape
 from pathlib import Path
 
-from phasegate.core.notice import (
+from phasegate.core.alerts.notice import (
     REPEAT,
     Block,
     Commands,

@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterator
 
 from phasegate.adapters.channels.chat import Channel, Payload
-from phasegate.core.notice import (
+from phasegate.core.alerts.notice import (
     REPEAT,
     Block,
     Commands,

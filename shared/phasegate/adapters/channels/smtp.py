@@ -10,8 +10,8 @@ from phasegate.adapters.channels.chat import secret
 from phasegate.adapters.channels.http import tls, within
 from phasegate.adapters.channels.mail import render, written
 from phasegate.adapters.channels.patience import USUAL, Patience
-from phasegate.core.notice import Notice, clean
-from phasegate.core.pipeline import Mail
+from phasegate.core.alerts.notice import Notice, clean
+from phasegate.core.pipeline.model import Mail
 from phasegate.core.secret import Secret
 from phasegate.errors import NotifyError
 from phasegate.logs import log

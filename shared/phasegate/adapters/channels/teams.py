@@ -10,7 +10,19 @@ with Workflows"; budget: 20 KB, below the 28 KB that Teams takes.
 from collections.abc import Iterator
 
 from phasegate.adapters.channels.chat import Channel, Payload, encoded
-from phasegate.core.notice import REPEAT, Block, Commands, Facts, Links, Listing, Notice, Paragraph, Tone, headline, plain
+from phasegate.core.alerts.notice import (
+    REPEAT,
+    Block,
+    Commands,
+    Facts,
+    Links,
+    Listing,
+    Notice,
+    Paragraph,
+    Tone,
+    headline,
+    plain,
+)
 
 BUDGET = 20_000
 """Bytes of a message; Teams takes 28 KB."""

@@ -7,7 +7,7 @@ from typing import Any
 
 from phasegate.adapters.channels.chat import Door, Payload, encoded
 from phasegate.adapters.channels.patience import USUAL, Patience
-from phasegate.core.notice import Notice, digest, fit, headline, plain, shorten
+from phasegate.core.alerts.notice import Notice, digest, fit, headline, plain, shorten
 from phasegate.core.secret import Secret
 from phasegate.ports import Clock, Receipt, Secrets
 

@@ -1,0 +1,1 @@
+"""State stores: Firestore, and SQLite for one machine."""

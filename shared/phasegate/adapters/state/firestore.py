@@ -1,0 +1,374 @@
+"""State in Firestore: gates, handled messages, outbox and history, committed together.
+
+| document | id: hash of | fields | lives |
+|---|---|---|---|
+| `gates/{id}` | pipeline/phase/run date | pipeline, run_date, phase, version, body, restless | for ever |
+| `gates/{id}/history/{id}` | its version and body | body, expires_at | 400 days |
+| `handled/{id}` | message id | message_id, expires_at | 90 days |
+| `outbox/{id}` | key | message, shard, created_at, place, attempts, error | |
+| … that waits | | next_at | until it is sent |
+| … that is parked | | parked | until somebody looks |
+| … that was sent | | sent_at, expires_at | 30 days |
+| `records/{id}` | kind/key | kind, key, version, body, live, shard, due, expires_at | until it is finished |
+| `rejected/{id}` | message id | body, shard, created_at, expires_at | 90 days |
+
+**Compare and set.** A gate's `version` is ours; Firestore's preconditions know a document's update time. A commit reads the
+documents it rests on (no transaction, so no lock), compares versions, and writes one batch on the condition that each of them
+still has the update time that was just read, or still does not exist. When the batch is refused it looks again: the message
+was handled meanwhile, a version moved (`Conflict`), or neither, and the batch is tried anew. Nothing is remembered between
+calls, so any number of processes may share the database. An update time remembered from `load` would save one read, and would
+have to fall back on this one anyhow.
+
+A gate beside is written with the version that it has, which changes nothing in it and still checks its condition; one that
+does not exist yet is created at version 0, and `load` leaves it out.
+
+**Round trips** of a handled message: `load` one read, `commit` one read and one write, `sent` one write.
+
+**Unknown outcome.** A commit is tried once. When no answer comes, it may have been written; ids follow from content, so the
+message that comes again finds its own marker and changes nothing, and what was left in the outbox is sent by the tick.
+
+**Rates.** A collection in which an indexed field only rises takes 500 writes a second. No field is indexed by itself; `INDEXES`
+is all there is. Times stand behind a shard there, sixteen for each collection, and only where they are queried: `next_at` is
+removed from an entry that was sent, so the index holds what is unsent. A run date enters the index once, when its gate is new.
+
+Source: Firestore "Best practices", "Sharded timestamps", "Manage data retention with TTL policies"; the API's
+`StructuredQuery.order_by` (which fields an index needs) and `WriteResult.update_time` (a write that changes nothing).
+"""
+
+import json
+import random
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+from hashlib import sha256
+from typing import Any, TypeAlias
+
+from google.api_core.exceptions import Aborted, AlreadyExists, FailedPrecondition, NotFound
+from google.api_core.retry import Retry, if_exception_type
+from google.cloud.firestore import (
+    DELETE_FIELD,
+    SERVER_TIMESTAMP,
+    Client,
+    DocumentReference,
+    DocumentSnapshot,
+    FieldFilter,
+    Query,
+    WriteBatch,
+)
+
+from phasegate.adapters.google_errors import RETRYABLE, GoogleError, is_retryable
+from phasegate.core.field_syntax import Span
+from phasegate.core.gates.completion import RunKey
+from phasegate.core.gates.gate import Day, Gate
+from phasegate.errors import Conflict, StateError
+from phasegate.ports import Change, Event, Outgoing, Pending, Record, Rejected
+from phasegate.serialization import from_json, to_json
+
+Snapshot: TypeAlias = DocumentSnapshot[DocumentReference]
+
+GATES, HISTORY, HANDLED, OUTBOX, RECORDS, REJECTED = "gates", "history", "handled", "outbox", "records", "rejected"
+
+INDEXES = (
+    (GATES, ("pipeline", "ASCENDING"), ("run_date", "DESCENDING")),
+    (GATES, ("pipeline", "ASCENDING"), ("restless", "ASCENDING"), ("run_date", "DESCENDING")),
+    (OUTBOX, ("shard", "ASCENDING"), ("created_at", "ASCENDING"), ("place", "ASCENDING"), ("next_at", "ASCENDING")),
+    (OUTBOX, ("parked", "ASCENDING"), ("created_at", "ASCENDING"), ("place", "ASCENDING")),
+    (RECORDS, ("kind", "ASCENDING"), ("live", "ASCENDING"), ("key", "ASCENDING")),
+    (RECORDS, ("kind", "ASCENDING"), ("shard", "ASCENDING"), ("due", "ASCENDING")),
+    (REJECTED, ("shard", "ASCENDING"), ("created_at", "DESCENDING")),
+)
+"""Every index that the queries below need. The emulator asks for none, so Terraform must."""
+
+# Lifetimes are for garbage only: deletion comes up to a day late, and nothing waits for it.
+HANDLED_KEPT = timedelta(days=90)
+"""Longer than `SENT_KEPT`, so that a message that comes again never meets its old outbox entries without its marker."""
+SENT_KEPT = timedelta(days=30)
+HISTORY_KEPT = timedelta(days=400)
+REJECTED_KEPT = timedelta(days=90)
+
+SHARDS = tuple("0123456789abcdef")
+"""The first digit of a document's id."""
+
+AT_ONCE = datetime(1970, 1, 1, tzinfo=UTC)
+"""When a new entry of the outbox is due, whatever the clock of its reader says."""
+
+LOOKS = 6
+"""How often a refused batch is prepared anew before the store gives up."""
+
+BATCH = 500
+"""Entries that are marked as sent at once."""
+
+
+class FirestoreStore:
+    """State store and outbox in one Firestore database; safe for several threads and processes.
+
+    Args:
+        database: `(default)`, or a database of this name.
+        client: The library's; made from the environment when left out.
+        within: Seconds that one request may take, repeated reads included.
+    """
+
+    def __init__(self, project: str, database: str, *, client: Client | None = None, within: float = 20.0) -> None:
+        self._where = f"firestore:{project}/{database}"
+        self._within = within
+        # Given explicitly, because the library's default fails on an error in the middle of a result (python-firestore 596).
+        self._again = Retry(predicate=if_exception_type(*RETRYABLE), initial=0.1, maximum=2.0, timeout=within)
+        with self._translated():
+            self._client = client or Client(project=project, database=database)
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except GoogleError as exc:
+            raise StateError(f"state at {self._where}: {exc}", retryable=is_retryable(exc)) from exc
+
+    def load(self, pipeline: str, span: Span) -> Mapping[date, Day]:
+        """See `StateStore.load`."""
+        days: dict[date, dict[str, Gate]] = {}
+        query = self._gates(pipeline).where(filter=FieldFilter("run_date", ">=", str(span.first)))
+        for found in self._found(query.where(filter=FieldFilter("run_date", "<=", str(span.last)))):
+            if found.get("version"):
+                gate = from_json(Gate, found.get("body"))
+                days.setdefault(gate.run.run_date, {})[gate.run.phase] = gate
+        return days
+
+    def restless(self, pipeline: str, before: date, limit: int) -> Sequence[Gate]:
+        """See `StateStore.restless`."""
+        query = self._gates(pipeline).where(filter=FieldFilter("restless", "==", True))
+        found = self._found(query.where(filter=FieldFilter("run_date", "<", str(before))).limit(limit))
+        return [from_json(Gate, gate.get("body")) for gate in found]
+
+    def latest(self, pipeline: str) -> date | None:
+        """See `StateStore.latest`."""
+        # A gate of version 0 stands beside one that was stored, of the same run date.
+        for found in self._found(self._gates(pipeline).limit(1)):
+            return date.fromisoformat(found.get("run_date"))
+        return None
+
+    def _gates(self, pipeline: str) -> Query:
+        gates = self._client.collection(GATES).where(filter=FieldFilter("pipeline", "==", pipeline))
+        return gates.order_by("run_date", direction=Query.DESCENDING)
+
+    def commit(self, change: Change) -> bool:
+        """See `StateStore.commit`."""
+        return self._settled(lambda: self._prepare(change))
+
+    def _settled(self, prepare: Callable[[], WriteBatch | None]) -> bool:
+        """Write what *prepare* gives, prepared anew when it is refused; False, and nothing written, when it gives None."""
+        for look in range(LOOKS):
+            if look:
+                # Jitter, or those that were refused together would be refused together again.
+                time.sleep(random.uniform(0, 0.01 * 2**look))  # noqa: S311
+            with self._translated():
+                batch = prepare()
+                if batch is None:
+                    return False
+                try:
+                    batch.commit(retry=None, timeout=self._within)
+                except (Aborted, AlreadyExists, FailedPrecondition, NotFound) as exc:
+                    refused = exc
+                else:
+                    return True
+        if isinstance(refused, Aborted | FailedPrecondition):
+            raise Conflict(f"state at {self._where}: what the change rests on kept moving") from refused
+        raise StateError(f"state at {self._where}: {refused}", retryable=False) from refused
+
+    def _prepare(self, change: Change) -> WriteBatch | None:
+        """The change, on the condition that what it rests on stays as it is now; None when its message was handled before."""
+        versions = {self._gate(run).path: version for run, version in change.beside.items()}
+        if change.gate is not None:
+            versions[self._gate(change.gate.run).path] = change.gate.version
+        versions |= {self._kept(record.kind, record.key).path: record.version for record in change.records}
+        marker = None if change.handled is None else self._document(HANDLED, change.handled)
+        seen = self._look([*map(self._client.document, versions), *([marker] if marker else [])])
+        if marker and seen[marker.path].exists:
+            return None
+        if moved := [path for path, version in versions.items() if _version(seen[path]) != version]:
+            raise Conflict(f"state at {self._where}: {', '.join(moved)} moved since it was read")
+        batch = self._client.batch()
+        if marker:
+            batch.create(marker, {"message_id": change.handled, "expires_at": _now() + HANDLED_KEPT})
+        for run, version in change.beside.items():
+            _put(batch, seen[self._gate(run).path], _named(run, version))
+        if change.gate is not None:
+            stored = replace(change.gate, version=change.gate.version + 1)
+            fields = {**_named(stored.run, stored.version), "body": to_json(stored), "restless": stored.is_restless}
+            _put(batch, seen[self._gate(stored.run).path], fields)
+        for record in change.records:
+            document = self._kept(record.kind, record.key)
+            _put(batch, seen[document.path], _recorded(record, document))
+        self._append(batch, change)
+        return batch
+
+    def _append(self, batch: WriteBatch, change: Change) -> None:
+        """What a change adds beside gates: lines of history, entries of the outbox, a rejected message."""
+        if change.event is not None:
+            body = to_json(change.event)
+            version = change.gate.version if change.gate else ""
+            line = self._gate(change.event.run).collection(HISTORY).document(_id(f"{version} {body}"))
+            batch.set(line, {"body": body, "expires_at": _now() + HISTORY_KEPT})
+        for place, message in enumerate(change.outbox):
+            entry = self._document(OUTBOX, message.key)
+            fields = {"message": to_json(message), "place": place, "attempts": 0, "error": "", "next_at": AT_ONCE}
+            batch.create(entry, {**fields, **_sharded(entry)})
+        if change.rejected is not None:
+            kept = self._document(REJECTED, change.rejected.message_id)
+            fields = {"body": to_json(change.rejected), "expires_at": _now() + REJECTED_KEPT}
+            batch.set(kept, {**fields, **_sharded(kept)})
+
+    def history(self, run: RunKey) -> Sequence[Event]:
+        """See `StateStore.history`."""
+        lines = sorted(self._found(self._gate(run).collection(HISTORY)), key=lambda line: line.create_time)
+        return [from_json(Event, line.get("body")) for line in lines]
+
+    def rejected(self, limit: int) -> Sequence[Rejected]:
+        """See `StateStore.rejected`."""
+        query = self._client.collection(REJECTED).where(filter=FieldFilter("shard", "in", SHARDS))
+        found = self._found(query.order_by("created_at", direction=Query.DESCENDING).limit(limit))
+        return [from_json(Rejected, kept.get("body")) for kept in found]
+
+    def find(self, kind: str, keys: Sequence[str]) -> Mapping[str, Record]:
+        """See `Records.find`."""
+        with self._translated():
+            references = [self._kept(kind, key) for key in keys]
+            found = list(self._client.get_all(references, retry=self._again, timeout=self._within)) if references else []
+        return {record.key: record for record in map(_record, (snapshot for snapshot in found if snapshot.exists))}
+
+    def live(self, kind: str) -> Sequence[Record]:
+        """See `Records.live`."""
+        query = self._client.collection(RECORDS).where(filter=FieldFilter("kind", "==", kind))
+        return [_record(found) for found in self._found(query.where(filter=FieldFilter("live", "==", True)).order_by("key"))]
+
+    def due(self, kind: str, now: datetime, limit: int) -> Sequence[Record]:
+        """See `Records.due`."""
+        query = self._client.collection(RECORDS).where(filter=FieldFilter("kind", "==", kind))
+        query = query.where(filter=FieldFilter("shard", "in", SHARDS)).where(filter=FieldFilter("due", "<=", now))
+        return [_record(found) for found in self._found(query.order_by("due").limit(limit))]
+
+    def pending(self, now: datetime, limit: int) -> Sequence[Pending]:
+        """See `Outbox.pending`."""
+        query = self._client.collection(OUTBOX).where(filter=FieldFilter("shard", "in", SHARDS))
+        return self._entries(query.where(filter=FieldFilter("next_at", "<=", now)), limit)
+
+    def parked(self) -> Sequence[Pending]:
+        """See `Outbox.parked`."""
+        return self._entries(self._client.collection(OUTBOX).where(filter=FieldFilter("parked", "==", True)))
+
+    def _entries(self, query: Query, limit: int | None = None) -> Sequence[Pending]:
+        query = query.order_by("created_at").order_by("place")
+        found = self._found(query if limit is None else query.limit(limit))
+        # The server's timestamp is in milliseconds; two commits within one are told apart by what the document itself knows.
+        found.sort(key=lambda entry: (entry.create_time, entry.get("place")))
+        return [_pending(entry) for entry in found]
+
+    def sent(self, keys: Sequence[str], now: datetime) -> None:
+        """See `Outbox.sent`."""
+        for start in range(0, len(keys), BATCH):
+            self._mark(keys[start : start + BATCH], now)
+
+    def _mark(self, keys: Sequence[str], now: datetime) -> None:
+        batch = self._client.batch()
+        sent = {"sent_at": now, "expires_at": now + SENT_KEPT, "next_at": DELETE_FIELD, "parked": DELETE_FIELD}
+        for key in keys:
+            batch.update(self._document(OUTBOX, key), sent)
+        with self._translated():
+            try:
+                batch.commit(retry=self._again, timeout=self._within)
+                return
+            except NotFound:
+                if len(keys) == 1:
+                    return  # said again after its lifetime
+        for key in keys:
+            self._mark([key], now)
+
+    def failed(self, key: str, error: str, again: datetime | None) -> None:
+        """See `Outbox.failed`."""
+        self._settled(lambda: self._failing(self._document(OUTBOX, key), error, again))
+
+    def _failing(self, entry: DocumentReference, error: str, again: datetime | None) -> WriteBatch | None:
+        """One more attempt noted; None when the entry was sent meanwhile, which stands."""
+        seen = self._look([entry])[entry.path]
+        known = seen.to_dict() or {"sent_at": None}
+        if "sent_at" in known:
+            return None
+        due = {"next_at": again or DELETE_FIELD, "parked": True if again is None else DELETE_FIELD}
+        batch = self._client.batch()
+        _put(batch, seen, {"attempts": known["attempts"] + 1, "error": error, **due})
+        return batch
+
+    def _look(self, references: Sequence[DocumentReference]) -> Mapping[str, Snapshot]:
+        """Documents as they are now, by path, without their bodies; those that do not exist are among them. One request."""
+        if not references:
+            return {}
+        fields = ("version", "attempts", "sent_at")
+        found = self._client.get_all(list(references), fields, retry=self._again, timeout=self._within)
+        return {snapshot.reference.path: snapshot for snapshot in found}
+
+    def _found(self, query: Query) -> list[Snapshot]:
+        with self._translated():
+            return list(query.get(retry=self._again, timeout=self._within))
+
+    def _document(self, collection: str, name: str) -> DocumentReference:
+        return self._client.collection(collection).document(_id(name))
+
+    def _gate(self, run: RunKey) -> DocumentReference:
+        return self._document(GATES, str(run))
+
+    def _kept(self, kind: str, key: str) -> DocumentReference:
+        return self._document(RECORDS, f"{kind}/{key}")
+
+
+def _id(name: str) -> str:
+    """A document's id: the same for the same name, and far from that of the next one."""
+    return sha256(name.encode()).hexdigest()[:32]
+
+
+def _now() -> datetime:
+    """The system's time; only the day on which garbage is due depends on it."""
+    return datetime.now(UTC)
+
+
+def _named(run: RunKey, version: int) -> Mapping[str, Any]:
+    return {"pipeline": run.pipeline, "run_date": str(run.run_date), "phase": run.phase, "version": version}
+
+
+def _recorded(record: Record, document: DocumentReference) -> Mapping[str, Any]:
+    """The fields of a record; its times are left out where it has none, so that no index holds them."""
+    times = {name: moment for name, moment in (("due", record.due), ("expires_at", record.expires)) if moment is not None}
+    gone = {} if record.version == 0 else {"due": DELETE_FIELD, "expires_at": DELETE_FIELD}
+    fields = {"kind": record.kind, "key": record.key, "version": record.version + 1, "body": json.dumps(record.body)}
+    return {**fields, "live": record.expires is None, "shard": document.id[0], **gone, **times}
+
+
+def _record(found: Snapshot) -> Record:
+    fields = found.to_dict() or {}
+    times = (fields.get(name) and _plain(fields[name]) for name in ("due", "expires_at"))
+    return Record(fields["kind"], fields["key"], json.loads(fields["body"]), fields["version"], *times)
+
+
+def _plain(moment: datetime) -> datetime:
+    """The time without the client's own subclass, which compares and prints otherwise."""
+    return datetime.fromtimestamp(moment.timestamp(), UTC).replace(microsecond=moment.microsecond)
+
+
+def _sharded(reference: DocumentReference) -> Mapping[str, Any]:
+    return {"shard": reference.id[0], "created_at": SERVER_TIMESTAMP}
+
+
+def _version(snapshot: Snapshot) -> int:
+    return int(snapshot.get("version")) if snapshot.exists else 0
+
+
+def _put(batch: WriteBatch, seen: Snapshot, fields: Mapping[str, Any]) -> None:
+    """Write fields on the condition that the document is still as it was seen."""
+    if seen.exists:
+        batch.update(seen.reference, dict(fields), option=Client.write_option(last_update_time=seen.update_time))
+    else:
+        batch.create(seen.reference, dict(fields))
+
+
+def _pending(entry: Snapshot) -> Pending:
+    return Pending(from_json(Outgoing, entry.get("message")), entry.get("attempts"), entry.get("error"))

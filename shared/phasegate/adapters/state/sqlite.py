@@ -1,0 +1,291 @@
+"""State in a SQLite file: gates, handled messages, outbox and history, committed together; and the history for analysis."""
+
+import json
+import sqlite3
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import date, datetime
+from pathlib import Path
+from typing import Any
+
+from phasegate.core.field_syntax import Span
+from phasegate.core.gates.completion import RunKey
+from phasegate.core.gates.gate import Day, Gate
+from phasegate.errors import Conflict, StateError
+from phasegate.ports import Change, Event, Outgoing, Pending, Record, Rejected
+from phasegate.schemas import history_table
+from phasegate.serialization import from_json, to_json
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS gate (
+    pipeline TEXT, run_date TEXT, phase TEXT, version INTEGER NOT NULL, body TEXT NOT NULL, restless INTEGER NOT NULL,
+    PRIMARY KEY (pipeline, run_date, phase)
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS restless ON gate (pipeline, run_date) WHERE restless;
+CREATE TABLE IF NOT EXISTS handled (message_id TEXT PRIMARY KEY, at TEXT NOT NULL DEFAULT CURRENT_TIMESTAMP) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS outbox (
+    seq INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, message TEXT NOT NULL,
+    attempts INTEGER NOT NULL DEFAULT 0, error TEXT NOT NULL DEFAULT '',
+    next_at TEXT NOT NULL DEFAULT '', sent_at TEXT, parked INTEGER NOT NULL DEFAULT 0
+);
+CREATE INDEX IF NOT EXISTS unsent ON outbox (next_at) WHERE sent_at IS NULL AND NOT parked;
+CREATE TABLE IF NOT EXISTS event (seq INTEGER PRIMARY KEY, run TEXT NOT NULL, body TEXT NOT NULL);
+CREATE INDEX IF NOT EXISTS event_run ON event (run, seq);
+CREATE TABLE IF NOT EXISTS record (
+    kind TEXT, key TEXT, version INTEGER NOT NULL, body TEXT NOT NULL, due TEXT, expires TEXT, PRIMARY KEY (kind, key)
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS record_due ON record (kind, due) WHERE due IS NOT NULL;
+CREATE TABLE IF NOT EXISTS rejected (seq INTEGER PRIMARY KEY, message_id TEXT NOT NULL UNIQUE, body TEXT NOT NULL);
+"""
+_KINDS = {"INTEGER": "INTEGER", "FLOAT": "REAL"}
+"""How SQLite calls types of BigQuery; everything else is text."""
+
+_PENDING = """
+SELECT message, attempts, error FROM outbox WHERE sent_at IS NULL AND NOT parked AND next_at <= ? ORDER BY seq LIMIT ?
+"""
+_RECORD = "SELECT kind, key, body, version, due, expires FROM record WHERE kind = ?"
+_PARKED = "SELECT message, attempts, error FROM outbox WHERE sent_at IS NULL AND parked ORDER BY seq"
+
+
+class _SQLiteFile:
+    """A SQLite file; safe for several threads and processes.
+
+    Args:
+        path: The file, made with its folder when missing; `:memory:` keeps everything in this object.
+        schema: Statements that change nothing when they are said again.
+    """
+
+    def __init__(self, path: str, schema: str) -> None:
+        self._path = path
+        self._memory: sqlite3.Connection | None = None
+        self._turn = threading.Lock()  # in memory all threads share one connection, and with it one transaction
+        if path == ":memory:":
+            self._memory = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+            self._memory.executescript(schema)
+            return
+        try:
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
+        except OSError as exc:
+            raise StateError(f"no state at {path}: {exc.strerror}", retryable=False) from exc
+        with self._connected() as connection:
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.executescript(schema)
+
+    @contextmanager
+    def _connected(self) -> Iterator[sqlite3.Connection]:
+        """A connection of this call's own: threads share nothing, and a fork inherits nothing."""
+        try:
+            if self._memory is not None:
+                with self._turn:
+                    yield self._memory
+                return
+            connection = sqlite3.connect(self._path, timeout=30, isolation_level=None)
+            try:
+                connection.execute("PRAGMA synchronous = FULL")
+                yield connection
+            finally:
+                connection.close()
+        except sqlite3.Error as exc:
+            retryable = isinstance(exc, sqlite3.OperationalError) and "lock" in str(exc)
+            raise StateError(f"state at {self._path}: {exc}", retryable=retryable) from exc
+
+    @contextmanager
+    def _writing(self) -> Iterator[sqlite3.Connection]:
+        with self._connected() as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield connection
+            except BaseException:
+                if connection.in_transaction:  # a full disk has ended it already; that is what must be told
+                    connection.execute("ROLLBACK")
+                raise
+            connection.execute("COMMIT")
+
+
+class SQLiteStore(_SQLiteFile):
+    """State store, records and outbox in one SQLite file; `path` as of `_SQLiteFile`."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path, _SCHEMA)
+
+    def load(self, pipeline: str, span: Span) -> Mapping[date, Day]:
+        """See `StateStore.load`."""
+        days: dict[date, dict[str, Gate]] = {}
+        with self._connected() as connection:
+            rows = connection.execute(
+                "SELECT body FROM gate WHERE pipeline = ? AND run_date BETWEEN ? AND ?",
+                (pipeline, str(span.first), str(span.last)),
+            ).fetchall()
+        for (body,) in rows:
+            gate = from_json(Gate, body)
+            days.setdefault(gate.run.run_date, {})[gate.run.phase] = gate
+        return days
+
+    def restless(self, pipeline: str, before: date, limit: int) -> Sequence[Gate]:
+        """See `StateStore.restless`."""
+        query = "SELECT body FROM gate WHERE restless AND pipeline = ? AND run_date < ? ORDER BY run_date DESC LIMIT ?"
+        with self._connected() as connection:
+            rows = connection.execute(query, (pipeline, str(before), limit)).fetchall()
+        return [from_json(Gate, body) for (body,) in rows]
+
+    def latest(self, pipeline: str) -> date | None:
+        """See `StateStore.latest`."""
+        with self._connected() as connection:
+            (found,) = connection.execute("SELECT MAX(run_date) FROM gate WHERE pipeline = ?", (pipeline,)).fetchone()
+        return None if found is None else date.fromisoformat(found)
+
+    def commit(self, change: Change) -> bool:
+        """See `StateStore.commit`."""
+        with self._writing() as connection:
+            if change.handled is not None:
+                done = connection.execute("INSERT OR IGNORE INTO handled (message_id) VALUES (?)", (change.handled,))
+                if done.rowcount == 0:
+                    return False
+            for run, version in change.beside.items():
+                if _version(connection, run) != version:
+                    raise Conflict(f"{run} moved since it was read")
+            if change.gate is not None:
+                _store(connection, change.gate)
+            for record in change.records:
+                _keep(connection, record)
+            for message in change.outbox:
+                connection.execute("INSERT INTO outbox (key, message) VALUES (?, ?)", (message.key, to_json(message)))
+            if change.event is not None:
+                body = to_json(change.event)
+                connection.execute("INSERT INTO event (run, body) VALUES (?, ?)", (str(change.event.run), body))
+            if change.rejected is not None:
+                values = (change.rejected.message_id, to_json(change.rejected))
+                connection.execute("INSERT OR IGNORE INTO rejected (message_id, body) VALUES (?, ?)", values)
+        return True
+
+    def history(self, run: RunKey) -> Sequence[Event]:
+        """See `StateStore.history`."""
+        with self._connected() as connection:
+            rows = connection.execute("SELECT body FROM event WHERE run = ? ORDER BY seq", (str(run),)).fetchall()
+        return [from_json(Event, body) for (body,) in rows]
+
+    def rejected(self, limit: int) -> Sequence[Rejected]:
+        """See `StateStore.rejected`."""
+        with self._connected() as connection:
+            rows = connection.execute("SELECT body FROM rejected ORDER BY seq DESC LIMIT ?", (limit,)).fetchall()
+        return [from_json(Rejected, body) for (body,) in rows]
+
+    def find(self, kind: str, keys: Sequence[str]) -> Mapping[str, Record]:
+        """See `Records.find`."""
+        with self._connected() as connection:
+            rows = [connection.execute(f"{_RECORD} AND key = ?", (kind, key)).fetchone() for key in keys]
+        return {row[1]: _record(*row) for row in rows if row}
+
+    def live(self, kind: str) -> Sequence[Record]:
+        """See `Records.live`."""
+        with self._connected() as connection:
+            rows = connection.execute(f"{_RECORD} AND expires IS NULL ORDER BY key", (kind,)).fetchall()
+        return [_record(*row) for row in rows]
+
+    def due(self, kind: str, now: datetime, limit: int) -> Sequence[Record]:
+        """See `Records.due`."""
+        with self._connected() as connection:
+            rows = connection.execute(f"{_RECORD} AND due <= ? ORDER BY due LIMIT ?", (kind, _stamp(now), limit)).fetchall()
+        return [_record(*row) for row in rows]
+
+    def pending(self, now: datetime, limit: int) -> Sequence[Pending]:
+        """See `Outbox.pending`."""
+        return self._entries(_PENDING, (_stamp(now), limit))
+
+    def parked(self) -> Sequence[Pending]:
+        """See `Outbox.parked`."""
+        return self._entries(_PARKED, ())
+
+    def sent(self, keys: Sequence[str], now: datetime) -> None:
+        """See `Outbox.sent`."""
+        with self._writing() as connection:
+            connection.executemany("UPDATE outbox SET sent_at = ? WHERE key = ?", [(_stamp(now), key) for key in keys])
+
+    def failed(self, key: str, error: str, again: datetime | None) -> None:
+        """See `Outbox.failed`."""
+        values = (error, _stamp(again) if again else "", again is None, key)
+        with self._writing() as connection:
+            connection.execute(
+                "UPDATE outbox SET attempts = attempts + 1, error = ?, next_at = ?, parked = ?"
+                " WHERE key = ? AND sent_at IS NULL",
+                values,
+            )
+
+    def _entries(self, query: str, values: tuple[Any, ...]) -> Sequence[Pending]:
+        with self._connected() as connection:
+            rows = connection.execute(query, values).fetchall()
+        return [Pending(_message(message), attempts, error) for message, attempts, error in rows]
+
+
+class SQLiteHistory(_SQLiteFile):
+    """The history as a table, `history`, with the columns that it has in BigQuery; lists are JSON in it.
+
+    Args:
+        path: A file of its own, or the one with the state.
+    """
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path, "CREATE TABLE IF NOT EXISTS history (key TEXT PRIMARY KEY) WITHOUT ROWID")
+        columns = {column["name"]: _KINDS.get(column["type"], "TEXT") for column in history_table()["columns"]}
+        with self._writing() as connection:
+            known = {name for _, name, *_ in connection.execute("PRAGMA table_info(history)")}
+            for name, kind in columns.items():
+                if name not in known:
+                    connection.execute(f"ALTER TABLE history ADD COLUMN {name} {kind}")
+        marks = ", ".join("?" for _ in columns)
+        self._columns = tuple(columns)
+        self._insert = f"INSERT OR IGNORE INTO history ({', '.join(columns)}) VALUES ({marks})"  # noqa: S608
+
+    def keep(self, message: Outgoing) -> None:
+        """Add the row of an event; one that is there already stays as it is."""
+        values = [message.body.get(name) for name in self._columns]
+        with self._writing() as connection:
+            connection.execute(self._insert, [json.dumps(v, ensure_ascii=False) if isinstance(v, list) else v for v in values])
+
+
+def _message(text: str) -> Outgoing:
+    return Outgoing(**json.loads(text))
+
+
+def _stamp(moment: datetime) -> str:
+    return moment.isoformat(timespec="microseconds")
+
+
+def _record(kind: str, key: str, body: str, version: int, due: str | None, expires: str | None) -> Record:
+    return Record(kind, key, json.loads(body), version, _moment(due), _moment(expires))
+
+
+def _moment(text: str | None) -> datetime | None:
+    return datetime.fromisoformat(text) if text else None
+
+
+def _keep(connection: sqlite3.Connection, record: Record) -> None:
+    """Write a record over the version that was read; any other stored version is a conflict."""
+    found = connection.execute("SELECT version FROM record WHERE kind = ? AND key = ?", (record.kind, record.key)).fetchone()
+    if (found[0] if found else 0) != record.version:
+        raise Conflict(f"{record.kind} {record.key} moved since it was read")
+    times = (_stamp(moment) if moment else None for moment in (record.due, record.expires))
+    values = (record.kind, record.key, record.version + 1, json.dumps(record.body), *times)
+    connection.execute(
+        "INSERT OR REPLACE INTO record (kind, key, version, body, due, expires) VALUES (?, ?, ?, ?, ?, ?)", values
+    )
+
+
+def _version(connection: sqlite3.Connection, run: RunKey) -> int:
+    key = (run.pipeline, str(run.run_date), run.phase)
+    row = connection.execute("SELECT version FROM gate WHERE pipeline = ? AND run_date = ? AND phase = ?", key).fetchone()
+    return row[0] if row else 0
+
+
+def _store(connection: sqlite3.Connection, gate: Gate) -> None:
+    """Write a gate over the version that was read; any other stored version is a conflict."""
+    run = gate.run
+    if _version(connection, run) != gate.version:
+        raise Conflict(f"{run} moved since it was read")
+    stored = replace(gate, version=gate.version + 1)
+    values = (run.pipeline, str(run.run_date), run.phase, stored.version, to_json(stored), stored.is_restless)
+    connection.execute(
+        "INSERT OR REPLACE INTO gate (pipeline, run_date, phase, version, body, restless) VALUES (?, ?, ?, ?, ?, ?)", values
+    )

@@ -1,0 +1,1 @@
+"""Warehouses: BigQuery, and DuckDB for one machine."""

@@ -1,0 +1,427 @@
+"""How the numbers of `core.metrics` are written in SQL, for BigQuery and for DuckDB: one grouped statement per query.
+
+The first column is the date, then comes one column per metric, in the order of the query. Values are bound, never written
+into the text; names are checked and quoted; the date column stands bare in every filter, so that the warehouse can prune.
+"""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from enum import StrEnum
+from typing import assert_never, get_args
+
+from phasegate.adapters.warehouse.googlesql import to_duckdb
+from phasegate.core.checks.metrics import (
+    Aggregate,
+    Breaking,
+    Checksum,
+    Comparison,
+    CustomSource,
+    Distinct,
+    KeysOf,
+    KeysPresent,
+    Linked,
+    Metric,
+    Newest,
+    NotIn,
+    NotMatching,
+    NullKeys,
+    Nulls,
+    Orphans,
+    OutOfRange,
+    PairSource,
+    Query,
+    Rows,
+    Scalar,
+    Surplus,
+    TableSource,
+)
+from phasegate.core.field_syntax import Column, Notation, Span, Table
+from phasegate.core.pipeline.sql import SqlKind
+from phasegate.errors import ConfigError
+
+
+class Dialect(StrEnum):
+    """Whose SQL."""
+
+    BIGQUERY = "bigquery"
+    DUCKDB = "duckdb"
+
+
+@dataclass(frozen=True, slots=True)
+class Param:
+    """A value to bind, and its GoogleSQL type: DATE, INT64, FLOAT64, STRING or BOOL."""
+
+    name: str
+    type: str
+    value: date | Scalar
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """SQL and the values to bind to it."""
+
+    text: str
+    params: tuple[Param, ...]
+
+
+def render(query: Query, span: Span, dialect: Dialect) -> Statement:
+    """The one statement that answers a query for all dates of a span.
+
+    Raises:
+        Refused: SQL of the pipeline file is not known to mean the same on DuckDB.
+        ConfigError: It does not parse, a name is not one, or the comparison needs a date that its table lacks.
+    """
+    assert all(isinstance(metric, Comparison) == isinstance(query.source, PairSource) for metric in query.metrics), query
+    writer = (_DuckDB if dialect is Dialect.DUCKDB else _BigQuery)(span)
+    match query.source:
+        case TableSource() as source:
+            text = writer.of_table(source, [metric for metric in query.metrics if not isinstance(metric, Comparison)])
+        case PairSource() as source:
+            text = writer.of_pair(source, [metric for metric in query.metrics if isinstance(metric, Comparison)])
+        case CustomSource() as source:
+            text = writer.of_custom(source)
+        case _:
+            assert_never(query.source)
+    return Statement(text, tuple(writer.params))
+
+
+def table_name(table: str) -> tuple[str, ...]:
+    """The parts of `dataset.table` or `project.dataset.table`.
+
+    Raises:
+        ConfigError: It is no such name.
+    """
+    return tuple(_checked(Table, table).split("."))
+
+
+def _checked(notation: object, name: str) -> str:
+    rule = next(part for part in get_args(notation) if isinstance(part, Notation))
+    try:
+        return str(rule.parse(name))
+    except ValueError as error:
+        raise ConfigError(f'expected {error}, got "{name}"') from None
+
+
+def _type(value: Scalar) -> str:
+    if isinstance(value, float) and math.isnan(value):
+        raise ConfigError("expected a number as a bound or value, got NaN")
+    return {bool: "BOOL", int: "INT64", float: "FLOAT64", str: "STRING"}[type(value)]
+
+
+def _list(columns: Sequence[str]) -> str:
+    return ",\n  ".join(columns)
+
+
+@dataclass(frozen=True, slots=True)
+class _Side:
+    """A select beside the main one, and the numbers that it gives, by the place of their metric."""
+
+    text: str
+    numbers: Mapping[int, str]
+
+
+@dataclass(frozen=True, slots=True)
+class _Keyed:
+    """Rows of one of two compared tables, by date and key; without *date*, of all dates."""
+
+    table: str
+    date: str | None
+    columns: tuple[str, ...]
+    where: str | None = None
+    distinct: bool = False
+
+    def on(self, alias: str) -> str:
+        """Where they meet the rows called `a`."""
+        equal = [f"{alias}.k{n} = a.k{n}" for n in range(len(self.columns))]
+        return " AND ".join([f"{alias}.day = a.day", *equal] if self.date else equal)
+
+
+def _dated(source: PairSource) -> str:
+    if source.other_date is None:
+        raise ConfigError(
+            f"expected table {source.other} to have a run date column, so that {source.table} can be compared with it"
+        )
+    return source.other_date
+
+
+class _Writer:
+    """Writes one statement; what the two dialects have in common, which is most."""
+
+    mark = "@"
+    quote = "`"
+    text, whole = "STRING", "INT64"
+
+    def __init__(self, span: Span) -> None:
+        self.params = [Param("from", "DATE", span.first), Param("to", "DATE", span.last)]
+
+    # Words.
+
+    def column(self, name: str) -> str:
+        return f"{self.quote}{_checked(Column, name)}{self.quote}"
+
+    def table(self, name: str) -> str:
+        return ".".join(f"{self.quote}{part}{self.quote}" for part in table_name(name))
+
+    def bind(self, value: Scalar) -> str:
+        param = Param(f"p{len(self.params) - 2}", _type(value), value)
+        self.params.append(param)
+        return f"{self.mark}{param.name}"
+
+    def user(self, text: str, kind: SqlKind) -> str:
+        """SQL of the pipeline file, in brackets; a comment in it ends before them."""
+        text = text.strip().removesuffix(";")
+        return f"(\n{text}\n)" if kind is SqlKind.QUERY or "--" in text or "#" in text else f"({text})"
+
+    def condition(self, text: str) -> str:
+        return self.user(text, SqlKind.CONDITION)
+
+    def in_span(self, column: str) -> str:
+        return f"{self.column(column)} BETWEEN {self.mark}from AND {self.mark}to"
+
+    def present(self, columns: Sequence[str]) -> list[str]:
+        return [f"{self.column(column)} IS NOT NULL" for column in columns]
+
+    def where(self, text: str | None) -> list[str]:
+        return [] if text is None else [self.condition(text)]
+
+    # One table.
+
+    def of_table(self, source: TableSource, metrics: Sequence[Metric]) -> str:
+        """One grouped select; a metric that needs a select of its own stands in another, joined by date."""
+        sides = self.sides(source, metrics)
+        aside = frozenset(n for side in sides for n in side.numbers)
+        inline = {n: self.metric(metric) for n, metric in enumerate(metrics) if n not in aside}
+        if not sides:
+            return self.grouped(source, self.column(source.date), inline.values())
+        base = self.grouped(source, f"{self.column(source.date)} AS day", (f"{text} AS m{n}" for n, text in inline.items()))
+        ctes = [f"base AS (\n{base}\n)", *(f"side{at} AS (\n{side.text}\n)" for at, side in enumerate(sides))]
+        numbers = {n: f"m{n}" for n in inline} | {n: number for side in sides for n, number in side.numbers.items()}
+        joins = [f"LEFT JOIN side{at} ON side{at}.day = base.day" for at in range(len(sides))]
+        columns = _list(["base.day", *(numbers[n] for n in range(len(metrics)))])
+        return "\n".join((f"WITH {', '.join(ctes)}", f"SELECT {columns}", "FROM base", *joins))
+
+    def grouped(self, source: TableSource, day: str, numbers: Iterable[str], *where: str) -> str:
+        """One row per date."""
+        conditions = " AND ".join((self.in_span(source.date), *where))
+        group = self.column(source.date)
+        return f"SELECT {_list([day, *numbers])}\nFROM {self.table(source.table)}\nWHERE {conditions}\nGROUP BY {group}"
+
+    def sides(self, source: TableSource, metrics: Sequence[Metric]) -> list[_Side]:
+        """Selects beside the main one: aggregates of any kind can't be told to leave rows out, a select can."""
+        filtered: dict[str, dict[int, str]] = {}
+        for n, metric in enumerate(metrics):
+            if isinstance(metric, Aggregate) and metric.where is not None:
+                filtered.setdefault(metric.where, {})[n] = f"{self.metric(metric)} AS m{n}"
+        day = f"{self.column(source.date)} AS day"
+        return [
+            _Side(self.grouped(source, day, numbers.values(), self.condition(where)), {n: f"m{n}" for n in numbers})
+            for where, numbers in filtered.items()
+        ]
+
+    def metric(self, metric: Metric) -> str:
+        """An aggregate over the rows of a date."""
+        match metric:
+            case Rows(where):
+                return self.count(where)
+            case Nulls(column, where):
+                return self.count(where, f"{self.column(column)} IS NULL")
+            case NullKeys(columns, where):
+                return self.count(where, f"({' OR '.join(f'{self.column(column)} IS NULL' for column in columns)})")
+            case Surplus(columns, where):
+                return f"{self.count(where, *self.present(columns))} - {self.distinct(columns, where)}"
+            case Distinct(column, where):
+                return self.distinct((column,), where)
+            case NotIn(column, values, where):
+                return self.count(where, f"{self.column(column)} NOT IN ({', '.join(map(self.bind, values))})")
+            case OutOfRange(column, low, high, where):
+                return self.count(where, self.out_of_range(column, low, high))
+            case NotMatching(column, pattern, where):
+                return self.count(where, self.not_matching(self.column(column), self.bind(pattern)))
+            case Breaking(condition, where):
+                return self.count(where, f"NOT {self.condition(condition)}")
+            case Newest(column, where):
+                return self.epoch(f"MAX({self.only(self.column(column), self.where(where))})")
+            case Aggregate(expression):
+                return self.user(expression, SqlKind.AGGREGATE)
+            case Checksum(columns, where):
+                return self.checksum(columns, where)
+
+    def count(self, where: str | None, *conditions: str) -> str:
+        """Rows for which all is true; a null is not true."""
+        met = " AND ".join((*self.where(where), *conditions))
+        return f"COUNTIF({met})" if met else "COUNT(*)"
+
+    def only(self, value: str, conditions: Sequence[str]) -> str:
+        """The value where all conditions are true, else null."""
+        return f"CASE WHEN {' AND '.join(conditions)} THEN {value} END" if conditions else value
+
+    def distinct(self, columns: Sequence[str], where: str | None) -> str:
+        """Distinct values, or combinations without a null."""
+        conditions = self.where(where)
+        if len(columns) > 1:
+            conditions = [*conditions, *self.present(columns)]
+        return f"COUNT(DISTINCT {self.only(self.combined(columns), conditions)})"
+
+    def checksum(self, columns: Sequence[str], where: str | None) -> str:
+        """60 bits of the MD5 of each combination, all of them xor-ed: no order, no overflow, no sign."""
+        texts = (f"COALESCE(CAST({self.column(column)} AS {self.text}), '')" for column in columns)
+        number = f"CAST(CONCAT('0x', SUBSTR({self.md5(', CHR(31), '.join(texts))}, 1, 15)) AS {self.whole})"
+        return f"BIT_XOR({self.only(number, self.where(where))})"
+
+    def out_of_range(self, column: str, low: Scalar | None, high: Scalar | None) -> str:
+        """Not within the bounds: of NaN every comparison is false, so it is not within any."""
+        name = self.column(column)
+        within = [f"{name} >= {self.bind(low)}"] if low is not None else []
+        within += [f"{name} <= {self.bind(high)}"] if high is not None else []
+        return f"NOT ({' AND '.join(within)})"
+
+    # Two tables, compared by key.
+
+    def of_pair(self, source: PairSource, comparisons: Sequence[Comparison]) -> str:
+        """One grouped select for each set of rows that comparisons start from; several are laid side by side."""
+        starts: dict[_Keyed, dict[int, Comparison]] = {}
+        for n, comparison in enumerate(comparisons):
+            starts.setdefault(self.start(source, comparison), {})[n] = comparison
+        selects = [self.compared(source, start, group, len(comparisons)) for start, group in starts.items()]
+        if len(selects) == 1:
+            return selects[0]
+        sums = _list(["day", *(f"SUM(n{n})" for n in range(len(comparisons)))])
+        return f"SELECT {sums}\nFROM (\n" + "\nUNION ALL\n".join(selects) + "\n) AS parts\nGROUP BY day"
+
+    def compared(self, source: PairSource, start: _Keyed, group: Mapping[int, Comparison], width: int) -> str:
+        """Per date, the rows of *start*, and how many of them have a partner or none; 0 for comparisons of other groups."""
+        numbers = ["0"] * width
+        joins: dict[_Keyed, str] = {}
+        for n, comparison in group.items():
+            partner = self.partner(source, comparison)
+            if partner is None:
+                numbers[n] = "COUNT(*)"
+                continue
+            alias = joins.setdefault(partner, f"b{len(joins)}")
+            # Keys without nulls, and each once: the join finds one partner or none, and none is a null.
+            numbers[n] = f"COUNT({alias}.k0)" if isinstance(comparison, KeysPresent) else f"COUNT(*) - COUNT({alias}.k0)"
+        columns = _list(["a.day AS day", *(f"{number} AS n{n}" for n, number in enumerate(numbers))])
+        return "\n".join(
+            (
+                f"SELECT {columns}",
+                f"FROM (\n{self.keyed(start)}\n) AS a",
+                *(
+                    f"LEFT JOIN (\n{self.keyed(partner)}\n) AS {alias} ON {partner.on(alias)}"
+                    for partner, alias in joins.items()
+                ),
+                "GROUP BY a.day",
+            )
+        )
+
+    def start(self, source: PairSource, comparison: Comparison) -> _Keyed:
+        """The rows, or distinct keys, that a comparison counts."""
+        match comparison:
+            case Linked(columns, where) | Orphans(columns, where=where):
+                return _Keyed(source.table, source.date, columns, where)
+            case KeysOf(key, where) | KeysPresent(key, where=where):
+                return _Keyed(source.other, _dated(source), key, where, distinct=True)
+
+    def partner(self, source: PairSource, comparison: Comparison) -> _Keyed | None:
+        """The keys that a comparison looks for; None when it only counts."""
+        match comparison:
+            case Orphans(to=to, dated=dated):
+                return _Keyed(source.other, _dated(source) if dated else None, to, distinct=True)
+            case KeysPresent(columns=columns):
+                return _Keyed(source.table, source.date, columns, distinct=True)
+            case _:
+                return None
+
+    def keyed(self, rows: _Keyed) -> str:
+        """Date and key of some rows of a table, those with a null in the key left out."""
+        day = [f"{self.column(rows.date)} AS day"] if rows.date else []
+        keys = [f"{self.column(column)} AS k{n}" for n, column in enumerate(rows.columns)]
+        conditions = [self.in_span(rows.date)] if rows.date else []
+        conditions += [*self.present(rows.columns), *self.where(rows.where)]
+        distinct = "DISTINCT " if rows.distinct else ""
+        return f"SELECT {distinct}{', '.join(day + keys)}\nFROM {self.table(rows.table)}\nWHERE {' AND '.join(conditions)}"
+
+    # A query of the user's.
+
+    def of_custom(self, source: CustomSource) -> str:
+        day = self.column(source.date)
+        inner = f"FROM {self.user(source.text, SqlKind.QUERY)} AS asked\nWHERE {self.in_span(source.date)}"
+        if source.value is not None:
+            return f"SELECT {day}, {self.column(source.value)}\n{inner}"
+        return f"SELECT {day}, COUNT(*)\n{inner}\nGROUP BY {day}"
+
+    # Where the two differ.
+
+    def combined(self, columns: Sequence[str]) -> str:
+        """One value for a combination of columns."""
+        raise NotImplementedError
+
+    def md5(self, texts: str) -> str:
+        """The MD5 of some texts in a row, in hexadecimal."""
+        raise NotImplementedError
+
+    def not_matching(self, value: str, pattern: str) -> str:
+        raise NotImplementedError
+
+    def epoch(self, moment: str) -> str:
+        """Whole seconds since 1970 UTC, rounded down."""
+        raise NotImplementedError
+
+
+class _BigQuery(_Writer):
+    def combined(self, columns: Sequence[str]) -> str:
+        if len(columns) == 1:
+            return self.column(columns[0])
+        return f"TO_JSON_STRING(STRUCT({', '.join(map(self.column, columns))}))"
+
+    def md5(self, texts: str) -> str:
+        return f"TO_HEX(MD5(CONCAT({texts})))"
+
+    def not_matching(self, value: str, pattern: str) -> str:
+        return f"NOT REGEXP_CONTAINS(CAST({value} AS STRING), {pattern})"
+
+    def epoch(self, moment: str) -> str:
+        return f"UNIX_SECONDS(CAST({moment} AS TIMESTAMP))"
+
+
+class _DuckDB(_Writer):
+    mark = "$"
+    quote = '"'
+    text, whole = "VARCHAR", "BIGINT"
+
+    def user(self, text: str, kind: SqlKind) -> str:
+        return f"({to_duckdb(text, kind)})"
+
+    def table(self, name: str) -> str:
+        return super().table(".".join(table_name(name)[-2:]))  # the project: one machine has one
+
+    def sides(self, source: TableSource, metrics: Sequence[Metric]) -> list[_Side]:
+        """Combinations are counted in half the time by grouping twice than by COUNT(DISTINCT (a, b)) (337k rows, 365 dates)."""
+        sides = super().sides(source, metrics)
+        for n, metric in enumerate(metrics):
+            if isinstance(metric, Surplus) and len(metric.columns) > 1:
+                sides.append(_Side(self.surplus(source, metric, f"m{n}"), {n: f"COALESCE(m{n}, 0)"}))
+        return sides
+
+    def surplus(self, source: TableSource, metric: Surplus, name: str) -> str:
+        day = f"{self.column(source.date)} AS day"
+        keys = self.grouped(source, day, ["COUNT(*) AS n"], *self.present(metric.columns), *self.where(metric.where))
+        keys = ", ".join((keys, *map(self.column, metric.columns)))
+        return f"SELECT day, SUM(n - 1) AS {name}\nFROM (\n{keys}\n) AS keys\nGROUP BY day"
+
+    def combined(self, columns: Sequence[str]) -> str:
+        return self.column(columns[0]) if len(columns) == 1 else f"ROW({', '.join(map(self.column, columns))})"
+
+    def out_of_range(self, column: str, low: Scalar | None, high: Scalar | None) -> str:
+        # NaN is DuckDB's greatest number: a missing upper bound must still be one that it breaks.
+        return super().out_of_range(column, low, math.inf if high is None and type(low) in (int, float) else high)
+
+    def md5(self, texts: str) -> str:
+        return f"MD5(CONCAT({texts}))"
+
+    def not_matching(self, value: str, pattern: str) -> str:
+        return f"NOT REGEXP_MATCHES(CAST({value} AS VARCHAR), {pattern})"
+
+    def epoch(self, moment: str) -> str:
+        return f"CAST(FLOOR(EPOCH({moment})) AS BIGINT)"

@@ -1,0 +1,538 @@
+"""GoogleSQL of the pipeline file, for DuckDB: only what is known to give the same answer as in BigQuery is let through.
+
+Short conditions and aggregates, which are most of what is written, are recognised as a part of GoogleSQL in which the two
+agree. Everything else is parsed by sqlglot and passes a list: node by node, each with the arguments it may have. What is on the
+list is proven by tests that run it; what is not is refused with a reason.
+
+For every statement that BigQuery answers, DuckDB gives the same answer or none. The reverse does not hold: DuckDB lets
+through some comparisons of unlike types that are an error in BigQuery. Two differences are beyond the text. DuckDB takes NaN to
+equal itself and to be the greatest number; the warehouse guards against that where it knows the columns, which is everywhere
+but in queries. And arithmetic on NUMERIC columns is rounded at another digit.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from phasegate.core.pipeline.sql import SqlKind
+from phasegate.errors import ConfigError
+
+if TYPE_CHECKING:  # sqlglot costs 0.1 s, which a pipeline with plain conditions need not pay
+    from sqlglot import exp
+    from sqlglot.tokenizer_core import Token
+
+
+class Refused(Exception):
+    """Valid SQL that DuckDB is not known to answer like BigQuery; says what and why."""
+
+
+def to_duckdb(text: str, kind: SqlKind) -> str:
+    """The same SQL for DuckDB; `@from` and `@to` become `$from` and `$to`.
+
+    Raises:
+        Refused: It holds something that is not on the list.
+        ConfigError: It does not parse, or is not one condition, expression or query.
+    """
+    if (plain := _plain(text, kind)) is not None:
+        return plain
+    sql, reason = _translated(text, kind)
+    if reason is not None:
+        raise Refused(reason)
+    return sql
+
+
+def check_sql(text: str, kind: SqlKind) -> str | None:
+    """Why DuckDB will not be asked this, or None when it will.
+
+    Raises:
+        ConfigError: It does not parse, or is not one condition, expression or query.
+    """
+    try:
+        to_duckdb(text, kind)
+    except Refused as refused:
+        return str(refused)
+    return None
+
+
+# The plain part, as a regular language over tokens, one letter for each. Any word that the language reserves, and is not in
+# the table, is not plain; neither are escapes, neighbouring strings, a sign after an operator, NOT, inner brackets.
+
+_TOKEN = re.compile(
+    r"""\s*(?:
+      (?P<word>[A-Za-z_]\w*)
+    | (?P<number>\d{1,15}(?:\.\d{1,15})?)(?![\w.])
+    | (?P<string>'[^'\\\n\r]*')
+    | (?P<comparison><=|>=|<>|!=|=|<|>)
+    | (?P<sign>[*+(),-])
+    )\s*""",
+    re.ASCII | re.VERBOSE,
+)
+_WORDS: Mapping[str, str] = {
+    **dict.fromkeys(("sum", "min", "max", "avg"), "A"),
+    "and": "a",
+    "between": "w",
+    "count": "C",
+    "countif": "F",
+    "distinct": "D",
+    "in": "i",
+    "is": "k",
+    "not": "!",
+    "null": "0",
+    "or": "o",
+    "safe_divide": "/",
+}
+_RESERVED = frozenset(
+    re.findall(
+        r"\w+",
+        """
+        all any array as asc assert_rows_modified at by case cast collate contains create cross cube current default define desc
+        else end enum escape except exclude exists extract false fetch following for from full group grouping groups hash having
+        if ignore inner intersect interval into join lateral left like limit lookup merge natural new no nulls of on order outer
+        over partition preceding proto qualify range recursive respect right rollup rows select set some struct tablesample then
+        to treat true unbounded union unnest using when where window with within
+        current_date current_datetime current_time current_timestamp
+        """,
+    )
+)
+"""Words that are no column. Source: GoogleSQL, Lexical structure, Reserved keywords; and functions called without brackets."""
+_NUMERIC = r"(?:n|-?d)(?:[*+-][nd])*"
+_VALUE = rf"(?:{_NUMERIC}|s)"
+_TERM = rf"(?:{_VALUE}c{_VALUE}|nk!?0|n!?i\({_VALUE}(?:,{_VALUE})*\)|n!?w{_VALUE}a{_VALUE})"
+_CONDITION = rf"{_TERM}(?:[ao]{_TERM})*"
+_COUNT = rf"C\(\*\)|F\({_CONDITION}\)|[CA]\(D?n\)"
+_PLAIN: Mapping[SqlKind, re.Pattern[str]] = {
+    SqlKind.CONDITION: re.compile(_CONDITION),
+    SqlKind.AGGREGATE: re.compile(rf"{_COUNT}|/\((?P<over>{_COUNT}),(?P<under>{_COUNT})\)"),
+}
+
+
+def _plain(text: str, kind: SqlKind) -> str | None:
+    """The translation of plain SQL; None when it is not certainly plain."""
+    letters, spelt = "", []
+    at = 0
+    while at < len(text):
+        token = _TOKEN.match(text, at)
+        letter = None if token is None else _letter(token)
+        if token is None or letter is None:
+            return None
+        letters += letter
+        spelt.append(_spelt(token, letter))
+        at = token.end()
+    match = _PLAIN[kind].fullmatch(letters) if kind in _PLAIN else None
+    if match is None:
+        return None
+    if kind is SqlKind.AGGREGATE and match["over"]:
+        over, under = ("".join(spelt[slice(*match.span(name))]) for name in ("over", "under"))
+        return f"CASE WHEN {under} <> 0 THEN {over} / {under} END"
+    return "".join(spelt)
+
+
+def _letter(token: re.Match[str]) -> str | None:
+    match token.lastgroup:
+        case "word" if (word := token["word"].lower()) not in _RESERVED:
+            return _WORDS.get(word, "n")
+        case "number" | "string" | "comparison" as kind:
+            return {"number": "d", "string": "s", "comparison": "c"}[kind]
+        case "sign":
+            return token["sign"]
+    return None
+
+
+def _spelt(token: re.Match[str], letter: str) -> str:
+    """The token for DuckDB, with the space around it."""
+    text = token[0].strip()
+    if letter == "n":
+        return token[0].replace(text, f'"{text}"')
+    return token[0].replace(text, _double(text)) if letter == "d" and "." in text else token[0]
+
+
+def _double(number: str) -> str:
+    """A decimal literal is a FLOAT64 in GoogleSQL and a DECIMAL in DuckDB, unless it has an exponent."""
+    return number if "e" in number.lower() else f"{number.rstrip('.')}e0"
+
+
+# The list: each kind of node with the arguments it may have. `_RULES` says more about some of them.
+
+_EXPRESSIONS: Mapping[str, str] = {
+    "Column": "this table",
+    "Identifier": "this quoted",
+    "Literal": "this is_string",
+    "RawString": "this",
+    "Boolean": "this",
+    "Null": "",
+    "Parameter": "this",
+    "Var": "this",
+    "Paren": "this",
+    **dict.fromkeys(("And", "Or", "EQ", "NEQ", "LT", "LTE", "GT", "GTE", "Is"), "this expression"),
+    "Like": "this expression negate",
+    **dict.fromkeys(("Not", "Neg", "Abs", "Floor", "Ceil", "Round"), "this"),
+    **dict.fromkeys(("Add", "Sub", "Mul", "Div", "Mod", "SafeDivide"), "this expression"),
+    "Between": "this low high",
+    "In": "this expressions query",
+    "Case": "this ifs default",
+    "If": "this true false",
+    "Coalesce": "this expressions",
+    "Nullif": "this expression",
+    # On text.
+    **dict.fromkeys(("StartsWith", "EndsWith", "RegexpLike"), "this expression"),
+    "Length": "this binary",
+    "Substring": "this start length",
+    "Replace": "this expression replacement",
+    # On dates and times.
+    "Date": "this",
+    "Cast": "this to",
+    "DataType": "this",
+    **dict.fromkeys(("DateAdd", "DateSub", "TimestampDiff"), "this expression unit"),
+    "DateDiff": "this expression unit date_part_boundary",
+    "DateTrunc": "this unit",
+    "WeekStart": "this",  # only ever a unit, and no rule has it among its units
+    "UnixSeconds": "this",
+    "Extract": "this expression",
+    # Aggregates.
+    "Star": "",
+    "Count": "this big_int",
+    "Distinct": "expressions",
+    **dict.fromkeys(("CountIf", "Sum", "Avg", "Min", "Max", "LogicalAnd", "LogicalOr"), "this"),
+    **dict.fromkeys(("Stddev", "StddevSamp", "StddevPop", "Variance", "VariancePop"), "this"),
+}
+_QUERIES: Mapping[str, str] = {
+    "Select": "expressions distinct from_ joins where group having qualify order with_",
+    "Subquery": "this alias",
+    "From": "this",
+    "Table": "this db catalog alias",
+    "TableAlias": "this columns",
+    "Join": "this on using side kind",
+    "Where": "this",
+    "Having": "this",
+    "Qualify": "this",
+    "Group": "expressions",
+    "Order": "expressions",
+    "Ordered": "this desc nulls_first",
+    "Alias": "this alias",
+    "With": "expressions",
+    "CTE": "this alias",
+    "Union": "this expression distinct with_ order",
+    "Except": "this expression distinct with_ order",
+    "Intersect": "this expression distinct with_ order",
+    "Exists": "this",
+    "Unnest": "expressions alias",
+    "GenerateDateArray": "start end step",
+    "Interval": "this unit",
+    "Window": "this partition_by order over",
+    **dict.fromkeys(("RowNumber", "Rank", "DenseRank"), ""),
+    **dict.fromkeys(("Lag", "Lead"), "this"),
+}
+_ALLOWED: Mapping[SqlKind, Mapping[str, str]] = {
+    SqlKind.CONDITION: _EXPRESSIONS,
+    SqlKind.AGGREGATE: _EXPRESSIONS,
+    SqlKind.QUERY: {**_EXPRESSIONS, **_QUERIES},
+}
+_HINTS: Mapping[str, str] = {
+    "Div": "write SAFE_DIVIDE(a, b), or divide by a number",
+    "TryCast": "test the text with REGEXP_CONTAINS",
+    "TimestampDiff": "take it in SECOND, and compare with a number of seconds",
+    "DatetimeDiff": "compare DATE_DIFF in DAY, or the columns themselves",
+    "Like": "write the pattern as a text without a backslash, or use REGEXP_CONTAINS",
+    "AtTimeZone": "take the parts of a time in UTC",
+    "Subquery": "use a sql check",
+}
+_COMPARISONS = ("EQ", "NEQ", "LT", "LTE", "GT", "GTE", "Is", "In", "Between", "Like")
+
+
+@lru_cache(maxsize=1024)
+def _translated(text: str, kind: SqlKind) -> tuple[str, str | None]:
+    tree = _parsed(text, kind)
+    try:
+        return _rewritten(tree, kind).sql("duckdb", identify=True, comments=False), None
+    except Refused as refused:
+        return "", str(refused)
+
+
+def _rewritten(node: "exp.Expr", kind: SqlKind) -> "exp.Expr":
+    """The node with everything in it as DuckDB means it."""
+    name = type(node).__name__
+    allowed = _ALLOWED[kind].get(name)
+    if allowed is None:
+        raise _refused(node)
+    for argument, value in node.args.items():
+        if value and argument not in allowed.split():
+            raise _refused(node, argument=argument.strip("_").upper())
+    if name in _COMPARISONS and any(type(child).__name__ in (*_COMPARISONS, "Not") for child in node.iter_expressions()):
+        raise _refused(node, hint="put the inner comparison in brackets")
+    for child in tuple(node.iter_expressions()):
+        _rewritten(child, kind)
+    rule = _RULES.get(name)
+    new = node if rule is None else rule(node)
+    return node if new is node else node.replace(new)
+
+
+def _refused(node: "exp.Expr", detail: str = "", *, argument: str = "", hint: str = "") -> Refused:
+    from sqlglot import exp
+
+    what = _one_line(node.sql("bigquery", comments=False))
+    if isinstance(node, exp.Query):
+        what = argument or "a query within an expression"
+    elif isinstance(node, exp.Func) and "(" in what:
+        what = what.partition("(")[0] + (f" with {argument}" if argument else detail)
+    hint = hint or _HINTS.get(type(node).__name__, "")
+    reason = f"{what} is not known to give the same answer on DuckDB as in BigQuery"
+    return Refused(f"{reason}; {hint}" if hint else reason)
+
+
+def _one_line(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= 80 else f"{line[:79]}…"
+
+
+Rule = Callable[["exp.Expr"], "exp.Expr"]
+
+
+def _literal(node: "exp.Expr") -> "exp.Expr":
+    from sqlglot import exp
+
+    if isinstance(node, exp.Literal) and not node.is_string and not str(node.this).isdigit():
+        return exp.Literal.number(_double(str(node.this)))
+    return node
+
+
+def _whole(node: "exp.Expr | None", least: int) -> bool:
+    from sqlglot import exp
+
+    return isinstance(node, exp.Literal) and str(node.this).isdigit() and int(str(node.this)) >= least
+
+
+def _text(node: "exp.Expr | None") -> str | None:
+    """What a string literal says; None for anything else."""
+    from sqlglot import exp
+
+    return str(node.this) if isinstance(node, exp.RawString) or (isinstance(node, exp.Literal) and node.is_string) else None
+
+
+def _require(node: "exp.Expr", met: bool) -> "exp.Expr":
+    if not met:
+        raise _refused(node)
+    return node
+
+
+def _arg(node: "exp.Expr", name: str) -> "exp.Expr | None":
+    value: exp.Expr | None = node.args.get(name)
+    return value
+
+
+def _unit(node: "exp.Expr") -> str:
+    return str(node.args["unit"].name).upper()
+
+
+def _as_date(node: "exp.Expr") -> "exp.Expr":
+    from sqlglot import exp
+
+    return exp.cast(node.copy(), "DATE")
+
+
+def _parameter(node: "exp.Expr") -> "exp.Expr":
+    if node.name.lower() not in ("from", "to"):
+        raise ConfigError(f"SQL parameter @{node.name}: expected @from or @to")
+    return node
+
+
+def _division(node: "exp.Expr") -> "exp.Expr":
+    """Division by zero is an error in BigQuery and infinity in DuckDB; a number that is written down is seen not to be zero."""
+    from sqlglot import exp
+
+    divisor = _arg(node, "expression")
+    return _require(node, isinstance(divisor, exp.Literal) and not divisor.is_string and float(str(divisor.this)) != 0)
+
+
+def _modulo(node: "exp.Expr") -> "exp.Expr":
+    return _require(node, _whole(_arg(node, "expression"), 1))
+
+
+def _like(node: "exp.Expr") -> "exp.Expr":
+    """A backslash escapes in BigQuery, and stands for itself in DuckDB."""
+    pattern = _text(_arg(node, "expression"))
+    return _require(node, pattern is not None and "\\" not in pattern)
+
+
+def _with_pattern(node: "exp.Expr") -> "exp.Expr":
+    return _require(node, _text(_arg(node, "expression")) is not None)
+
+
+def _length(node: "exp.Expr") -> "exp.Expr":
+    from sqlglot import exp
+
+    return exp.Anonymous(this="LENGTH", expressions=[node.this])
+
+
+def _substring(node: "exp.Expr") -> "exp.Expr":
+    """Position 0 and positions from the end differ at the edges."""
+    length = _arg(node, "length")
+    return _require(node, _whole(_arg(node, "start"), 1) and (length is None or _whole(length, 0)))
+
+
+_TIMES: Mapping[str, str] = {
+    "DATE": r"\d{4}-\d{2}-\d{2}",
+    "TIMESTAMP": r"\d{4}-\d{2}-\d{2}[ T]\d{2}:\d{2}:\d{2}(\.\d{1,6})?",
+    "TIMESTAMPTZ": r"\d{4}-\d{2}-\d{2}[ T]\d{2}:\d{2}:\d{2}(\.\d{1,6})?(Z|[+-]\d{2}(:\d{2})?)?",
+}
+
+
+def _cast(node: "exp.Expr") -> "exp.Expr":
+    """Only literals: how a text, or a half, becomes a number differs, and so does how a number becomes text."""
+    text, form = _text(_arg(node, "this")), _TIMES.get(node.args["to"].this.name)
+    return _require(node, text is not None and form is not None and re.fullmatch(form, text, re.ASCII) is not None)
+
+
+def _date(node: "exp.Expr") -> "exp.Expr":
+    return _as_date(node.this)
+
+
+def _date_shift(node: "exp.Expr") -> "exp.Expr":
+    """A date and an interval make a TIMESTAMP in DuckDB."""
+    units = ("DAY", "WEEK", "MONTH", "QUARTER", "YEAR")
+    return _as_date(_require(node, _unit(node) in units and _whole(_arg(node, "expression"), 0)))
+
+
+def _date_diff(node: "exp.Expr") -> "exp.Expr":
+    _require(node, _unit(node) == "DAY")
+    node.set("this", _as_date(node.this))
+    node.set("expression", _as_date(node.args["expression"]))
+    return node
+
+
+def _timestamp_diff(node: "exp.Expr") -> "exp.Expr":
+    """BigQuery counts whole units, DuckDB's date_diff counts borders crossed; its date_sub counts whole units."""
+    from sqlglot import exp
+
+    units = ("SECOND", "MILLISECOND", "MICROSECOND")
+    if _unit(node) not in units:
+        raise _refused(node, f" in {_unit(node)}")
+    unit = exp.Literal.string(_unit(node).lower())
+    return exp.Anonymous(this="DATE_SUB", expressions=[unit, node.args["expression"], node.this])
+
+
+def _date_trunc(node: "exp.Expr") -> "exp.Expr":
+    """A week begins on Sunday in BigQuery and on Monday in DuckDB."""
+    return _as_date(_require(node, _unit(node) in ("DAY", "MONTH", "QUARTER", "YEAR")))
+
+
+def _unix_seconds(node: "exp.Expr") -> "exp.Expr":
+    from sqlglot import exp
+
+    return exp.cast(exp.Anonymous(this="FLOOR", expressions=[exp.Anonymous(this="EPOCH", expressions=[node.this])]), "BIGINT")
+
+
+def _extract(node: "exp.Expr") -> "exp.Expr":
+    """Weeks and week days are numbered otherwise."""
+    parts = ("YEAR", "QUARTER", "MONTH", "DAY", "DAYOFYEAR", "HOUR", "MINUTE", "SECOND")
+    if node.name.upper() not in parts:
+        raise _refused(node, f"({node.name.upper()} …)")
+    return node
+
+
+def _distinct(node: "exp.Expr") -> "exp.Expr":
+    return _require(node, len(node.expressions) <= 1)
+
+
+def _table(node: "exp.Expr") -> "exp.Expr":
+    if not re.fullmatch(r"\w+", node.name, re.ASCII):
+        raise _refused(node, hint="name one table")
+    node.set("catalog", None)  # the project: one machine has one
+    return node
+
+
+def _unnest(node: "exp.Expr") -> "exp.Expr":
+    return _require(node, [type(array).__name__ for array in node.expressions] == ["GenerateDateArray"])
+
+
+def _interval(node: "exp.Expr") -> "exp.Expr":
+    return _require(node, _unit(node) in ("DAY", "WEEK", "MONTH", "QUARTER", "YEAR"))
+
+
+_RULES: Mapping[str, Rule] = {
+    "Literal": _literal,
+    "Parameter": _parameter,
+    "Div": _division,
+    "Mod": _modulo,
+    "Like": _like,
+    "StartsWith": _with_pattern,
+    "EndsWith": _with_pattern,
+    "RegexpLike": _with_pattern,
+    "Replace": lambda node: _require(node, bool(_text(_arg(node, "expression")))),
+    "Length": _length,
+    "Substring": _substring,
+    "Date": _date,
+    "Cast": _cast,
+    "DateAdd": _date_shift,
+    "DateSub": _date_shift,
+    "DateDiff": _date_diff,
+    "TimestampDiff": _timestamp_diff,
+    "DateTrunc": _date_trunc,
+    "UnixSeconds": _unix_seconds,
+    "Extract": _extract,
+    "Distinct": _distinct,
+    "Table": _table,
+    "Unnest": _unnest,
+    "Interval": _interval,
+}
+
+
+# What does not parse.
+
+_ESCAPES = "nrt\\'\"`"
+"""The parser drops the backslash of an escape that BigQuery refuses; those that both know and read alike are these."""
+
+
+def _parsed(text: str, kind: SqlKind) -> "exp.Expr":
+    import sqlglot
+    from sqlglot import exp
+    from sqlglot.errors import ParseError, TokenError
+
+    try:
+        tokens = sqlglot.tokenize(text, read="bigquery")
+        _check_tokens(text, tokens, kind)
+        tree = (
+            sqlglot.parse_one(text, read="bigquery")
+            if kind is SqlKind.QUERY
+            else sqlglot.parse_one(text, read="bigquery", into=exp.Condition)
+        )
+    except TokenError:
+        raise _wrong(text, "a string, a quoted name or a comment does not end") from None
+    except ParseError as error:
+        raise _wrong(text, _explained(text, error.errors[0] if error.errors else {})) from None
+    if kind is SqlKind.QUERY and not isinstance(tree, exp.Query):
+        raise _wrong(text, "expected one query")
+    return tree
+
+
+def _check_tokens(text: str, tokens: "list[Token]", kind: SqlKind) -> None:
+    """What the parser is too generous for."""
+    words = [token.text.upper() for token in tokens]
+    if not words:
+        raise _wrong(text, f"expected {'a query' if kind is SqlKind.QUERY else 'an expression'}, got nothing")
+    if kind is SqlKind.QUERY and next((word for word in words if word != "("), "") not in ("SELECT", "WITH"):
+        raise _wrong(text, f'expected a query that begins with SELECT or WITH, got "{tokens[0].text}"')
+    if ";" in words[:-1]:
+        raise _wrong(
+            text, f"expected one {'query' if kind is SqlKind.QUERY else 'expression'}, got several, parted by a semicolon"
+        )
+    for token in tokens:
+        source = text[token.start : token.end + 1]
+        if token.token_type.name == "STRING" and set(re.findall(r"\\(.)", source, re.DOTALL)) - set(_ESCAPES):
+            known = " ".join(f"\\{letter}" for letter in _ESCAPES)
+            raise _wrong(text, f"expected only the escapes {known} in {_one_line(source)}; r'…' has none")
+
+
+def _wrong(text: str, message: str) -> ConfigError:
+    return ConfigError(f'SQL "{_one_line(text)}": {message}')
+
+
+def _explained(text: str, error: Mapping[str, object]) -> str:
+    said, at = str(error.get("description", "")), str(error.get("highlight", ""))
+    line, column = error.get("line", 1), error.get("col", 0)
+    place = f"line {line}, character {column}" if "\n" in text.strip() else f"character {column}"
+    if said.startswith("Required keyword"):
+        return f'expected an expression after "{at}" ({place})'
+    if said.startswith("Expecting "):
+        return f'expected "{said.removeprefix("Expecting ")}" after "{at}" ({place})'
+    return f'unexpected "{at}" ({place})' if at else "not understood"

@@ -1,0 +1,1 @@
+"""Alerts with the world attached: incidents, sending, destinations, silences."""

@@ -1,0 +1,1 @@
+"""From settings to a working program: wiring, pipeline files, serve."""

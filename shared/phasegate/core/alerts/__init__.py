@@ -1,0 +1,1 @@
+"""Incidents: what people are told, when, and in which words."""

@@ -1,0 +1,641 @@
+"""The kinds of checks, one class each: its fields are what the pipeline file may say.
+
+Bounds and shares are inclusive. A share is one division of two whole counts, compared with the bound as written: both are
+rounded the same way, so 28 of 30 is never above or below a bound that it equals.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from typing import Annotated, ClassVar, TypeAlias, get_args
+
+from phasegate.core.checks.base import Answers, BaseCheck, Finding, Mode, Outcome, Severity, Site, Wanted
+from phasegate.core.checks.metrics import (
+    Aggregate,
+    Breaking,
+    CustomSource,
+    Distinct,
+    KeysOf,
+    KeysPresent,
+    Linked,
+    Metric,
+    Newest,
+    NotIn,
+    NotMatching,
+    NullKeys,
+    Nulls,
+    Number,
+    Orphans,
+    OutOfRange,
+    PairSource,
+    Rows,
+    Scalar,
+    Surplus,
+    TableSource,
+)
+from phasegate.core.field_syntax import Between, Column, Duration, Share, Table, Tagged
+
+Bounds = tuple[float, float]
+Count = Annotated[int, Between(0)]
+
+
+def spell(number: Number | None) -> str:
+    """A number for people: thousands separated, at most four significant decimals."""
+    if number is None:
+        return "nothing"
+    return f"{number:,.0f}" if float(number).is_integer() else f"{number:,.4g}"
+
+
+def _plain(number: float) -> str:
+    return f"{number:,.0f}" if float(number).is_integer() else f"{number:g}"
+
+
+def _between(bounds: tuple[float | None, float | None]) -> str:
+    low, high = bounds
+    if low is not None and high is not None:
+        return _plain(low) if low == high else f"{_plain(low)} to {_plain(high)}"
+    if low is not None:
+        return f"at least {_plain(low)}"
+    return "any number" if high is None else f"at most {_plain(high)}"
+
+
+def _inside(number: Number, bounds: tuple[float | None, float | None]) -> bool:
+    low, high = bounds
+    return (low is None or number >= low) and (high is None or number <= high)
+
+
+def _check_bounds(*pairs: tuple[float | None, float | None] | None) -> None:
+    for pair in pairs:
+        if pair is not None and pair[0] is not None and pair[1] is not None and pair[0] > pair[1]:
+            raise ValueError("bounds whose first number is not above the second")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Bounded(BaseCheck):
+    between: Bounds | None = None
+    """Smallest and greatest number that pass."""
+    at_least: float | None = None
+    """Smallest number that passes."""
+    at_most: float | None = None
+    """Greatest number that passes."""
+    acceptable: Bounds | None = None
+    """A wider band that is amber instead of red."""
+
+    def __post_init__(self) -> None:
+        if self.between is None and self.at_least is None and self.at_most is None:
+            raise ValueError("one of between, at_least, at_most")
+        if self.between is not None and (self.at_least is not None or self.at_most is not None):
+            raise ValueError("either between, or at_least and at_most, not both")
+        _check_bounds(self.bounds, self.acceptable)
+        if self.acceptable and not all(_inside(bound, self.acceptable) for bound in self.bounds if bound is not None):
+            raise ValueError("an acceptable band that includes the passing one")
+
+    @property
+    def bounds(self) -> tuple[float | None, float | None]:
+        """Lower and upper bound, both inclusive; None is open."""
+        return self.between or (self.at_least, self.at_most)
+
+    def judge(self, number: Number) -> Outcome:
+        """Where a number stands."""
+        if _inside(number, self.bounds):
+            return Outcome.PASSED
+        return Outcome.ACCEPTABLE if self.acceptable and _inside(number, self.acceptable) else Outcome.FAILED
+
+
+@dataclass(frozen=True, slots=True)
+class PerTable:
+    """Rows of another table on the same run date, as the denominator."""
+
+    table: Table
+    where: str | None = None
+    """Only these rows of the other table are counted."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RowCount(_Bounded):
+    """Rows, or rows ÷ expected, or rows ÷ rows of another table, are within bounds."""
+
+    kind: ClassVar[str] = "row_count"
+    per: str | PerTable | None = None
+    """`expected` (the calendar's count), or another table of the pipeline."""
+
+    @property
+    def per_table(self) -> PerTable | None:
+        """The other table, when the denominator is one."""
+        if isinstance(self.per, str):
+            return None if self.per == "expected" else PerTable(self.per)
+        return self.per
+
+    @property
+    def subject(self) -> str:
+        return f"per_{self.per_table.table}" if self.per_table else ""
+
+    def _other(self, site: Site) -> tuple[TableSource, Rows] | None:
+        per = self.per_table
+        return None if per is None else (TableSource(per.table, site.date_columns[per.table]), Rows(per.where))
+
+    def wanted(self, site: Site) -> tuple[Wanted, ...]:
+        other = self._other(site)
+        own: Wanted = (site.source, Rows(self.where))
+        return (own, other) if other else (own,)
+
+    def find(self, answers: Answers, site: Site, day: date) -> Finding | None:
+        rows = answers.count(site.source, Rows(self.where), day)
+        said = f"table {site.source.table} has {rows:,} {'row' if rows == 1 else 'rows'}"
+        if self.where:
+            said += f" where {self.where}"
+        if self.per is None:
+            return _finding(self.judge(rows), rows, _between(self.bounds), said)
+        other = self._other(site)
+        of = answers.count(*other, day) if other else answers.expected(day)
+        if not of:
+            return None
+        ratio = rows / of
+        bounds, whole = (
+            _between(self.bounds),
+            f"{spell(of)} {f'rows of {per.table}' if (per := self.per_table) else 'expected'}",
+        )
+        outcome = self.judge(ratio)
+        said += f", {spell(ratio)} × the {whole}" + ("" if outcome is Outcome.PASSED else f"; it must be {bounds} ×")
+        return Finding(outcome, ratio, f"{bounds} of {spell(of)}", said)
+
+    @property
+    def proves_presence(self) -> bool:
+        low, _ = self.bounds
+        counts = self.severity is Severity.BLOCK and self.mode is Mode.ENFORCE and self.where is None
+        floor = low if self.acceptable is None else self.acceptable[0]
+        always = self.per in (None, "expected") and not self.only_in and not self.skip_in
+        return counts and always and low is not None and low > 0 and floor is not None and floor > 0
+
+
+def _finding(outcome: Outcome, measured: Number | str | None, expected: str, said: str) -> Finding:
+    message = said if outcome is Outcome.PASSED else f"{said}, expected {expected}"
+    return Finding(outcome, measured, expected, message)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unique(BaseCheck):
+    """No value, or combination of values, of *columns* stands twice; rows with a null in them are not counted."""
+
+    kind: ClassVar[str] = "unique"
+    columns: tuple[Column, ...]
+    """The columns that together must be unique."""
+    acceptable: Count | None = None
+    """So many surplus rows are amber instead of red."""
+    nulls_violate: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        _require(self.columns)
+
+    @property
+    def subject(self) -> str:
+        return "+".join(self.columns)
+
+    def wanted(self, site: Site) -> tuple[Wanted, ...]:
+        surplus: Wanted = (site.source, Surplus(self.columns, self.where))
+        return (surplus, (site.source, NullKeys(self.columns, self.where))) if self.nulls_violate else (surplus,)
+
+    def find(self, answers: Answers, site: Site, day: date) -> Finding | None:
+        surplus = answers.count(site.source, Surplus(self.columns, self.where), day)
+        nulls = answers.count(site.source, NullKeys(self.columns, self.where), day) if self.nulls_violate else 0
+        columns = ", ".join(self.columns)
+        parts = [f"{surplus:,} surplus {'row' if surplus == 1 else 'rows'}"] if surplus or not nulls else []
+        parts += [f"{nulls:,} {'row' if nulls == 1 else 'rows'} with a null"] if nulls else []
+        said = f"table {site.source.table} has {' and '.join(parts)} for ({columns})"
+        bad = surplus + nulls
+        return _finding(_at_most(bad, 0, self.acceptable), bad, "no surplus rows", said)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Key(Unique):
+    """The output's business key: unique, and without nulls."""
+
+    nulls_violate: ClassVar[bool] = True
+
+
+def _require(columns: Sequence[str]) -> None:
+    if not columns:
+        raise ValueError("at least one column")
+
+
+def _at_most(number: Number, bound: float, acceptable: float | None) -> Outcome:
+    if number <= bound:
+        return Outcome.PASSED
+    return Outcome.ACCEPTABLE if acceptable is not None and number <= acceptable else Outcome.FAILED
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Shared(BaseCheck):
+    at_most: Share = 0.0
+    """Greatest share that passes, from 0 to 1."""
+    acceptable: Share | None = None
+    """A greater share that is amber instead of red."""
+
+    def _share(self, bad: int, of: int, said: str) -> Finding | None:
+        if not of:
+            return None
+        share = bad / of
+        expected = f"at most {self.at_most:g}" if self.at_most else "none"
+        counted = f"{said} in {bad:,} of {of:,} rows" + (f" ({share:.2%})" if bad else "")
+        return _finding(_at_most(share, self.at_most, self.acceptable), share, expected, counted)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NotNull(_Shared):
+    """The share of nulls in each of *columns* is at most *at_most*."""
+
+    kind: ClassVar[str] = "not_null"
+    columns: tuple[Column, ...]
+    """Judged one by one; the worst counts."""
+
+    def __post_init__(self) -> None:
+        _require(self.columns)
+
+    @property
+    def subject(self) -> str:
+        return "+".join(self.columns)
+
+    def wanted(self, site: Site) -> tuple[Wanted, ...]:
+        nulls: tuple[Metric, ...] = tuple(Nulls(column, self.where) for column in self.columns)
+        return tuple((site.source, metric) for metric in (Rows(self.where), *nulls))
+
+    def find(self, answers: Answers, site: Site, day: date) -> Finding | None:
+        rows = answers.count(site.source, Rows(self.where), day)
+        nulls = {column: answers.count(site.source, Nulls(column, self.where), day) for column in self.columns}
+        worst = max(nulls, key=nulls.__getitem__)
+        bad = [f"{column} ({count:,})" for column, count in nulls.items() if rows and count / rows > self.at_most]
+        listed = f"; null too often: {', '.join(bad)}" if len(bad) > 1 else ""
+        found = self._share(nulls[worst], rows, f"{site.source.table}.{worst} is null")
+        return found and Finding(found.outcome, found.measured, found.expected, found.message + listed)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _RowWise(_Shared):
+    """A condition that each row keeps or violates."""
+
+    def violations(self) -> Metric:
+        """Counts the violating rows."""
+        raise NotImplementedError
+
+    def sentence(self) -> str:
+        """What a violating row does, after the table's name."""
+        raise NotImplementedError
+
+    def wanted(self, site: Site) -> tuple[Wanted, ...]:
+        return ((site.source, Rows(self.where)), (site.source, self.violations()))
+
+    def find(self, answers: Answers, site: Site, day: date) -> Finding | None:
+        rows = answers.count(site.source, Rows(self.where), day)
+        bad = answers.count(site.source, self.violations(), day)
+        return self._share(bad, rows, f"{site.source.table}{self.sentence()}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AcceptedValues(_RowWise):
+    """*column* holds nothing but *values*."""
+
+    kind: ClassVar[str] = "accepted_values"
+    column: Column
+    values: tuple[Scalar, ...]
+    """What may stand in the column."""
+
+    def __post_init__(self) -> None:
+        if not self.values:
+            raise ValueError("at least one value")
+        if len({bool if isinstance(v, bool) else str if isinstance(v, str) else float for v in self.values}) > 1:
+            raise ValueError("values of one type")
+
+    @property
+    def subject(self) -> str:
+        return self.column
+
+    def violations(self) -> Metric:
+        return NotIn(self.column, self.values, self.where)
+
+    def sentence(self) -> str:
+        shown = ", ".join(str(value) for value in self.values[:6])
+        return f".{self.column} is none of {shown}{' …' if len(self.values) > 6 else ''}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InRange(_RowWise):
+    """*column* lies within *min* and *max*, both included; NaN is a violation."""
+
+    kind: ClassVar[str] = "in_range"
+    column: Column
+    min: float | str | None = None
+    """A number, or a date or time as text for a column of that type."""
+    max: float | str | None = None
+    """A number, or a date or time as text for a column of that type."""
+
+    def __post_init__(self) -> None:
+        if self.min is None and self.max is None:
+            raise ValueError("min, max or both")
+        if self.min is None or self.max is None:
+            return
+        if isinstance(self.min, str) or isinstance(self.max, str):
+            ordered = isinstance(self.min, str) and isinstance(self.max, str) and self.min <= self.max
+        else:
+            ordered = self.min <= self.max
+        if not ordered:
+            raise ValueError("min and max of one type, min not above max")
+
+    @property
+    def subject(self) -> str:
+        return self.column
+
+    def violations(self) -> Metric:
+        return OutOfRange(self.column, self.min, self.max, self.where)
+
+    def sentence(self) -> str:
+        low, high = (bound if isinstance(bound, str) or bound is None else _plain(bound) for bound in (self.min, self.max))
+        if low is None:
+            return f".{self.column} is above {high}"
+        return f".{self.column} is below {low}" if high is None else f".{self.column} is not {low} to {high}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Matches(_RowWise):
+    """*column*, as text, matches the regular expression *pattern* (RE2; anchor it with ^ and $ to mean the whole)."""
+
+    kind: ClassVar[str] = "matches"
+    column: Column
+    pattern: str
+
+    @property
+    def subject(self) -> str:
+        return self.column
+
+    def violations(self) -> Metric:
+        return NotMatching(self.column, self.pattern, self.where)
+
+    def sentence(self) -> str:
+        return f".{self.column} does not match {self.pattern}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Invariant(_RowWise):
+    """A row-wise condition in GoogleSQL is true of every row; null is no violation."""
+
+    kind: ClassVar[str] = "invariant"
+    that: str
+    """The condition: `arr_time >= dep_time`."""
+
+    @property
+    def subject(self) -> str:
+        return self.that
+
+    def violations(self) -> Metric:
+        return Breaking(self.that, self.where)
+
+    def sentence(self) -> str:
+        return f" breaks {self.that}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class References(_Shared):
+    """The share of rows of *columns* that have no partner in another table is at most *at_most*; nulls are not counted."""
+
+    kind: ClassVar[str] = "references"
+    columns: tuple[Column, ...]
+    table: Table
+    """The table that must hold the partners."""
+    to: tuple[Column, ...] = ()
+    """Its columns, in the order of *columns*; the same names when left out."""
+    same_date: bool = True
+    """The partner must stand on the same run date, when the other table has one."""
+
+    def __post_init__(self) -> None:
+        _require(self.columns)
+        if self.to and len(self.to) != len(self.columns):
+            raise ValueError("as many columns in to as in columns")
+
+    @property
+    def subject(self) -> str:
+        return "+".join(self.columns)
+
+    def _metrics(self, pair: PairSource) -> tuple[Linked, Orphans]:
+        dated = pair.other_date is not None
+        return Linked(self.columns, self.where), Orphans(self.columns, self.to or self.columns, dated, self.where)
+
+    def wanted(self, site: Site) -> tuple[Wanted, ...]:
+        pair = site.pair(self.table, dated=self.same_date)
+        return tuple((pair, metric) for metric in self._metrics(pair))
+
+    def find(self, answers: Answers, site: Site, day: date) -> Finding | None:
+        pair = site.pair(self.table, dated=self.same_date)
+        linked, orphans = (answers.count(pair, metric, day) for metric in self._metrics(pair))
+        columns = ", ".join(self.columns)
+        return self._share(orphans, linked, f"{site.source.table}.{columns} has no partner in {self.table}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Coverage(BaseCheck):
+    """The share of another table's keys of the date that are present here is at least *at_least*."""
+
+    kind: ClassVar[str] = "coverage"
+    of: Table
+    """The table whose keys are expected here."""
+    key: tuple[Column, ...]
+    """The key columns in that table."""
+    columns: tuple[Column, ...] = ()
+    """The same columns here, when they have other names."""
+    of_where: str | None = None
+    """Only these rows of the other table are expected."""
+    at_least: Share = 1.0
+    acceptable: Share | None = None
+    """A smaller share that is amber instead of red."""
+
+    def __post_init__(self) -> None:
+        _require(self.key)
+        if self.columns and len(self.columns) != len(self.key):
+            raise ValueError("as many columns as key has")
+        if self.where:
+            raise ValueError("of_where instead of where: the condition is on the other table")
+
+    @property
+    def subject(self) -> str:
+        return self.of
+
+    def _metrics(self) -> tuple[KeysOf, KeysPresent]:
+        return KeysOf(self.key, self.of_where), KeysPresent(self.key, self.columns or self.key, self.of_where)
+
+    def wanted(self, site: Site) -> tuple[Wanted, ...]:
+        return tuple((site.pair(self.of), metric) for metric in self._metrics())
+
+    def find(self, answers: Answers, site: Site, day: date) -> Finding | None:
+        keys, present = (answers.count(site.pair(self.of), metric, day) for metric in self._metrics())
+        if not keys:
+            return None
+        share = present / keys
+        low = self.at_least if self.acceptable is None else self.acceptable
+        outcome = Outcome.PASSED if share >= self.at_least else Outcome.ACCEPTABLE if share >= low else Outcome.FAILED
+        columns = ", ".join(self.key)
+        said = f"table {site.source.table} holds {present:,} of {keys:,} ({columns}) of {self.of}"
+        said += f", {keys - present:,} are missing" if present < keys else ""
+        return _finding(outcome, share, f"at least {self.at_least:g}", said)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fresh(BaseCheck):
+    """The newest value of *column* is no older than *within*, counted back from when the phase is due."""
+
+    kind: ClassVar[str] = "fresh"
+    column: Column
+    within: Duration
+    acceptable: Duration | None = None
+    """A longer time that is amber instead of red."""
+
+    @property
+    def subject(self) -> str:
+        return self.column
+
+    def wanted(self, site: Site) -> tuple[Wanted, ...]:
+        return ((site.source, Newest(self.column, self.where)),)
+
+    def find(self, answers: Answers, site: Site, day: date) -> Finding | None:
+        newest = answers.number(site.source, Newest(self.column, self.where), day)
+        due = site.due(day)
+        assert due is not None, "a phase with a fresh check has a due time"
+        expected = f"within {_hours(self.within)} before {site.moment}"
+        if newest is None:
+            return _finding(Outcome.FAILED, None, expected, f"{site.source.table}.{self.column} holds no time at all")
+        seconds = int(due.timestamp()) - int(newest)
+        longest = None if self.acceptable is None else self.acceptable.total_seconds()
+        outcome = _at_most(seconds, self.within.total_seconds(), longest)
+        age = _hours(timedelta(seconds=abs(seconds)))
+        said = (
+            f"the newest {site.source.table}.{self.column} is {age} {'older' if seconds >= 0 else 'newer'} than {site.moment}"
+        )
+        return _finding(outcome, round(seconds / 3600, 4), expected, said)
+
+
+def _hours(span: timedelta) -> str:
+    minutes = int(span.total_seconds() // 60)
+    hours, rest = divmod(minutes, 60)
+    return f"{hours} h {rest} min" if hours and rest else f"{hours} h" if hours else f"{rest} min"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AggregateCheck(_Bounded):
+    """An aggregate expression in GoogleSQL lies within bounds; null fails, unless *null_ok*."""
+
+    kind: ClassVar[str] = "aggregate"
+    sql: str
+    """The expression: `AVG(dep_delay)`."""
+    null_ok: bool = False
+
+    @property
+    def subject(self) -> str:
+        return self.sql
+
+    def wanted(self, site: Site) -> tuple[Wanted, ...]:
+        return ((site.source, Aggregate(self.sql, self.where)),)
+
+    def find(self, answers: Answers, site: Site, day: date) -> Finding | None:
+        number = answers.number(site.source, Aggregate(self.sql, self.where), day)
+        expected = _between(self.bounds)
+        if number is None and self.null_ok:
+            return None
+        said = f"{self.sql} of {site.source.table} is {'null' if number is None else spell(number)}"
+        return _finding(Outcome.FAILED if number is None else self.judge(number), number, expected, said)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DistinctCheck(_Bounded):
+    """The number of distinct values of *column* lies within bounds; catches a constant column."""
+
+    kind: ClassVar[str] = "distinct"
+    column: Column
+
+    @property
+    def subject(self) -> str:
+        return self.column
+
+    def wanted(self, site: Site) -> tuple[Wanted, ...]:
+        return ((site.source, Distinct(self.column, self.where)),)
+
+    def find(self, answers: Answers, site: Site, day: date) -> Finding | None:
+        number = answers.count(site.source, Distinct(self.column, self.where), day)
+        said = f"{site.source.table}.{self.column} has {number:,} distinct {'value' if number == 1 else 'values'}"
+        return _finding(self.judge(number), number, _between(self.bounds), said)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SchemaCheck(BaseCheck):
+    """The declared columns are present with their types (GoogleSQL names: INT64, STRING, DATE …)."""
+
+    kind: ClassVar[str] = "schema"
+    needs_types: ClassVar[bool] = True
+    columns: Mapping[Column, str] = field(hash=False)
+
+    def __post_init__(self) -> None:
+        _require(tuple(self.columns))
+
+    def wanted(self, site: Site) -> tuple[Wanted, ...]:
+        return ()
+
+    def find(self, answers: Answers, site: Site, day: date) -> Finding | None:
+        types = answers.types(site.source)
+        wrong = [
+            f"{column} is {got} instead of {declared.upper()}" if (got := types.get(column.lower())) else f"{column} is missing"
+            for column, declared in self.columns.items()
+            if types.get(column.lower()) != declared.upper()
+        ]
+        outcome = Outcome.FAILED if wrong else Outcome.PASSED
+        said = f"table {site.source.table}: {'; '.join(wrong) or 'all declared columns are there'}"
+        return Finding(outcome, len(wrong), f"{len(self.columns)} declared columns with their types", said)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sql(BaseCheck):
+    """A query of yours returns no rows. It filters on `@from` and `@to` and returns the output's run date column."""
+
+    kind: ClassVar[str] = "sql"
+    query: str
+    acceptable: Count | None = None
+    """So many rows are amber instead of red."""
+
+    def __post_init__(self) -> None:
+        if "@from" not in self.query or "@to" not in self.query:
+            raise ValueError("a query that filters on @from and @to")
+        if self.where:
+            raise ValueError("the condition within the query, not where")
+
+    @property
+    def subject(self) -> str:
+        return self.query
+
+    def _source(self, site: Site) -> CustomSource:
+        return CustomSource(self.query, site.source.date, table=site.source.table)
+
+    def wanted(self, site: Site) -> tuple[Wanted, ...]:
+        return ((self._source(site), Rows()),)
+
+    def find(self, answers: Answers, site: Site, day: date) -> Finding | None:
+        rows = answers.count(self._source(site), Rows(), day)
+        said = f"the query on {site.source.table} returns {rows:,} {'row' if rows == 1 else 'rows'}"
+        return _finding(_at_most(rows, 0, self.acceptable), rows, "no rows", said)
+
+
+Check: TypeAlias = (
+    RowCount
+    | Unique
+    | NotNull
+    | AcceptedValues
+    | InRange
+    | Matches
+    | Invariant
+    | References
+    | Coverage
+    | Fresh
+    | AggregateCheck
+    | DistinctCheck
+    | SchemaCheck
+    | Sql
+)
+WrittenCheck = Annotated[Check, Tagged()]
+"""A check as the file writes it."""
+
+KINDS: Mapping[str, type[Check]] = {kind.kind: kind for kind in get_args(Check)}
+"""Every kind of check by the name it has in the pipeline file."""

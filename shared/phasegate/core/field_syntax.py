@@ -1,0 +1,225 @@
+"""Small notations of the pipeline file and what they mean: `7d`, `06:00 +1d`, `raw.flights`, `2013-12-24..2014-01-02`.
+
+A field annotated with a `Notation` is written as text in the file and held as the parsed value. The reader of the
+pipeline file takes the parser, and the JSON Schema takes the pattern, from the annotation.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date, time, timedelta
+from typing import Annotated, Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+
+@dataclass(frozen=True, slots=True)
+class Notation:
+    """How a value is written in the pipeline file.
+
+    Args:
+        parse: Gives the value; raises ValueError saying what was expected.
+        pattern: What an editor checks while typing (an ECMA regular expression).
+        example: Shown in errors and in the JSON Schema.
+    """
+
+    parse: Callable[[str], Any]
+    pattern: str
+    example: str
+
+
+@dataclass(frozen=True, slots=True)
+class Between:
+    """Inclusive bounds of a number in the pipeline file; None is open."""
+
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Tagged:
+    """A value written as a mapping with one key, its kind: `row_count: {at_least: 1}`."""
+
+
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+_WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+_DAY = r"\d{4}-\d{2}-\d{2}"
+_DURATION = r"\d{1,5}[smhd]"
+_CLOCK = r"([01]\d|2[0-3]):[0-5]\d"
+
+
+def parse_day(text: str) -> date:
+    """A date written YYYY-MM-DD and in no other way."""
+    if not re.fullmatch(_DAY, text, re.ASCII):
+        raise ValueError("a date like 2013-02-08")
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise ValueError("a date of the calendar, like 2013-02-08") from None
+
+
+def parse_duration(text: str) -> timedelta:
+    """A whole number with its unit: 90s, 30m, 26h, 7d."""
+    if not re.fullmatch(_DURATION, text, re.ASCII):
+        raise ValueError("a duration like 90s, 30m, 4h or 7d")
+    return timedelta(**{_UNITS[text[-1]]: int(text[:-1])})
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Dates from *first* to *last*, both included."""
+
+    first: date
+    last: date
+
+    def __contains__(self, day: date) -> bool:
+        return self.first <= day <= self.last
+
+    def __str__(self) -> str:
+        return str(self.first) if self.first == self.last else f"{self.first}..{self.last}"
+
+    def days(self) -> tuple[date, ...]:
+        """Every date of the span, in order."""
+        return tuple(self.first + timedelta(days=n) for n in range((self.last - self.first).days + 1))
+
+
+def parse_span(text: str) -> Span:
+    """A date, or two dates joined by `..`."""
+    first, dots, last = text.partition("..")
+    try:
+        span = Span(parse_day(first), parse_day(last if dots else first))
+    except ValueError:
+        raise ValueError("a date like 2013-12-25 or a range like 2013-12-24..2014-01-02") from None
+    if span.last < span.first:
+        raise ValueError("a range whose first date is not after its last")
+    return span
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """By when a phase must have been released.
+
+    Either *at* a local time, *days* after the run date, or *after_release* of the phase *after*.
+    """
+
+    at: time | None = None
+    days: int = 0
+    after: str | None = None
+    after_release: timedelta | None = None
+
+    def __str__(self) -> str:
+        if self.at is not None:
+            return f"{self.at:%H:%M} +{self.days}d"
+        assert self.after_release is not None
+        return f"{int(self.after_release.total_seconds() // 60)}m after {self.after}"
+
+
+_DUE = rf"{_CLOCK}( \+\d{{1,3}}d)?|{_DURATION} after [A-Za-z_]\w*"
+
+
+def parse_due(text: str) -> Due:
+    """`06:00 +1d` (local time, days after the run date) or `2h after raw`."""
+    if not re.fullmatch(_DUE, text, re.ASCII):
+        raise ValueError("a due time like 06:00 +1d or 2h after raw")
+    if " after " in text:
+        duration, _, phase = text.partition(" after ")
+        return Due(after=phase, after_release=parse_duration(duration))
+    clock, _, days = text.partition(" +")
+    return Due(at=time.fromisoformat(clock), days=int(days.removesuffix("d") or 0))
+
+
+def parse_weekdays(text: str) -> frozenset[int]:
+    """Days of the week, Monday is 0: `mon-fri`, `sat,sun`, `fri-mon`."""
+    days: set[int] = set()
+    for part in text.split(","):
+        first, _, last = part.strip().partition("-")
+        if first not in _WEEKDAYS or (last or first) not in _WEEKDAYS:
+            raise ValueError("week days like mon-fri or sat,sun")
+        start, end = _WEEKDAYS.index(first), _WEEKDAYS.index(last or first)
+        days.update((start + n) % 7 for n in range((end - start) % 7 + 1))
+    return frozenset(days)
+
+
+def parse_daily(text: str) -> time:
+    """`daily 08:00`: a local time of each day."""
+    if not re.fullmatch(rf"daily {_CLOCK}", text, re.ASCII):
+        raise ValueError("a time of each day like daily 08:00")
+    return time.fromisoformat(text.removeprefix("daily "))
+
+
+def parse_quiet(text: str) -> tuple[time, time]:
+    """`22:00-07:00`: local hours, over midnight when the first is later."""
+    if not re.fullmatch(rf"{_CLOCK}-{_CLOCK}", text, re.ASCII):
+        raise ValueError("hours like 22:00-07:00")
+    first, _, last = text.partition("-")
+    return time.fromisoformat(first), time.fromisoformat(last)
+
+
+def parse_zone(text: str) -> str:
+    """The IANA name of a time zone: `America/New_York`."""
+    try:
+        ZoneInfo(text)
+    except (ZoneInfoNotFoundError, ValueError, OSError):  # OSError: `America` is a folder of zones
+        raise ValueError("a time zone like America/New_York") from None
+    return text
+
+
+def _matching(pattern: str, expected: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if not re.fullmatch(pattern, text, re.ASCII):
+            raise ValueError(expected)
+        return text
+
+    return parse
+
+
+_NAME = r"[A-Za-z_][A-Za-z0-9_]*"
+_PROJECT = r"[a-z][a-z0-9-]{4,28}[a-z0-9]"
+_TABLE = rf"({_PROJECT}\.)?{_NAME}\.{_NAME}"
+_TABLES = rf"({_PROJECT}\.)?{_NAME}\.[A-Za-z0-9_*]+"
+_REFERENCE = r"secret://[A-Za-z0-9_-]+"
+_HOST = r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?"
+_ADDRESS = r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?"
+_SLUG = r"[a-z][a-z0-9_]{0,39}"
+
+Day = Annotated[date, Notation(parse_day, rf"^{_DAY}$", "2013-02-08")]
+Duration = Annotated[timedelta, Notation(parse_duration, rf"^{_DURATION}$", "7d")]
+Dates = Annotated[Span, Notation(parse_span, rf"^{_DAY}(\.\.{_DAY})?$", "2013-12-24..2014-01-02")]
+DueTime = Annotated[Due, Notation(parse_due, rf"^({_DUE})$", "06:00 +1d")]
+Weekdays = Annotated[frozenset[int], Notation(parse_weekdays, r"^[a-z]{3}([-, ]+[a-z]{3})*$", "mon-fri")]
+Daily = Annotated[time, Notation(parse_daily, rf"^daily {_CLOCK}$", "daily 08:00")]
+Hours = Annotated[tuple[time, time], Notation(parse_quiet, rf"^{_CLOCK}-{_CLOCK}$", "22:00-07:00")]
+Zone = Annotated[str, Notation(parse_zone, r"^[A-Za-z][\w+-]*(/[\w+-]+)*$", "America/New_York")]
+Column = Annotated[str, Notation(_matching(_NAME, "a column name"), rf"^{_NAME}$", "flight_date")]
+Table = Annotated[
+    str,
+    Notation(_matching(_TABLE, "a table name like dataset.table"), rf"^{_TABLE}$", "raw.flights"),
+]
+Tables = Annotated[
+    str,
+    Notation(_matching(_TABLES, "a table, or several like raw.tmp_*"), rf"^{_TABLES}$", "raw.tmp_*"),
+]
+SecretReference = Annotated[
+    str, Notation(_matching(_REFERENCE, "a reference like secret://chat-webhook"), rf"^{_REFERENCE}$", "secret://chat-webhook")
+]
+Host = Annotated[str, Notation(_matching(_HOST, "a host like smtp.example.com"), rf"^{_HOST}$", "smtp.example.com")]
+MailAddress = Annotated[
+    str, Notation(_matching(_ADDRESS, "a mail address like data@example.com"), rf"^{_ADDRESS}$", "data@example.com")
+]
+Slug = Annotated[
+    str, Notation(_matching(_SLUG, "a name of lower-case letters, digits and _, at most 40"), rf"^{_SLUG}$", "raw")
+]
+Share = Annotated[float, Between(0, 1)]
+"""From 0 to 1, not a percentage."""
+
+
+def place(*keys: str | int) -> str:
+    """A path into the file as people write it: `phases.raw.outputs["raw.flights"].checks[0].row_count`."""
+    text = ""
+    for key in keys:
+        if isinstance(key, int):
+            text += f"[{key}]"
+        elif re.fullmatch(r"\w+", key):
+            text += f".{key}" if text else key
+        else:
+            text += f'["{key}"]'
+    return text

@@ -1,0 +1,1 @@
+"""Gates between phases: what was reported and measured, and what that decides."""

@@ -1,0 +1,398 @@
+"""Messages from outside: the envelopes in which they come, and the completion that they carry.
+
+A message is taken as it is or rejected with a reason; nothing in it is guessed.
+"""
+
+import base64
+import hashlib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from enum import StrEnum
+from typing import Any
+
+from phasegate.core.field_syntax import parse_day
+from phasegate.core.pipeline.model import Messages, Pipeline
+from phasegate.errors import MessageError, UnknownPhase
+
+FAR_FUTURE = timedelta(days=7)
+"""A run date further ahead than this is a mistake."""
+
+EARLIEST = date(1900, 1, 1)
+"""A run date before this is a mistake; near the year 1 a due time can't be computed."""
+
+AHEAD = timedelta(days=1)
+"""A time further ahead than this is a mistake. So far apart may be clocks, and local times that are written without a zone."""
+
+LONGEST_TEXT = 1_000
+"""Characters kept of any text of a message."""
+
+
+TRACEPARENT = "traceparent"
+"""The name, as attribute or field, under which a trace is carried on; the same in every pipeline."""
+
+
+class Status(StrEnum):
+    """How a producer says that it ended."""
+
+    DONE = "done"
+    PARTIAL = "partial"
+    FAILED = "failed"
+    NOTHING = "nothing"
+
+
+@dataclass(frozen=True, slots=True)
+class RunKey:
+    """A gate's name: one per pipeline, phase and run date."""
+
+    pipeline: str
+    phase: str
+    run_date: date
+
+    def __str__(self) -> str:
+        return f"{self.pipeline}/{self.phase}/{self.run_date}"
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """A delivered message, whatever it came in.
+
+    Args:
+        message_id: The broker's id; the same when the message is delivered again. Derived from the content when there is none.
+        published_at: When the broker took it; None when the envelope does not say.
+    """
+
+    message_id: str
+    data: bytes
+    attributes: Mapping[str, str]
+    published_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a producer said about one run, as the gate keeps it."""
+
+    producer: str
+    status: Status
+    received_at: datetime
+    run_id: str | None = None
+    attempt: int | None = None
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    rows: int | None = None
+    correlation_id: str | None = None
+    error: str | None = None
+    traceparent: str | None = None
+
+    @property
+    def order(self) -> tuple[datetime, int, str, str]:
+        """The greater is the newer, in whatever order they arrive."""
+        return (self.finished_at or self.started_at or self.received_at, self.attempt or 0, self.run_id or "", self.status)
+
+    @property
+    def began(self) -> datetime:
+        """The latest time at which the run can have begun."""
+        return self.started_at or self.finished_at or self.received_at
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """A producer's word that a phase is done, or has failed, for a run date."""
+
+    run: RunKey
+    report: Report
+
+
+def read_envelope(headers: Mapping[str, str], body: bytes) -> Envelope:
+    """The message inside an HTTP request.
+
+    Accepted are the Eventarc CloudEvent (binary and structured), the Pub/Sub push request (wrapped), and the unwrapped push,
+    whose body is the message itself and whose metadata are headers. Attributes without data are a message too.
+
+    Raises:
+        MessageError: The body is none of these.
+
+    Source: Pub/Sub "Receive push messages", "Payload unwrapping"; CloudEvents 1.0 HTTP binding.
+    """
+    lower = {name.lower(): value for name, value in headers.items()}
+    parsed = _json_or_none(body)
+    if isinstance(parsed, dict) and "specversion" in parsed and isinstance(parsed.get("data"), dict):
+        parsed = parsed["data"]
+    if isinstance(parsed, dict) and isinstance(parsed.get("message"), dict):
+        return _wrapped(parsed["message"])
+    if "ce-id" in lower:
+        raise MessageError("a CloudEvent without a Pub/Sub message in it")
+    attributes = {_as_text(name): _as_text(value) for name, value in lower.items() if not _is_transport(name)}
+    message_id = _as_text(lower.get("x-goog-pubsub-message-id") or content_id(body, attributes if not body else {}))
+    return Envelope(message_id, body, attributes, _time_or_none(lower.get("x-goog-pubsub-publish-time")))
+
+
+def _wrapped(message: Mapping[str, Any]) -> Envelope:
+    raw = message.get("data") or ""
+    attributes = message.get("attributes") or {}
+    if not isinstance(raw, str) or not isinstance(attributes, dict):
+        raise MessageError("a Pub/Sub message whose data is no text or whose attributes are no mapping")
+    try:
+        data = base64.b64decode(raw, validate=True)
+    except ValueError as exc:  # binascii.Error, or a text that is not ASCII
+        raise MessageError("a Pub/Sub message whose data is not base64") from exc
+    kept = {_as_text(name): _as_text(value) for name, value in attributes.items()}
+    message_id = _as_text(message.get("messageId") or message.get("message_id") or content_id(data, kept))
+    return Envelope(message_id, data, kept, _time_or_none(message.get("publishTime") or message.get("publish_time")))
+
+
+_TRANSPORT = re.compile(
+    r"(x-|ce-|sec-|proxy-|cf-|content-|accept(-|$)|access-|if-|cache-|(host|connection|user-agent|authorization|from|forwarded|via"
+    r"|traceparent|tracestate|transfer-encoding|te|upgrade|cookie|date|expect|referer|origin|pragma|function-execution-id)$)"
+)
+
+
+def _is_transport(header: str) -> bool:
+    return _TRANSPORT.match(header) is not None
+
+
+def content_id(data: bytes, attributes: Mapping[str, str] | None = None) -> str:
+    """The id of a message that the broker gave none: equal for equal content, so that a second delivery is seen."""
+    return "content-" + hashlib.sha256(data + repr(sorted((attributes or {}).items())).encode()).hexdigest()[:32]
+
+
+def _json_or_none(body: bytes) -> Any:
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _time_or_none(text: object) -> datetime | None:
+    try:
+        return parse_time(text)
+    except (ValueError, OverflowError):
+        return None
+
+
+def parse_time(text: object) -> datetime:
+    """A time as messages write it; UTC where no zone is given.
+
+    Raises:
+        ValueError: It is none.
+        OverflowError: It lies outside of what a `datetime` holds.
+    """
+    if not isinstance(text, str):
+        raise ValueError("no text")
+    # Pub/Sub writes up to nine decimals of a second; Python reads six.
+    moment = datetime.fromisoformat(re.sub(r"(\.\d{6})\d+", r"\1", text.strip()))
+    return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def parse_completion(envelope: Envelope, pipelines: Sequence[Pipeline], *, now: datetime) -> Completion:
+    """The completion that a message carries, read by the names that its pipeline declares under `messages:`.
+
+    Raises:
+        MessageError: The message makes no sense: it names no known pipeline, phase, producer or status, or its run date is
+            missing, is not written YYYY-MM-DD, or lies more than `FAR_FUTURE` ahead.
+    """
+    fields = _fields(envelope)
+    pipeline = _pipeline_of(fields, pipelines)
+    names = pipeline.messages
+    phase, producer = _sender(fields, pipeline)
+    run_date = _run_date(fields.get(names.run_date), names.run_date, latest=pipeline.today(now) + FAR_FUTURE)
+    latest = now + AHEAD
+    report = Report(
+        producer=producer,
+        status=_status(fields.get(names.status_field), names),
+        # What has no times of its own is as new as its message, in whatever order the broker delivers.
+        received_at=min(envelope.published_at or now, now),
+        run_id=_text(fields.get(names.run_id)),
+        attempt=_whole(fields.get(names.attempt), names.attempt),
+        started_at=_moment(fields.get(names.started), names.started, latest=latest),
+        finished_at=_moment(fields.get(names.finished), names.finished, latest=latest),
+        rows=_whole(fields.get(names.rows), names.rows),
+        correlation_id=_text(fields.get(names.correlation_id)),
+        error=_text(fields.get(names.error)),
+        traceparent=read_traceparent(fields.get(TRACEPARENT)),
+    )
+    return Completion(RunKey(pipeline.name, phase, run_date), report)
+
+
+def _fields(envelope: Envelope) -> Mapping[str, Any]:
+    if not envelope.data.strip():
+        if not envelope.attributes:
+            raise MessageError("an empty message")
+        return _given(envelope.attributes)
+    return {**_given(envelope.attributes), **_given(read_object(envelope.data))}
+
+
+def read_object(data: bytes) -> Mapping[str, Any]:
+    """The JSON object that a message's data is.
+
+    Raises:
+        MessageError: It is none.
+    """
+    try:
+        body = json.loads(data)
+    except (ValueError, RecursionError) as exc:
+        raise MessageError(f"a body that is not JSON: {_shown(data[:60].decode(errors='replace'))}") from exc
+    if not isinstance(body, dict):
+        raise MessageError(f"a body that is no JSON object: {_shown(body)}")
+    return body
+
+
+def _given(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields that say something."""
+    return {name: value for name, value in fields.items() if value not in (None, "")}
+
+
+def _shown(value: object) -> str:
+    try:
+        text = json.dumps(value, ensure_ascii=True, default=str)
+    except RecursionError:
+        return "something nested too deeply"
+    return text if len(text) <= 80 else text[:77] + '…"'
+
+
+def _pipeline_of(fields: Mapping[str, Any], pipelines: Sequence[Pipeline]) -> Pipeline:
+    known = ", ".join(pipeline.name for pipeline in pipelines)
+    for pipeline in pipelines:
+        named = fields.get(pipeline.messages.pipeline)
+        if named == pipeline.name:
+            return pipeline
+    if len(pipelines) == 1 and fields.get(pipelines[0].messages.pipeline) is None:
+        return pipelines[0]
+    named = next((fields[p.messages.pipeline] for p in pipelines if p.messages.pipeline in fields), None)
+    if named is not None:
+        raise MessageError(f"unknown pipeline {_shown(named)}; known pipelines: {known}")
+    senders = [p for p in pipelines if p.reporters(_text(fields.get(p.messages.producer)) or "")]
+    if len(senders) != 1:
+        raise MessageError(f"no pipeline named, and the producer does not tell which; known pipelines: {known}")
+    return senders[0]
+
+
+def _sender(fields: Mapping[str, Any], pipeline: Pipeline) -> tuple[str, str]:
+    """The phase and the canonical name of the producer that a message comes from."""
+    names = pipeline.messages
+    phase, producer = _text(fields.get(names.phase)), _text(fields.get(names.producer))
+    if phase is not None:
+        try:
+            phase = pipeline.phase_called(phase)
+        except UnknownPhase:
+            known = ", ".join(pipeline.phases)
+            raise UnknownPhase(f'unknown phase {_shown(phase)} in pipeline "{pipeline.name}"; known phases: {known}') from None
+    if producer is None:
+        if phase is None:
+            raise MessageError(f"neither {names.phase} nor {names.producer} is given")
+        declared = pipeline.producers(phase)
+        if len(declared) != 1:
+            raise MessageError(f"no {names.producer} given; phase {phase} has {', '.join(declared)}")
+        return phase, next(iter(declared))
+    found = [pair for pair in dict.fromkeys(pipeline.reporters(producer)) if phase in (None, pair[0])]
+    if not found:
+        known = ", ".join(
+            pipeline.producers(phase) if phase else dict.fromkeys(n for p in pipeline.phases for n in pipeline.producers(p))
+        )
+        raise UnknownPhase(
+            f"unknown producer {_shown(producer)}{f' of phase {phase}' if phase else ''}; known producers: {known}"
+        )
+    if len(found) > 1:
+        raise MessageError(f"{_shown(producer)} reports for {', '.join(p for p, _ in found)}; the message must name the phase")
+    return found[0]
+
+
+def _run_date(value: object, name: str, *, latest: date) -> date:
+    if value is None:
+        raise MessageError(f"no {name} given")
+    try:
+        day = parse_day(value) if isinstance(value, str) else None
+    except ValueError:
+        day = None
+    if day is None:
+        raise MessageError(f"{name} must be a date like 2013-02-08, got {_shown(value)}")
+    if day < EARLIEST:
+        raise MessageError(f"{name} {day} lies in the far past; the earliest accepted is {EARLIEST}")
+    if day > latest:
+        raise MessageError(f"{name} {day} lies in the far future; the latest accepted is {latest}")
+    return day
+
+
+def _status(value: object, names: Messages) -> Status:
+    words: dict[str, Status] = {}
+    for status in Status:  # the first wins: `done: [success, partial]` takes the word from the status that has it by default
+        for word in getattr(names.status, status.value):
+            words.setdefault(word, status)
+    if not isinstance(value, str) or value not in words:
+        raise MessageError(f"{names.status_field} must be one of {', '.join(words)}, got {_shown(value)}")
+    return words[value]
+
+
+def _text(value: object) -> str | None:
+    return None if value is None or value == "" else _as_text(value)[:LONGEST_TEXT]
+
+
+def _as_text(value: object) -> str:
+    """A value as text that can be stored and sent: half a surrogate pair is no character."""
+    try:
+        return str(value).encode(errors="replace").decode()
+    except RecursionError:
+        raise MessageError("a field that is nested too deeply") from None
+
+
+def _whole(value: object, name: str) -> int | None:
+    if value is None:
+        return None
+    if isinstance(value, str) and re.fullmatch(r"\d{1,15}", value, re.ASCII):
+        return int(value)
+    if isinstance(value, float) and value.is_integer():  # in JSON 930.0 is the number 930; data frames write it so
+        value = int(value)
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 10**15:
+        return value
+    raise MessageError(f"{name} must be a whole number ≥ 0, got {_shown(value)}")
+
+
+def _moment(value: object, name: str, *, latest: datetime) -> datetime | None:
+    if value is None:
+        return None
+    try:
+        moment = parse_time(value)
+    except (ValueError, OverflowError):
+        raise MessageError(f"{name} must be a time like 2013-02-09T05:20:00Z, got {_shown(value)}") from None
+    if moment > latest:
+        raise MessageError(f"{name} {moment} lies in the future")
+    return moment
+
+
+_TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
+
+
+def read_traceparent(value: object) -> str | None:
+    """A trace context to be carried on; None for what is none. A wrong one costs the trace, never the message.
+
+    Source: W3C "Trace Context", section 3.2.
+    """
+    return value if isinstance(value, str) and _TRACEPARENT.fullmatch(value) else None
+
+
+def encode_completion(pipeline: Pipeline, phase: str, run_date: date, report: Report) -> Mapping[str, Any]:
+    """The completion message that `parse_completion` reads as this report, in the pipeline's own field names."""
+    return completion_fields(RunKey(pipeline.name, phase, run_date), report, pipeline.messages)
+
+
+def completion_fields(run: RunKey, report: Report, names: Messages) -> Mapping[str, Any]:
+    """The completion message of a report, in given field names; without a producer's name when the report has none."""
+    words = getattr(names.status, report.status.value)
+    body = {
+        names.pipeline: run.pipeline,
+        names.phase: run.phase,
+        names.producer: report.producer or None,
+        names.run_date: str(run.run_date),
+        names.status_field: words[0] if words else report.status.value,
+        names.run_id: report.run_id,
+        names.attempt: report.attempt,
+        names.started: report.started_at.isoformat() if report.started_at else None,
+        names.finished: report.finished_at.isoformat() if report.finished_at else None,
+        names.rows: report.rows,
+        names.correlation_id: report.correlation_id,
+        names.error: report.error,
+        TRACEPARENT: report.traceparent,
+    }
+    return {name: value for name, value in body.items() if value is not None}

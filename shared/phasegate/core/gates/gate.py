@@ -1,0 +1,311 @@
+"""The gate between a phase and the next: its state, what people decided about it, and what it says when it moves."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import date, datetime, timedelta
+from enum import StrEnum
+from typing import Any
+
+from phasegate.core.checks.base import CheckResult
+from phasegate.core.gates.completion import Report, RunKey
+from phasegate.core.gates.verdict import Fingerprints, Verdict
+from phasegate.core.pipeline.model import AlertSeverity, Pipeline
+
+
+class GateState(StrEnum):
+    """Where a gate stands."""
+
+    WAITING = "waiting"
+    OVERDUE = "overdue"
+    HELD = "held"
+    UNVERIFIED = "unverified"
+    OPEN = "open"
+    STALE = "stale"
+    """Open, but an input has been released again since. Never stored: `standing` derives it from the inputs."""
+    ACCEPTED = "accepted"
+    OFF = "off"
+
+
+class Reason(StrEnum):
+    """Why a gate stands where it stands."""
+
+    NOTHING_HEARD = "nothing_heard"
+    NO_MESSAGE = "no_message"
+    """Rows are there, and nobody has said so."""
+    NOT_STARTED = "not_started"
+    """The upstream gates are open, and nothing has come of it."""
+    NOT_EXPECTED = "not_expected"
+    PAUSED = "paused"
+    HELD_BY_HAND = "held_by_hand"
+    PRODUCER_FAILED = "producer_failed"
+    PRODUCERS_MISSING = "producers_missing"
+    RAN_BEFORE_UPSTREAM = "ran_before_upstream"
+    UPSTREAM_SHUT = "upstream_shut"
+    NOT_MEASURED = "not_measured"
+    CHECKS_FAILED = "checks_failed"
+    GAP_ACCEPTED = "gap_accepted"
+    PASSED = "passed"
+    QUORUM = "quorum"
+    OVERRIDDEN = "overridden"
+    OBSERVED = "observed"
+    DATA_CHANGED = "data_changed"
+    LATE_FAILURE = "late_failure"
+    NOT_RUN_AGAIN = "not_run_again"
+    """It is stale, and should have run again by now."""
+    RETRIES_SPENT = "retries_spent"
+    NOTHING_NEW = "nothing_new"
+
+
+@dataclass(frozen=True, slots=True)
+class Override:
+    """A person's decision to let named failing checks pass; a new failure is not covered."""
+
+    checks: tuple[str, ...]
+    by: str
+    why: str
+    at: datetime
+    until: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class AcceptedGap:
+    """A person's decision that a gap stays.
+
+    Args:
+        owner: Who looks after it until it ends; empty when that is who accepted it.
+    """
+
+    by: str
+    why: str
+    at: datetime
+    until: datetime
+    owner: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """A person's decision that a gate releases nothing.
+
+    Args:
+        until: When it ends by itself; None when a person has to end it.
+    """
+
+    by: str
+    why: str
+    at: datetime
+    until: datetime | None = None
+
+
+def is_live(decision: Override | AcceptedGap | Hold, now: datetime) -> bool:
+    """True while what a person decided holds; its end is not included."""
+    return decision.at <= now and (decision.until is None or now < decision.until)
+
+
+@dataclass(frozen=True, slots=True)
+class Retries:
+    """How a phase was asked to run again for a gate.
+
+    Args:
+        asked: Requests so far.
+        asked_at: When the last one was made.
+        next_at: When the next one is due, or the last one counts as failed; None when nothing is planned.
+        answered: Somebody has reported since the last one.
+        given_up: The last attempt has failed; nobody asks again.
+    """
+
+    asked: int = 0
+    asked_at: datetime | None = None
+    next_at: datetime | None = None
+    answered: bool = True
+    given_up: bool = False
+
+
+LEEWAY = timedelta(seconds=1)
+"""By how much a run may seem to have begun too early: many tell whole seconds, clocks differ, and what is released was measured
+before that."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """One gate, as it is stored.
+
+    Args:
+        version: Raised by one with every commit; a commit names the version that it has read.
+        reports: The newest report of each producer. A set, never a counter.
+        since: When the gate came into its state.
+        generation: How often it was released; 0 before the first time.
+        opened_at: When the current generation was released.
+        consumed: The generation of each upstream gate that the current generation was built on.
+        rows: Rows of each output when they were last counted.
+        fingerprint: What was measured when the current generation was released, or last found unchanged.
+        alert: The alert that was raised for it and has not recovered yet.
+        unproven: It is open, and what has changed since could not be measured, or not be released, yet.
+        retries: How it was asked to run again; None when it never needed that.
+    """
+
+    run: RunKey
+    version: int = 0
+    state: GateState = GateState.WAITING
+    reason: Reason = Reason.NOTHING_HEARD
+    detail: str = ""
+    since: datetime | None = None
+    reports: Mapping[str, Report] = field(default_factory=dict)
+    generation: int = 0
+    opened_at: datetime | None = None
+    consumed: Mapping[str, int] = field(default_factory=dict)
+    fingerprint: Fingerprints = field(default_factory=dict)
+    score: float | None = None
+    verdict: Verdict | None = None
+    results: tuple[CheckResult, ...] = ()
+    rows: Mapping[str, int] = field(default_factory=dict)
+    degraded: bool = False
+    missing: tuple[str, ...] = ()
+    overrides: tuple[Override, ...] = ()
+    gap: AcceptedGap | None = None
+    hold: Hold | None = None
+    alert: "Alert | None" = None
+    unproven: bool = False
+    retries: Retries | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """True once it was released; a release is never silently taken back."""
+        return self.state is GateState.OPEN
+
+    def was_released_after(self, began: datetime) -> bool:
+        """Whether a run that began at *began*, by its own clock, can't have known of the current generation's release."""
+        return self.opened_at is not None and self.opened_at >= began + LEEWAY
+
+    @property
+    def is_unsettled(self) -> bool:
+        """True while it may still open by itself: neither released nor off nor an accepted gap."""
+        return self.state in (GateState.WAITING, GateState.OVERDUE, GateState.HELD, GateState.UNVERIFIED)
+
+    @property
+    def is_restless(self) -> bool:
+        """True while the clock may have something to do with it: unsettled, accepted until a date, or open with a doubt."""
+        doubted = self.alert is not None or self.unproven or bool(self.missing)
+        return self.is_unsettled or self.state is GateState.ACCEPTED or (self.is_open and doubted)
+
+    @property
+    def decision_id(self) -> str:
+        """The key of the current generation's go-signal."""
+        return decision_id(self.run, self.generation)
+
+    def hear(self, report: Report) -> "Gate | None":
+        """The gate with a report taken in; None when it brings nothing new (a duplicate, or an older run)."""
+        known = self.reports.get(report.producer)
+        if known is not None and report.order <= known.order:
+            return None
+        return replace(self, reports={**self.reports, report.producer: report})
+
+
+def decision_id(run: RunKey, generation: int) -> str:
+    """The key of a release, the same however often it is computed: flights/raw/2013-02-08/g1."""
+    return f"{run}/g{generation}"
+
+
+Day = Mapping[str, Gate]
+"""All gates of a pipeline on one run date that are known so far, by phase."""
+
+
+def standing(gate: Gate, day: Day, pipeline: Pipeline) -> GateState:
+    """The gate's state as people see it: an open gate is stale when an input was released again, or is stale itself."""
+    if gate.is_open:
+        for upstream in pipeline.inputs(gate.run.phase, gate.run.run_date):
+            source = day.get(upstream)
+            if source is None:
+                continue
+            again = source.generation > gate.consumed.get(upstream, source.generation)
+            if again or standing(source, day, pipeline) is GateState.STALE:
+                return GateState.STALE
+    return gate.state
+
+
+def is_released(pipeline: Pipeline, phase: str, day: Day) -> bool:
+    """True when a phase holds up no follower: its gate is open and not stale, off, or an accepted gap."""
+    gate = day.get(phase)
+    return gate is not None and standing(gate, day, pipeline) in (GateState.OPEN, GateState.OFF, GateState.ACCEPTED)
+
+
+def may_start(pipeline: Pipeline, phase: str, run_date: date, day: Day) -> bool:
+    """True when every upstream gate of a phase is released."""
+    return all(is_released(pipeline, upstream, day) for upstream in pipeline.inputs(phase, run_date))
+
+
+class AlertState(StrEnum):
+    """Whether an alert says that something is wrong, or that it no longer is."""
+
+    FIRING = "firing"
+    RECOVERED = "recovered"
+
+
+@dataclass(frozen=True, slots=True)
+class Alert:
+    """What people are told: that a gate came into a state they should know of, or left it.
+
+    Args:
+        key: Identifies this change; the same when it is said again.
+        about: The checks, producers or phases that the cause is about; an alert fires again only when cause or these change.
+        since: When it began; for a recovery, when the firing alert began.
+    """
+
+    key: str
+    run: RunKey
+    severity: AlertSeverity
+    state: AlertState
+    cause: Reason
+    about: tuple[str, ...]
+    gate: GateState
+    detail: str
+    evidence: tuple[str, ...]
+    effect: str
+    since: datetime
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class GoSignal:
+    """The message that opens the way to the next phases.
+
+    Args:
+        decision_id: The key on which consumers de-duplicate.
+        start: The phases that may start now: followers whose every upstream gate is open.
+        missing: Outputs and producers that a degraded release goes without.
+        upstream: The decision ids of the upstream releases it was built on.
+        extra: Fields that the pipeline file adds.
+        traceparent: The trace of the run that reported last.
+    """
+
+    decision_id: str
+    run: RunKey
+    generation: int
+    start: tuple[str, ...]
+    at: datetime
+    degraded: bool
+    missing: tuple[str, ...]
+    upstream: tuple[str, ...]
+    score: float | None
+    correlation_id: str
+    extra: Mapping[str, Any] = field(default_factory=dict)
+    traceparent: str | None = None
+
+    @property
+    def fields(self) -> Mapping[str, Any]:
+        """Its own fields, as they stand in the message: what `signal:` in the pipeline file can copy."""
+        trace = {} if self.traceparent is None else {"traceparent": self.traceparent}
+        return {
+            "pipeline": self.run.pipeline,
+            "phase": self.run.phase,
+            "start": list(self.start),
+            "run_date": str(self.run.run_date),
+            "generation": self.generation,
+            "decision_id": self.decision_id,
+            "degraded": self.degraded,
+            "missing": list(self.missing),
+            "upstream": list(self.upstream),
+            "score": self.score,
+            "correlation_id": self.correlation_id,
+            "at": self.at.isoformat(),
+            **trace,
+        }

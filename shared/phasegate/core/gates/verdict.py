@@ -1,0 +1,275 @@
+"""What the checks of a phase or date say together: a verdict, and a score that can be explained to the point."""
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import date, datetime
+from enum import StrEnum
+
+from phasegate.core.checks.base import Answers, CheckResult, Mode, Outcome, PlacedCheck, Severity, evaluate, plan
+from phasegate.core.checks.metrics import Checksum, Cost, Query, Rows, Source, TableSource, Unmeasured
+from phasegate.core.pipeline.model import Pipeline, applies
+
+
+class Verdict(StrEnum):
+    """What is said of a phase, or of a whole date; the worse stands further down."""
+
+    OFF = "off"
+    PASS = "pass"  # noqa: S105
+    ACCEPTED = "accepted"
+    ACCEPTABLE = "acceptable"
+    NOT_DUE = "not_due"
+    UNVERIFIED = "unverified"
+    FAIL = "fail"
+
+
+_ORDER = list(Verdict)
+_CREDIT = {Outcome.PASSED: 1.0, Outcome.ACCEPTABLE: 0.5, Outcome.FAILED: 0.0}
+
+
+@dataclass(frozen=True, slots=True)
+class OutputVerdict:
+    """The results of one output table."""
+
+    table: str
+    results: tuple[CheckResult, ...]
+    rows: int | None = None
+    """Rows of the date; None when they could not be counted."""
+
+    def blocking(self, waived: frozenset[str] = frozenset()) -> tuple[CheckResult, ...]:
+        """The failed checks that hold the gate, without the waived ones."""
+        return tuple(r for r in _binding(self.results, waived) if r.outcome is Outcome.FAILED)
+
+    def unmeasured(self, waived: frozenset[str] = frozenset()) -> tuple[CheckResult, ...]:
+        """The blocking checks that could not be measured, without the waived ones."""
+        return tuple(r for r in _binding(self.results, waived) if r.unmeasured is not None)
+
+
+def _binding(results: Iterable[CheckResult], waived: frozenset[str]) -> Iterable[CheckResult]:
+    enforced = (r for r in results if r.mode is Mode.ENFORCE and r.severity is Severity.BLOCK)
+    return (r for r in enforced if r.name not in waived)
+
+
+@dataclass(frozen=True, slots=True)
+class Fingerprint:
+    """What tells the rows of an output on a date from other rows, as far as numbers can.
+
+    Args:
+        rows: How many there are; None when they could not be counted.
+        keys: Checksum of their keys; None without a key, or when it could not be measured.
+        asked: Which other numbers were measured: another text for other checks.
+        numbers: What those numbers were.
+    """
+
+    rows: int | None
+    keys: int | None
+    asked: str
+    numbers: str
+
+    def differs(self, other: "Fingerprint") -> bool:
+        """True when the rows are others; numbers that only one of the two has say nothing."""
+        keys = None not in (self.keys, other.keys) and self.keys != other.keys
+        return keys or self.rows != other.rows or (self.asked == other.asked and self.numbers != other.numbers)
+
+
+Fingerprints = Mapping[str, Fingerprint]
+"""Of the outputs of a phase, by table."""
+
+
+def differ(now: Fingerprints, before: Fingerprints) -> bool:
+    """True when any output holds something else than before, or was not known then; one that is no longer declared is none."""
+    return any(table not in before or found.differs(before[table]) for table, found in now.items())
+
+
+@dataclass(frozen=True, slots=True)
+class PhaseVerdict:
+    """What is said of one phase on one date.
+
+    Args:
+        score: From 0 to 100; None when nothing was judged.
+        fingerprint: Of the phase's own tables; empty when nothing was measured.
+        reason: Why it is off, not due or unverified as a whole; empty when the results say it.
+        cost: What measuring it has cost; None when it was not measured. Of gates that were measured together the first has it
+            all, and the others have none.
+    """
+
+    phase: str
+    verdict: Verdict
+    score: float | None = None
+    outputs: tuple[OutputVerdict, ...] = ()
+    fingerprint: Fingerprints = field(default_factory=dict)
+    reason: str = ""
+    cost: Cost | None = None
+
+    @property
+    def results(self) -> tuple[CheckResult, ...]:
+        """All results, output by output."""
+        return tuple(result for output in self.outputs for result in output.results)
+
+    @property
+    def rows(self) -> Mapping[str, int]:
+        """Rows of each output that could be counted."""
+        return {output.table: output.rows for output in self.outputs if output.rows is not None}
+
+
+@dataclass(frozen=True, slots=True)
+class DateVerdict:
+    """What is said of one date."""
+
+    run_date: date
+    verdict: Verdict
+    score: float | None
+    phases: tuple[PhaseVerdict, ...]
+
+
+def judge(results: Iterable[CheckResult]) -> Verdict:
+    """The verdict of a set of results; checks in observe mode do not count."""
+    verdict = Verdict.PASS
+    for result in results:
+        if result.mode is Mode.OBSERVE:
+            continue
+        block = result.severity is Severity.BLOCK
+        if result.outcome is Outcome.FAILED:
+            said = Verdict.FAIL if block else Verdict.ACCEPTABLE
+        elif result.unmeasured is not None:
+            said = Verdict.UNVERIFIED if block else Verdict.ACCEPTABLE
+        else:
+            said = Verdict.ACCEPTABLE if result.outcome is Outcome.ACCEPTABLE else Verdict.PASS
+        verdict = worst((verdict, said))
+    return verdict
+
+
+def worst(verdicts: Iterable[Verdict]) -> Verdict:
+    """The worst of some verdicts; off, when there are none."""
+    return max(verdicts, key=_ORDER.index, default=Verdict.OFF)
+
+
+def score(results: Iterable[CheckResult]) -> float | None:
+    """The weighted share of passed checks, from 0 to 100, one decimal; None when nothing was judged.
+
+    An acceptable check counts half. What was not evaluated, and what is in observe mode, is left out on both sides, so that
+    one absence costs one check. The points that a check cost are its weight times what it lacks, in the same proportion.
+    """
+    earned = weight = 0.0
+    for result in results:
+        if result.mode is Mode.ENFORCE and result.outcome in _CREDIT:
+            earned += result.weight * _CREDIT[result.outcome]
+            weight += result.weight
+    return round(100 * earned / weight, 1) if weight else None
+
+
+def points_lost(results: Iterable[CheckResult]) -> Mapping[str, float]:
+    """What each check cost of the score, in points; they add up to 100 minus the unrounded score."""
+    counted = [r for r in results if r.mode is Mode.ENFORCE and r.outcome in _CREDIT]
+    total = sum(r.weight for r in counted)
+    lost: dict[str, float] = {}
+    for r in counted:
+        if r.weight and _CREDIT[r.outcome] < 1:  # a table that two phases fill has checks of one name in both
+            lost[r.name] = lost.get(r.name, 0.0) + 100 * r.weight * (1 - _CREDIT[r.outcome]) / total
+    return lost
+
+
+def queries(pipeline: Pipeline, phases: Iterable[str], *, keys: bool = False) -> tuple[Query, ...]:
+    """What must be asked to judge some phases: one query per table, one per compared pair.
+
+    Rows of every output are counted, with checks or without. What the calendar expects is counted in the query of its table,
+    when that is asked anyway, and else in one of its own.
+
+    Args:
+        keys: The checksum of each output's key is wanted too.
+    """
+    chosen = tuple(phases)
+    asked = plan(placed for phase in chosen for checks in pipeline.checks(phase).values() for placed in checks)
+    counted = [
+        Query(
+            TableSource(table, pipeline.date_columns[table]),
+            (Rows(), Checksum(output.key)) if keys and output.key else (Rows(),),
+        )
+        for phase in chosen
+        for table, output in pipeline.phase(phase).outputs.items()
+    ]
+    return _with_calendar(pipeline, (*asked, *counted))
+
+
+def needed(pipeline: Pipeline, checks: Mapping[str, Iterable[PlacedCheck]]) -> tuple[Query, ...]:
+    """What must be asked before a phase starts: its needs, and what the calendar expects."""
+    return _with_calendar(pipeline, plan(placed for each in checks.values() for placed in each))
+
+
+def _with_calendar(pipeline: Pipeline, asked: Iterable[Query]) -> tuple[Query, ...]:
+    """Queries as one for each source, with what the calendar expects."""
+    expected = pipeline.calendar.expected
+    by_source: dict[Source, Query] = {}
+    for query in (*asked, *([] if expected is None else [expected.asked()])):
+        known = by_source.setdefault(query.source, query)
+        metrics = tuple(dict.fromkeys((*known.metrics, *query.metrics)))
+        by_source[query.source] = replace(known, metrics=metrics)
+    return tuple(by_source.values())
+
+
+def why_off(pipeline: Pipeline, phase: str, day: date, answers: Answers) -> str | None:
+    """Why a phase is not expected on a date; None when it is."""
+    if not pipeline.calendar.has_run(day):
+        return f"the calendar has no run on {day}"
+    parts = pipeline.calendar.parts_of(day)
+    if not pipeline.phase(phase).runs_in(parts):
+        return f"{phase} does not run in {', '.join(sorted(parts)) or 'this part of the calendar'}"
+    if answers.expects(day) is False:
+        return f"nothing is expected on {day}"
+    return None
+
+
+def judge_phase(pipeline: Pipeline, phase: str, day: date, answers: Answers, *, not_due: bool = False) -> PhaseVerdict:
+    """Judge one phase on one date.
+
+    Args:
+        not_due: The phase is not due yet and nobody has said that it is done: what would fail is then `not_due`.
+    """
+    if (off := why_off(pipeline, phase, day, answers)) is not None:
+        return PhaseVerdict(phase, Verdict.OFF, reason=off)
+    parts = pipeline.calendar.parts_of(day)
+    outputs = tuple(
+        OutputVerdict(
+            table,
+            evaluate([placed for placed in checks if applies(placed.check, parts)], answers, day),
+            answers.rows(TableSource(table, pipeline.date_columns[table]), day),
+        )
+        for table, checks in pipeline.checks(phase).items()
+    )
+    results = tuple(result for output in outputs for result in output.results)
+    verdict, reason = judge(results), ""
+    if isinstance(unknown := answers.expects(day), Unmeasured):
+        verdict, reason = Verdict.UNVERIFIED, f"whether a run is expected could not be measured: {unknown.reason}"
+    if not_due and verdict in (Verdict.FAIL, Verdict.UNVERIFIED):
+        return PhaseVerdict(phase, Verdict.NOT_DUE, None, outputs, reason="not due yet")
+    prints = {table: _fingerprint(pipeline, phase, table, day, answers) for table in pipeline.phase(phase).outputs}
+    return PhaseVerdict(phase, verdict, score(results), outputs, prints, reason)
+
+
+def _fingerprint(pipeline: Pipeline, phase: str, table: str, day: date, answers: Answers) -> Fingerprint:
+    source, key = TableSource(table, pipeline.date_columns[table]), pipeline.phase(phase).outputs[table].key
+    others = answers.others(source, day)
+    # A warehouse adds floats up in any order: two measurements of the same rows differ in the last digits.
+    stable = sorted((what, f"{number:.6g}" if isinstance(number, float) else number) for what, number in others.items())
+    keys = answers.checksum(source, key, day) if key else None
+    return Fingerprint(answers.rows(source, day), keys, _digest([what for what, _ in stable]), _digest(stable))
+
+
+def _digest(of: object) -> str:
+    return hashlib.sha256(repr(of).encode()).hexdigest()[:12]
+
+
+def judge_date(pipeline: Pipeline, phases: Iterable[str], day: date, answers: Answers, *, now: datetime) -> DateVerdict:
+    """Judge some phases on one date, without knowing what was said: a phase is done when it is due."""
+    verdicts = []
+    for phase in phases:
+        due = pipeline.due(phase, day)
+        verdicts.append(judge_phase(pipeline, phase, day, answers, not_due=due is not None and now < due))
+    return summarise(day, verdicts)
+
+
+def summarise(day: date, phases: Iterable[PhaseVerdict]) -> DateVerdict:
+    """The verdict of a date: the worst of its phases; its score: all their checks together."""
+    verdicts = tuple(phases)
+    judged = [result for phase in verdicts if phase.score is not None for result in phase.results]
+    return DateVerdict(day, worst(phase.verdict for phase in verdicts), score(judged), verdicts)

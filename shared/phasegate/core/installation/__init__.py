@@ -1,0 +1,1 @@
+"""What is known of an installation itself, whatever the platform."""

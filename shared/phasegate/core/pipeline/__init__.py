@@ -1,0 +1,1 @@
+"""The pipeline file as values, and what is wrong between its parts."""

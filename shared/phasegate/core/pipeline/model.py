@@ -1,0 +1,590 @@
+"""The pipeline file as values: calendar, phases, outputs, messages, alerts, and what must hold between them.
+
+The fields are what the file may say (`from_` is written `from`). Each value checks itself when it is made; `problems` checks
+what only the whole file can tell.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from enum import StrEnum
+from functools import cached_property
+from typing import Annotated
+from zoneinfo import ZoneInfo
+
+from phasegate.core.checks.base import BaseCheck, PlacedCheck, Site
+from phasegate.core.checks.kinds import (
+    Key,
+    RowCount,
+    WrittenCheck,
+)
+from phasegate.core.checks.metrics import CustomSource, Distinct, Query, Rows, TableSource
+from phasegate.core.field_syntax import (
+    Between,
+    Column,
+    Daily,
+    Dates,
+    Day,
+    DueTime,
+    Duration,
+    Host,
+    Hours,
+    MailAddress,
+    SecretReference,
+    Slug,
+    Table,
+    Tables,
+    Weekdays,
+    Zone,
+    parse_zone,
+)
+from phasegate.errors import UnknownPhase
+
+PositiveInt = Annotated[int, Between(1)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Expected:
+    """How many entities a run date should hold: games, stores, flights. 0 means that no run is expected."""
+
+    table: Table | None = None
+    """The table that announces them; a row stands for an entity or a part of one."""
+    date: Column
+    """Its run date column."""
+    count: Column
+    """Its distinct values on a date are the number; for a query, the column that holds the number."""
+    where: str | None = None
+    """Only rows for which this GoogleSQL condition is true are counted."""
+    query: str | None = None
+    """A GoogleSQL query that filters on @from and @to and returns the columns *date* and *count*."""
+
+    def __post_init__(self) -> None:
+        if (self.table is None) == (self.query is None):
+            raise ValueError("either table or query")
+        if self.query is not None and ("@from" not in self.query or "@to" not in self.query):
+            raise ValueError("a query that filters on @from and @to")
+
+    def asked(self) -> Query:
+        """The query that counts them for a range."""
+        if self.query is not None:
+            return Query(CustomSource(self.query, self.date, self.count, table="calendar.expected"), (Rows(),))
+        assert self.table is not None
+        return Query(TableSource(self.table, self.date), (Distinct(self.count, self.where),))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """A stretch of the calendar in which other rules apply."""
+
+    from_: Day
+    to: Day | None = None
+    """Its last date."""
+    days: PositiveInt | None = None
+    """Its length, instead of its last date."""
+
+    def __post_init__(self) -> None:
+        if (self.to is None) == (self.days is None):
+            raise ValueError("either to or days")
+        if self.last < self.from_:
+            raise ValueError("a last date that is not before from")
+
+    @property
+    def last(self) -> date:
+        """Its last date."""
+        return self.to or self.from_ + timedelta(days=(self.days or 1) - 1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Calendar:
+    """Which dates the pipeline runs for."""
+
+    from_: Day
+    """The first run date."""
+    to: Day | None = None
+    """The last run date; open, when left out."""
+    weekdays: Weekdays = frozenset(range(7))
+    """The days of the week with a run; all, when left out."""
+    closed: tuple[Dates, ...] = ()
+    """Dates or ranges without a run."""
+    expected: Expected | None = None
+    parts: Mapping[Slug, Part] = field(default_factory=dict, hash=False)
+
+    def __post_init__(self) -> None:
+        if self.to is not None and self.to < self.from_:
+            raise ValueError("a last date that is not before from")
+
+    def has_run(self, day: date) -> bool:
+        """True when the calendar itself foresees a run; `expected` may still say 0."""
+        inside = self.from_ <= day and (self.to is None or day <= self.to)
+        return inside and day.weekday() in self.weekdays and not any(day in span for span in self.closed)
+
+    def parts_of(self, day: date) -> frozenset[str]:
+        """The parts that a date lies in."""
+        return frozenset(name for name, part in self.parts.items() if part.from_ <= day <= part.last)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StatusWords:
+    """The status words of a foreign message, by what they mean."""
+
+    done: tuple[str, ...] = ("done",)
+    partial: tuple[str, ...] = ("partial",)
+    failed: tuple[str, ...] = ("failed",)
+    nothing: tuple[str, ...] = ("nothing",)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Messages:
+    """The names that this pipeline's completion messages use for phasegate's fields."""
+
+    pipeline: str = "pipeline"
+    phase: str = "phase"
+    producer: str = "producer"
+    run_date: str = "run_date"
+    status: StatusWords = StatusWords()
+    status_field: str = "status"
+    run_id: str = "run_id"
+    attempt: str = "attempt"
+    started: str = "started_at"
+    finished: str = "finished_at"
+    rows: str = "rows"
+    correlation_id: str = "correlation_id"
+    error: str = "error"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Producer:
+    """A job that reports completion."""
+
+    aliases: tuple[str, ...] = ()
+    """Other names under which its messages come."""
+    optional: bool = False
+    """An optional producer is not waited for."""
+    fills: Table | None = None
+    """The output whose rows its messages count; the count is compared with the table, never trusted."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Output:
+    """A table that a phase fills for a run date."""
+
+    date: Column
+    """The run date (partition) column, a DATE; every query filters on it."""
+    key: tuple[Column, ...] = ()
+    """The business key: unique and without nulls."""
+    may_be_empty: bool = False
+    """An empty partition on a run date is no failure."""
+    sample: tuple[Column, ...] = ()
+    """Columns that reports may show of failing rows; none, when left out."""
+    checks: tuple[WrittenCheck, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Need:
+    """A table that a phase reads for a run date, and how it must be before the phase starts; a pre-flight looks."""
+
+    date: Column
+    """The run date (partition) column, a DATE."""
+    may_be_empty: bool = False
+    """The phase can do without rows."""
+    checks: tuple[WrittenCheck, ...] = ()
+    """`fresh` counts back from now, or from the due time once that has passed."""
+
+    def __post_init__(self) -> None:
+        if self.may_be_empty and not self.checks:
+            raise ValueError("checks, when it may be empty; nothing would be needed of it else")
+
+
+class QuorumWhen(StrEnum):
+    """From when on a quorum may release."""
+
+    DUE = "due"
+    ALWAYS = "always"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quorum:
+    """So many outputs are enough; the gate then opens degraded, and the signal lists what is missing."""
+
+    at_least: PositiveInt
+    of: PositiveInt
+    """The number of outputs of the phase, written down so that adding one is a decision."""
+    always: tuple[str, ...] = ()
+    """Outputs that are never waived, by table or by the table's last name."""
+    when: QuorumWhen = QuorumWhen.DUE
+
+    def __post_init__(self) -> None:
+        if self.at_least > self.of:
+            raise ValueError("at_least not above of")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retry:
+    """How a phase is asked to run again."""
+
+    attempts: PositiveInt = 4
+    """Requests per gate."""
+    first: Duration = timedelta(minutes=2)
+    """The longest wait before the second attempt; it doubles with each."""
+    at_most: Duration = timedelta(minutes=30)
+    """The longest wait of all."""
+    budget_per_day: PositiveInt = 20
+    """Requests per phase and day, over all run dates."""
+    breaker_after: PositiveInt = 3
+    """When it has failed on so many run dates in a row, only the newest of them is asked for, until that one opens."""
+
+    def __post_init__(self) -> None:
+        if self.first > self.at_most:
+            raise ValueError("first not above at_most")
+
+
+class MessageNeed(StrEnum):
+    """Whether rows without a completion message are enough."""
+
+    REQUIRED = "required"
+    OPTIONAL = "optional"
+
+
+class Again(StrEnum):
+    """What changed data after a release leads to."""
+
+    ON_CHANGE = "on_change"
+    NEVER = "never"
+
+
+class GateMode(StrEnum):
+    """What a verdict does to a gate."""
+
+    ENFORCE = "enforce"
+    OBSERVE = "observe"
+    """Record the verdict, always release."""
+    PAUSE = "pause"
+    """Judge and record, release nothing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Phase:
+    """One of the pipeline's ordered steps."""
+
+    aliases: tuple[str, ...] = ()
+    """Other names that messages use for it."""
+    after: tuple[Slug, ...] = ()
+    """The phases whose gates must be open before this one starts."""
+    producers: Mapping[Slug, Producer] = field(default_factory=dict, hash=False)
+    """The jobs that report for it; without any, the phase reports itself under its own name."""
+    due: DueTime | None = None
+    """By when it must have been released."""
+    look_back: Duration | None = None
+    """It reads so many earlier run dates of its inputs: a gap there contaminates it."""
+    only_in: tuple[Slug, ...] = ()
+    """Parts of the calendar in which it runs; all, when empty."""
+    skip_in: tuple[Slug, ...] = ()
+    """Parts of the calendar in which it does not run."""
+    message: MessageNeed = MessageNeed.REQUIRED
+    """optional: after due, rows that pass are released without a message."""
+    again: Again = Again.ON_CHANGE
+    mode: GateMode = GateMode.ENFORCE
+    until: Day | None = None
+    """The last date on which a pause holds."""
+    quorum: Quorum | None = None
+    retry: Retry | None = None
+    signal: Mapping[str, str] = field(default_factory=dict, hash=False)
+    """Extra fields of the go-signal: a fixed text, or `$name` for a field of the signal itself."""
+    needs: Mapping[Table, Need] = field(default_factory=dict, hash=False)
+    """What it reads beside the outputs of the phases that it waits for, or must know more of than that they are released."""
+    outputs: Mapping[Table, Output] = field(hash=False)
+
+    def runs_in(self, parts: frozenset[str]) -> bool:
+        """True when the phase runs on a date that lies in *parts*."""
+        return _applies(self.only_in, self.skip_in, parts)
+
+
+SIGNAL_FIELDS = (
+    "pipeline",
+    "phase",
+    "start",
+    "run_date",
+    "generation",
+    "decision_id",
+    "degraded",
+    "missing",
+    "upstream",
+    "score",
+    "correlation_id",
+    "at",
+    "traceparent",
+)
+"""What stands in every go-signal, `traceparent` where a report had one: what `signal:` can copy, and can't replace."""
+
+
+def _applies(only_in: tuple[str, ...], skip_in: tuple[str, ...], parts: frozenset[str]) -> bool:
+    return (not only_in or not parts.isdisjoint(only_in)) and parts.isdisjoint(skip_in)
+
+
+class DestinationKind(StrEnum):
+    """Where an alert can go."""
+
+    GOOGLE_CHAT = "google_chat"
+    SLACK = "slack"
+    TEAMS = "teams"
+    WEBHOOK = "webhook"
+    EMAIL = "email"
+    CONSOLE = "console"
+    EML = "eml"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Destination:
+    """One place that alerts go to."""
+
+    kind: DestinationKind
+    webhook: SecretReference | None = None
+    """The address of a chat or webhook destination, by reference."""
+    signing_key: SecretReference | None = None
+    """The key that signs a generic webhook's body."""
+    to: tuple[MailAddress, ...] = ()
+    """Mail addresses."""
+    fallback: Slug | None = None
+    """The destination to use when this one refuses for good."""
+
+    def __post_init__(self) -> None:
+        needs, takes = _KEYS[self.kind]
+        given = {name for name in ("webhook", "signing_key", "to") if getattr(self, name)}
+        if needs is not None and needs not in given:
+            raise ValueError(f"{_WHAT[needs]} for kind {self.kind}")
+        if other := sorted(given - takes):
+            raise ValueError(f"no {other[0]} for kind {self.kind}")
+
+
+# What a kind needs, and what it takes.
+_CHAT = ("webhook", frozenset({"webhook"}))
+_KEYS: Mapping[DestinationKind, tuple[str | None, frozenset[str]]] = {
+    DestinationKind.GOOGLE_CHAT: _CHAT,
+    DestinationKind.SLACK: _CHAT,
+    DestinationKind.TEAMS: _CHAT,
+    DestinationKind.WEBHOOK: ("webhook", frozenset({"webhook", "signing_key"})),
+    DestinationKind.EMAIL: ("to", frozenset({"to"})),
+    DestinationKind.CONSOLE: (None, frozenset()),
+    DestinationKind.EML: (None, frozenset({"to"})),
+}
+_WHAT = {"webhook": "a webhook like secret://chat-webhook", "to": "at least one address in to"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mail:
+    """The server that sends the mails of every destination of kind email; it is spoken to over TLS, after a login."""
+
+    host: Host
+    port: Annotated[int, Between(1, 65535)] = 587
+    """465: TLS from the first byte. Any other: TLS by STARTTLS, before anything is said. 25 is closed in Google Cloud."""
+    user: str
+    password: SecretReference
+    from_: MailAddress
+
+    def __post_init__(self) -> None:
+        if self.port == 25:
+            raise ValueError("port 465 or 587; 25 is for mail between servers, and closed in Google Cloud")
+        if not self.user.isprintable() or not self.user:
+            raise ValueError("a user name in user")
+
+
+class AlertSeverity(StrEnum):
+    """How urgent an alert is."""
+
+    CRITICAL = "critical"
+    WARNING = "warning"
+    INFO = "info"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Escalation:
+    """Who is told when nobody acknowledges."""
+
+    after: Duration
+    to: Slug
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """Which alerts go where."""
+
+    severity: AlertSeverity | None = None
+    phase: Slug | None = None
+    cause: Slug | None = None
+    to: tuple[Slug, ...]
+    remind: Duration | None = None
+    """While it lasts, say it again after this time."""
+    escalate: Escalation | None = None
+    digest: Daily | None = None
+    """Collect, and send once a day."""
+    quiet: Hours | None = None
+    """Hours in which nothing is sent unless it is critical."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Alerts:
+    """Where alerts go."""
+
+    destinations: Mapping[Slug, Destination] = field(default_factory=dict, hash=False)
+    mail: Mail | None = None
+    """Who sends for destinations of kind email."""
+    routes: tuple[Route, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pipeline:
+    """A pipeline: the rules by which its gates open."""
+
+    pipeline: Slug
+    timezone: Zone = "UTC"
+    """The zone in which due times are written and dates begin."""
+    calendar: Calendar
+    messages: Messages = Messages()
+    phases: Mapping[Slug, Phase]
+    alerts: Alerts = Alerts()
+    unwatched: tuple[Tables, ...] = ()
+    """Tables beside the outputs that nobody need watch, as `dataset.table`; a `*` in one stands for anything."""
+
+    def __post_init__(self) -> None:
+        parse_zone(self.timezone)
+        if not self.phases:
+            raise ValueError("at least one phase")
+
+    @property
+    def name(self) -> str:
+        """The pipeline's name."""
+        return self.pipeline
+
+    @cached_property
+    def zone(self) -> ZoneInfo:
+        """The zone in which due times are written and dates begin."""
+        return ZoneInfo(self.timezone)
+
+    def phase(self, name: str) -> Phase:
+        """A phase by name.
+
+        Raises:
+            UnknownPhase: The pipeline has no such phase; the message lists those it has.
+        """
+        if name not in self.phases:
+            raise UnknownPhase(f'unknown phase "{name}" in pipeline "{self.name}"; known phases: {", ".join(self.phases)}')
+        return self.phases[name]
+
+    def phase_called(self, name: str) -> str:
+        """The phase that a message means by a name or alias.
+
+        Raises:
+            UnknownPhase: No phase is called so.
+        """
+        called = next((phase for phase, declared in self.phases.items() if name in (phase, *declared.aliases)), name)
+        self.phase(called)
+        return called
+
+    def producers(self, phase: str) -> Mapping[str, Producer]:
+        """The producers of a phase; a phase that declares none reports under its own name."""
+        return self.phase(phase).producers or {phase: Producer()}
+
+    @cached_property
+    def _reporters(self) -> Mapping[str, tuple[tuple[str, str], ...]]:
+        found: dict[str, tuple[tuple[str, str], ...]] = {}
+        for phase in self.phases:
+            for producer, declared in self.producers(phase).items():
+                for name in (producer, *declared.aliases):
+                    found[name] = (*found.get(name, ()), (phase, producer))
+        return found
+
+    def reporters(self, name: str) -> tuple[tuple[str, str], ...]:
+        """The (phase, producer) pairs that a producer's name or alias stands for."""
+        return self._reporters.get(name, ())
+
+    def runs(self, phase: str, day: date) -> bool:
+        """True when the calendar and the phase's parts foresee a run; `expected` may still say 0."""
+        return self.calendar.has_run(day) and self.phase(phase).runs_in(self.calendar.parts_of(day))
+
+    def inputs(self, phase: str, day: date) -> tuple[str, ...]:
+        """The phases that one waits for on a date: those in `after`; in place of one that does not run then, its inputs."""
+        found: dict[str, None] = {}
+        for name in self.phase(phase).after:
+            found.update(dict.fromkeys((name,) if self.runs(name, day) else self.inputs(name, day)))
+        return tuple(found)
+
+    def followers(self, phase: str, day: date) -> tuple[str, ...]:
+        """The phases that run on a date and wait for one."""
+        return tuple(name for name in self.phases if self.runs(name, day) and phase in self.inputs(name, day))
+
+    def today(self, now: datetime) -> date:
+        """The date that it is in the pipeline's zone."""
+        return now.astimezone(self.zone).date()
+
+    def due(self, phase: str, day: date) -> datetime | None:
+        """When a phase is due for a run date, in UTC; None when it has no due time.
+
+        A local time that the clocks skip counts as the same distance from midnight by the old offset; one that comes twice
+        counts the first time. A due time relative to another phase counts from when that one is due.
+        """
+        due = self.phase(phase).due
+        if due is None:
+            return None
+        if due.at is not None:
+            return datetime.combine(day + timedelta(days=due.days), due.at, self.zone).astimezone(UTC)
+        assert due.after is not None and due.after_release is not None
+        base = self.due(due.after, day)
+        return None if base is None else base + due.after_release
+
+    @cached_property
+    def date_columns(self) -> Mapping[str, str]:
+        """The run date column of every table that the file knows to have one."""
+        found = {table: output.date for phase in self.phases.values() for table, output in phase.outputs.items()}
+        expected = self.calendar.expected
+        return found if expected is None or expected.table is None else {expected.table: expected.date} | found
+
+    @cached_property
+    def _checks(self) -> Mapping[str, Mapping[str, tuple[PlacedCheck, ...]]]:
+        return {
+            name: {table: tuple(self._placed(name, table, output)) for table, output in phase.outputs.items()}
+            for name, phase in self.phases.items()
+        }
+
+    def checks(self, phase: str) -> Mapping[str, tuple[PlacedCheck, ...]]:
+        """The checks of each output table of a phase; the one that proves presence stands first."""
+        return self._checks[phase]
+
+    def _placed(self, phase: str, table: str, output: Output) -> Iterator[PlacedCheck]:
+        site = Site(TableSource(table, output.date), self.date_columns, lambda day: self.due(phase, day))
+        yield from _declared(output, site)
+        if output.key:
+            yield PlacedCheck(f"{table}.key", Key(columns=output.key), site)
+
+    def needs(self, phase: str, day: date, now: datetime) -> Mapping[str, tuple[PlacedCheck, ...]]:
+        """The checks of each table that a phase needs on a date; the one that proves presence stands first."""
+        due = self.due(phase, day)
+        at, moment = (due, "the due time") if due is not None and due <= now else (now, "now")
+        declared, parts = self.phase(phase).needs, self.calendar.parts_of(day)
+        columns = {**{table: need.date for table, need in declared.items()}, **self.date_columns}
+        sites = {table: Site(TableSource(table, need.date), columns, lambda _: at, moment) for table, need in declared.items()}
+        return {
+            table: tuple(placed for placed in _declared(need, sites[table]) if applies(placed.check, parts))
+            for table, need in declared.items()
+        }
+
+
+def _declared(table: Output | Need, site: Site) -> Iterator[PlacedCheck]:
+    """The checks of a table, the one that proves presence first."""
+    name = site.source.table
+    declared = sorted(table.checks, key=lambda check: not check.proves_presence)
+    if not table.may_be_empty and not any(check.proves_presence for check in declared):
+        yield PlacedCheck(f"{name}.not_empty", RowCount(at_least=1), site)
+    for check in declared:
+        yield PlacedCheck(check_name(name, check), check, site)
+
+
+def check_name(table: str, check: BaseCheck) -> str:
+    """The full name of a check: its own, or table, kind and subject."""
+    subject = re.sub(r"\W+", "_", check.subject).strip("_")[:40]
+    return check.name or ".".join(part for part in (table, check.kind, subject) if part)
+
+
+def applies(check: BaseCheck, parts: frozenset[str]) -> bool:
+    """True when a check is judged on a date that lies in *parts*."""
+    return _applies(check.only_in, check.skip_in, parts)

@@ -1,0 +1,1 @@
+"""Gates with the world attached: the monitor, the clock, pre-flight, backfills, replay."""

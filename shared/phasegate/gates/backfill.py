@@ -1,0 +1,149 @@
+"""Judge past run dates, one or hundreds, by the rules of the gates: one query per table, whatever the range."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from datetime import date, datetime
+
+from phasegate.core.checks.base import CheckResult, Mode, Outcome
+from phasegate.core.checks.metrics import Cost
+from phasegate.core.field_syntax import Span, parse_day
+from phasegate.core.gates.gate import Day, is_live
+from phasegate.core.gates.verdict import DateVerdict, PhaseVerdict, Verdict, judge_date, summarise
+from phasegate.core.pipeline.model import Pipeline
+from phasegate.errors import ConfigError
+from phasegate.gates.monitor import Progress, measure
+from phasegate.ports import Warehouse
+
+
+@dataclass(frozen=True, slots=True)
+class Validation:
+    """What was found about a range of dates."""
+
+    pipeline: str
+    span: Span
+    dates: tuple[DateVerdict, ...]
+    cost: Cost
+
+    @property
+    def summary(self) -> Mapping[Verdict, int]:
+        """How many dates have each verdict."""
+        return {verdict: sum(day.verdict is verdict for day in self.dates) for verdict in Verdict}
+
+    @property
+    def findings(self) -> tuple["Finding", ...]:
+        """What is not as it should be, grouped by cause, worst and most frequent first."""
+        found: dict[tuple[str, str], list[tuple[date, CheckResult]]] = {}
+        phases: dict[tuple[str, str], str] = {}
+        for day in self.dates:
+            for phase in day.phases:
+                for result in phase.results if phase.verdict is not Verdict.NOT_DUE else ():
+                    if result.mode is Mode.ENFORCE and (rank := _rank(result)) is not None:
+                        found.setdefault((rank, result.name), []).append((day.run_date, result))
+                        phases[rank, result.name] = phase.phase
+        findings = (
+            Finding(phases[key], key[0], tuple(day for day, _ in results), tuple(result for _, result in results))
+            for key, results in found.items()
+        )
+        return tuple(sorted(findings, key=lambda finding: (_RANKS.index(finding.rank), -len(finding.dates))))
+
+
+_RANKS = ("fail", "unverified", "warn", "acceptable")
+
+
+def _rank(result: CheckResult) -> str | None:
+    if result.outcome is Outcome.FAILED:
+        return "fail" if result.severity == "block" else "warn"
+    if result.unmeasured is not None:
+        return "unverified"
+    return "acceptable" if result.outcome is Outcome.ACCEPTABLE else None
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One cause: a check that did not pass, and the dates on which it did not.
+
+    Args:
+        rank: fail, unverified, warn or acceptable.
+        results: One for each of *dates*.
+    """
+
+    phase: str
+    rank: str
+    dates: tuple[date, ...]
+    results: tuple[CheckResult, ...]
+
+    @property
+    def spans(self) -> tuple[Span, ...]:
+        """The dates as runs of neighbouring ones."""
+        spans: list[Span] = []
+        for day in self.dates:
+            if spans and (day - spans[-1].last).days == 1:
+                spans[-1] = Span(spans[-1].first, day)
+            else:
+                spans.append(Span(day, day))
+        return tuple(spans)
+
+
+def parse_range(text: str, pipeline: Pipeline, *, now: datetime) -> Span:
+    """The dates that a person asks for: `2013-02-08` or `2013-02-01..2013-02-28`, both ends included.
+
+    Raises:
+        ConfigError: It is no date or range, is reversed, lies in the future, or holds no run date of the pipeline.
+    """
+    first, dots, last = text.partition("..")
+    try:
+        start, end = parse_day(first), parse_day(last if dots else first)
+    except ValueError:
+        raise ConfigError(f'expected a date like 2013-02-08 or a range like 2013-02-01..2013-02-28, got "{text}"') from None
+    if end < start:
+        raise ConfigError(f"the range is reversed: {start} is after {end}; write {end}..{start}")
+    today = pipeline.today(now)
+    if end > today:
+        raise ConfigError(f"{end} lies in the future; the last date that can be judged is {today} ({pipeline.timezone})")
+    span = Span(start, end)
+    if not any(pipeline.calendar.has_run(day) for day in span.days()):
+        to = pipeline.calendar.to
+        known = f"from {pipeline.calendar.from_}" + (f" to {to}" if to else "")
+        raise ConfigError(f"{span} holds no run date of pipeline {pipeline.name}; its calendar runs {known}")
+    return span
+
+
+def validate(
+    pipeline: Pipeline,
+    phases: Iterable[str],
+    span: Span,
+    *,
+    warehouse: Warehouse,
+    now: datetime,
+    known: Mapping[date, Day] | None = None,
+    progress: Progress | None = None,
+) -> Validation:
+    """Judge some phases on every date of a span. Writes nothing.
+
+    Args:
+        known: Gates by run date, for the gaps that people accepted; none, when left out.
+
+    Raises:
+        WarehouseError: The warehouse could not be asked at all.
+        ConfigError: SQL of the pipeline file does not parse.
+    """
+    chosen = tuple(phases)
+    answers = measure(warehouse, pipeline, chosen, span, progress)
+    dates = (judge_date(pipeline, chosen, day, answers, now=now) for day in span.days())
+    return Validation(
+        pipeline.name, span, tuple(_accept(day, (known or {}).get(day.run_date, {}), now) for day in dates), answers.cost
+    )
+
+
+def _accept(day: DateVerdict, gates: Day, now: datetime) -> DateVerdict:
+    """The same, with the gaps that a person accepted and that have not expired."""
+    accepted = {name for name, gate in gates.items() if gate.gap is not None and is_live(gate.gap, now)}
+    if not accepted:
+        return day
+    return summarise(day.run_date, [_accepted(phase) if phase.phase in accepted else phase for phase in day.phases])
+
+
+def _accepted(phase: PhaseVerdict) -> PhaseVerdict:
+    if phase.verdict in (Verdict.FAIL, Verdict.UNVERIFIED):
+        return replace(phase, verdict=Verdict.ACCEPTED, score=None, reason="a person accepted the gap")
+    return phase

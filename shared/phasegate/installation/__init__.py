@@ -1,0 +1,1 @@
+"""The installation itself: doctor, checkup, deployments and drift."""

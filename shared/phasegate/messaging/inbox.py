@@ -1,0 +1,90 @@
+"""How a message is taken in: read, handled once, or recorded as rejected and acknowledged."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from phasegate.core.gates.completion import Envelope, content_id, read_envelope
+from phasegate.core.gates.decide import Decision
+from phasegate.errors import MessageError
+from phasegate.messaging.bodies import rejected_message
+from phasegate.messaging.outbox import Relay
+from phasegate.ports import Change, Clock, Rejected, StateStore
+
+LONGEST_KEPT = 100_000
+"""Characters kept of a rejected message."""
+
+
+class Handled(StrEnum):
+    """What became of a message."""
+
+    DECIDED = "decided"
+    DUPLICATE = "duplicate"
+    KEPT = "kept"
+    REJECTED = "rejected"
+    PASSED_OVER = "passed_over"
+    """It makes sense, and does not concern this installation."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a message.
+
+    Args:
+        decision: What it led to, when it was about a gate.
+        detail: What it led to, when it was about something else.
+        problem: Why it was rejected.
+    """
+
+    message_id: str
+    handled: Handled
+    decision: Decision | None = None
+    problem: str = ""
+    detail: str = ""
+
+
+def keep(envelope: Envelope, now: datetime, reason: str, source: str = "") -> Rejected:
+    """A message as it is kept, to be looked at and replayed."""
+    data = envelope.data.decode(errors="replace")[:LONGEST_KEPT]
+    return Rejected(envelope.message_id, now, reason, data, envelope.attributes, envelope.published_at, source)
+
+
+class Intake:
+    """What every function that takes messages does in the same way."""
+
+    def __init__(self, store: StateStore, relay: Relay, clock: Clock) -> None:
+        self._store = store
+        self._relay = relay
+        self._clock = clock
+
+    def receive(self, headers: Mapping[str, str], body: bytes, handle: Callable[[Envelope], Outcome]) -> Outcome:
+        """Take in one message as an HTTP request brings it; see `take`."""
+        try:
+            envelope = read_envelope(headers, body)
+        except MessageError as error:
+            return self._reject(Envelope(content_id(body), body, {}), error)
+        return self.take(envelope, handle)
+
+    def take(self, envelope: Envelope, handle: Callable[[Envelope], Outcome]) -> Outcome:
+        """Take in one message.
+
+        Args:
+            handle: Stores the effect of the message; a `MessageError` that it raises rejects the message.
+
+        Raises:
+            AdapterError: The effect is not stored; the message must come again.
+        """
+        try:
+            return handle(envelope)
+        except MessageError as error:
+            return self._reject(envelope, error)
+
+    def _reject(self, envelope: Envelope, error: MessageError) -> Outcome:
+        """Record a message that makes no sense, and tell people once."""
+        rejected = keep(envelope, self._clock.now(), str(error))
+        message = rejected_message(rejected)
+        if not self._store.commit(Change(handled=envelope.message_id, outbox=(message,), rejected=rejected)):
+            return Outcome(envelope.message_id, Handled.DUPLICATE)
+        self._relay.send((message,))
+        return Outcome(envelope.message_id, Handled.REJECTED, problem=str(error))

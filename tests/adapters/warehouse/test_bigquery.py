@@ -1,0 +1,682 @@
+"""What BigQuery's adapter sends, what it makes of the answers, and that the emulator takes every statement."""
+
+import json
+import socket
+from collections.abc import Callable, Mapping
+from datetime import date
+from pathlib import Path
+from threading import Barrier, BrokenBarrierError, Lock
+from urllib.parse import urlsplit
+
+import pytest
+import requests
+from google.auth.credentials import AnonymousCredentials
+from google.auth.transport.requests import AuthorizedSession
+from google.cloud.bigquery import Client, QueryJobConfig, ScalarQueryParameter
+from phasegate.adapters.warehouse.bigquery import AT_ONCE, BigQueryWarehouse
+from phasegate.adapters.warehouse.dialect import Dialect, render
+from phasegate.app.pipeline_file import load
+from phasegate.core.checks.kinds import KINDS
+from phasegate.core.checks.metrics import (
+    LEAST_BILLED,
+    Aggregate,
+    Answer,
+    AnyMetric,
+    Cost,
+    CustomSource,
+    Fault,
+    KeysOf,
+    Nulls,
+    Orphans,
+    PairSource,
+    Query,
+    Rows,
+    Source,
+    TableSource,
+    Unmeasured,
+)
+from phasegate.core.field_syntax import Span
+from phasegate.core.gates.verdict import queries
+from phasegate.errors import ConfigError, WarehouseError
+
+from tests.bigquery import SOON, create
+
+DAY = date(2013, 6, 3)
+DAYS = Span(date(2013, 6, 1), date(2013, 6, 30))
+FLIGHTS = TableSource("raw.flights", "d")
+
+Answered = tuple[int, object]
+
+
+class Wire(AuthorizedSession):
+    """The way to BigQuery, watched: what is sent is kept, and each request goes through *meet*.
+
+    Args:
+        meet: Is given method, path and body. Gives status and JSON to answer by itself, None to let the request through.
+    """
+
+    def __init__(self, meet: Callable[[str, str, dict], Answered | None] = lambda *_: None) -> None:
+        super().__init__(AnonymousCredentials())  # type: ignore[no-untyped-call]
+        self.sent: list[tuple[str, str, dict]] = []
+        self.lost = 0
+        """How many of the next answers to what is posted are lost."""
+        self._meet = meet
+        self._keeping = Lock()
+
+    def request(self, method, url, data=None, **kwargs):
+        body = json.loads(data) if data and "/upload/" not in url else {}
+        with self._keeping:
+            self.sent.append((method, urlsplit(url).path, body))
+        met = self._meet(method, urlsplit(url).path, body)
+        if met is None:
+            through = super().request(method, url, data=data, **kwargs)
+            if method == "POST" and self.lost:
+                self.lost -= 1
+                raise requests.ConnectionError("the answer was lost")
+            return through
+        answer = requests.Response()
+        answer.status_code, answer.headers["Content-Type"] = met[0], "application/json"
+        answer.request = requests.Request(method, url).prepare()
+        answer._content = json.dumps(met[1]).encode()
+        return answer
+
+    def jobs(self, *, dry: bool = False) -> list[dict]:
+        """The jobs that were sent: those that run, or those that do not."""
+        jobs = [body for method, path, body in self.sent if method == "POST" and path.endswith("/jobs")]
+        return [job for job in jobs if job["configuration"].get("dryRun", False) is dry]
+
+
+def table(project: str = "test-project", kind: str = "TABLE", **columns: str) -> dict:
+    """A table as the API describes it."""
+    return {
+        "tableReference": {"projectId": project, "datasetId": "raw", "tableId": "flights"},
+        "schema": {"fields": [{"name": name, "type": declared} for name, declared in ({"d": "DATE"} | columns).items()]},
+        "type": kind,
+        "location": "EU",
+    }
+
+
+def said(status: int, reason: str, message: str) -> Answered:
+    """An error as the API tells it."""
+    return status, {"error": {"code": status, "message": message, "errors": [{"reason": reason, "message": message}]}}
+
+
+def done(body: Mapping, *, billed: int = 0, error: Mapping | None = None) -> Answered:
+    """A job that has ended."""
+    status = {"state": "DONE"} | ({"errorResult": error, "errors": [error]} if error else {})
+    reference = {**body["jobReference"], "location": "EU"}
+    statistics = {"query": {"totalBytesBilled": str(billed)}}
+    return 200, {
+        "jobReference": reference,
+        "configuration": body["configuration"],
+        "status": status,
+        "statistics": statistics,
+    }
+
+
+def rows(path: str, *values: object) -> Answered:
+    """The one row of a job's result: Monday, and some whole numbers."""
+    fields = [{"name": "d", "type": "DATE"}, *({"name": f"f{n}", "type": "INTEGER"} for n in range(len(values)))]
+    row = {"f": [{"v": str(DAY)}, *({"v": str(value)} for value in values)]}
+    reference = {"projectId": "test-project", "jobId": path.rpartition("/")[2], "location": "EU"}
+    return 200, {
+        "jobComplete": True,
+        "schema": {"fields": fields},
+        "rows": [row],
+        "totalRows": "1",
+        "jobReference": reference,
+    }
+
+
+def scripted(job: Callable[[dict], Answered], *, like: Mapping | None = None) -> Wire:
+    """A service with one table, whose jobs end as *job* says; those that end well give one row."""
+
+    def meet(method: str, path: str, body: dict) -> Answered:
+        if "/tables/" in path:
+            return 200, like or table(x="INTEGER")
+        return job(body) if method == "POST" else rows(path, 7)
+
+    return Wire(meet)
+
+
+def warehouse(wire: Wire, **options: object) -> BigQueryWarehouse:
+    anonymous = AnonymousCredentials()  # type: ignore[no-untyped-call]
+    client = Client("test-project", credentials=anonymous, _http=wire)
+    return BigQueryWarehouse("test-project", client=client, **{"timeout": 5, "patience": 0.1, **options})
+
+
+def ask(warehouse: BigQueryWarehouse, *metrics: AnyMetric, source: Source = FLIGHTS) -> Answer:
+    [answer] = warehouse.measure([Query(source, metrics)], DAYS)
+    return answer
+
+
+@pytest.fixture
+def wire(bigquery_client: Client) -> Wire:
+    """The way to the emulator."""
+    wire = Wire()
+    bigquery_client._http_internal = wire
+    return wire
+
+
+@pytest.fixture
+def emulated(bigquery_client: Client, wire: Wire) -> BigQueryWarehouse:
+    """A warehouse in the emulator, with three rows of Monday in raw.flights, which is not read without a filter."""
+    there = [(DAY, 1, "a"), (DAY, 2, "b"), (DAY, 0, None)]
+    create(bigquery_client, "raw.flights", "d DATE, x INT64, s STRING", there, partition="d")
+    wire.sent.clear()
+    return BigQueryWarehouse(bigquery_client.project, client=bigquery_client, timeout=30, patience=5)
+
+
+# Every statement.
+
+TABLES = {
+    "raw.schedule": "day DATE, id INT64, status STRING",
+    "raw.flights": "d DATE, id INT64, carrier STRING, dep_time INT64, delay FLOAT64, fare NUMERIC, late BOOL, loaded_at TIMESTAMP",
+    "clean.flights": "day DATE, id INT64, carrier STRING",
+}
+EVERY_KIND = """\
+pipeline: flights
+calendar:
+  from: 2013-01-01
+  expected: {table: raw.schedule, date: day, count: id, where: status = 'planned'}
+phases:
+  raw:
+    due: 06:00 +1d
+    outputs:
+      raw.flights:
+        date: d
+        key: [d, carrier, id]
+        checks:
+          - row_count: {per: expected, between: [0.9, 1.1]}
+          - unique: {columns: [carrier, id], where: carrier != 'XX'}
+          - unique: {columns: [id]}
+          - not_null: {columns: [dep_time, delay], where: carrier != 'XX'}
+          - accepted_values: {column: carrier, values: [AA, UA]}
+          - in_range: {column: delay, min: -60, max: 1440.5}
+          - in_range: {column: fare, min: 0}
+          - in_range: {column: dep_time, max: 2400, where: late = TRUE}
+          - matches: {column: carrier, pattern: "^[A-Z0-9]{2}$"}
+          - invariant: {that: dep_time >= 0 OR late}
+          - distinct: {column: carrier, between: [1, 20]}
+          - fresh: {column: loaded_at, within: 3h}
+          - aggregate: {sql: AVG(delay), between: [0, 60]}
+          - aggregate: {sql: "SAFE_DIVIDE(COUNTIF(late), COUNT(*))", at_most: 0.5, where: carrier = 'AA'}
+          - schema: {columns: {id: INT64, delay: FLOAT64, fare: NUMERIC, late: BOOL, loaded_at: TIMESTAMP}}
+          - sql: {query: "SELECT d FROM raw.flights WHERE d BETWEEN @from AND @to AND delay < -60"}
+  clean:
+    after: [raw]
+    outputs:
+      clean.flights:
+        date: day
+        checks:
+          - row_count: {per: raw.flights, between: [1, 1]}
+          - coverage: {of: raw.flights, key: [carrier, id]}
+          - references: {columns: [id], table: raw.flights, to: [id]}
+"""
+
+
+@pytest.fixture
+def every_kind(tmp_path: Path) -> tuple[Query, ...]:
+    file = tmp_path / "flights.yaml"
+    file.write_text(EVERY_KIND)
+    pipeline = load(file)
+    checks = [placed.check for phase in pipeline.phases for placed in sum(pipeline.checks(phase).values(), ())]
+    assert {check.kind for check in checks} == set(KINDS)
+    return queries(pipeline, pipeline.phases)
+
+
+@pytest.fixture
+def tables(bigquery_client: Client) -> None:
+    """Tables of which none may be read without a filter on its run date."""
+    for name, columns in TABLES.items():
+        create(bigquery_client, name, columns, partition=columns.partition(" ")[0])
+
+
+@pytest.mark.usefixtures("tables")
+def test_every_kind_of_check_is_measured(bigquery_client: Client, every_kind: tuple[Query, ...]) -> None:
+    """Each statement filters each of its tables, or it would not run."""
+    warehouse = BigQueryWarehouse(bigquery_client.project, client=bigquery_client, timeout=30, patience=5)
+    answers = list(warehouse.measure(every_kind, DAYS))
+
+    assert [answer.unmeasured for answer in answers] == [{}] * len(every_kind)
+    assert [answer.cost.queries for answer in answers] == [1] * len(every_kind)
+    [types] = [answer.types for answer in answers if answer.types is not None]
+    assert isinstance(types, Mapping) and types["late"] == "BOOL" and types["fare"] == "NUMERIC"
+
+
+@pytest.mark.usefixtures("tables")
+def test_without_their_filter_the_same_statements_are_refused(bigquery_client: Client, every_kind: tuple[Query, ...]) -> None:
+    for query in every_kind:
+        statement = render(query, DAYS, Dialect.BIGQUERY)
+        whole = statement.text.replace("`d` BETWEEN @from AND @to", "TRUE").replace("`day` BETWEEN @from AND @to", "TRUE")
+        whole = whole.replace("d BETWEEN @from AND @to", "@from <= @to").replace("WHERE TRUE", "WHERE @from <= @to")
+        params = [ScalarQueryParameter(param.name, param.type, param.value) for param in statement.params]
+        config = QueryJobConfig(query_parameters=params)
+        with pytest.raises(Exception, match="without a filter"):
+            bigquery_client.query(whole, config, retry=SOON, timeout=10, job_retry=None).result(retry=SOON, timeout=10)
+
+
+# What is sent.
+
+
+def test_a_job_says_what_it_may_cost_how_long_it_may_take_and_whose_it_is() -> None:
+    wire = scripted(done)
+
+    answer = ask(warehouse(wire, maximum_bytes_billed=LEAST_BILLED, timeout=7), Rows())
+
+    assert answer.numbers == {DAY: (7,)}
+    [job] = wire.jobs()
+    configuration = job["configuration"]
+    assert configuration["query"]["maximumBytesBilled"] == str(LEAST_BILLED)
+    assert configuration["jobTimeoutMs"] == "7000"
+    assert configuration["labels"] == {"tool": "phasegate", "table": "raw-flights"}
+    assert configuration["query"]["useLegacySql"] is False
+    assert configuration["query"]["parameterMode"] == "NAMED"
+    assert [param["name"] for param in configuration["query"]["queryParameters"]] == ["from", "to"]
+    assert job["jobReference"]["location"] == "EU", "where the table is"
+
+
+def test_a_job_runs_where_its_table_is_unless_told_otherwise() -> None:
+    def meet(method: str, path: str, body: dict) -> Answered:
+        if "/tables/" in path:
+            return 200, table() | {"location": path.rpartition("/")[2].upper()}
+        return done(body) if method == "POST" else rows(path, 7)
+
+    custom = CustomSource("SELECT d FROM raw.v WHERE d BETWEEN @from AND @to", "d")
+    asked = [Query(source, (Rows(),)) for source in (TableSource("raw.eu", "d"), TableSource("raw.us", "d"), custom)]
+    for location, expected in (
+        (None, {"raw-eu": "EU", "raw-us": "US", "query": "EU"}),
+        ("X", dict.fromkeys(("raw-eu", "raw-us", "query"), "X")),
+    ):
+        wire = Wire(meet)
+        list(warehouse(wire, location=location).measure(asked, DAYS))
+        found = {job["configuration"]["labels"]["table"]: job["jobReference"]["location"] for job in wire.jobs()}
+        assert found == expected
+
+
+def test_a_limit_below_what_the_least_query_costs_is_refused() -> None:
+    with pytest.raises(ConfigError, match="expected at least 10485760, got 1"):
+        BigQueryWarehouse("p", maximum_bytes_billed=1)
+
+
+@pytest.mark.parametrize(("kind", "cached"), [("TABLE", True), ("VIEW", False), ("EXTERNAL", False)])
+def test_only_results_of_own_tables_are_taken_from_the_cache(kind: str, cached: bool) -> None:
+    wire = scripted(done, like=table(kind=kind))
+
+    ask(warehouse(wire), Rows())
+
+    assert wire.jobs()[0]["configuration"]["query"]["useQueryCache"] is cached
+
+
+def test_a_query_of_the_users_is_never_taken_from_the_cache() -> None:
+    wire = scripted(done)
+
+    ask(warehouse(wire), Rows(), source=CustomSource("SELECT d FROM raw.v WHERE d BETWEEN @from AND @to", "d"))
+
+    [job] = wire.jobs()
+    assert job["configuration"]["query"]["useQueryCache"] is False
+    assert job["configuration"]["labels"]["table"] == "query"
+
+
+def test_what_jobs_were_billed_is_counted() -> None:
+    wire = scripted(lambda body: done(body, billed=2 * LEAST_BILLED))
+    asked = [Query(FLIGHTS, (Rows(),)), Query(FLIGHTS, (Nulls("x"),))]
+
+    costs = [answer.cost for answer in warehouse(wire).measure(asked, DAYS)]
+
+    assert sum(costs, Cost()) == Cost(2, 4 * LEAST_BILLED)
+
+
+def test_queries_are_asked_at_once_up_to_a_limit() -> None:
+    """As many wait for each other as may be under way; one more would wait in vain."""
+    full, more = Barrier(AT_ONCE), Barrier(AT_ONCE + 1)
+
+    def job(body: dict) -> Answered:
+        full.wait(10)
+        with pytest.raises(BrokenBarrierError):
+            more.wait(0.05)
+        return done(body)
+
+    asked = [Query(TableSource(f"raw.t{n}", "d"), (Rows(),)) for n in range(2 * AT_ONCE)]
+    assert len(list(warehouse(scripted(job)).measure(asked, DAYS))) == 2 * AT_ONCE
+
+
+# Ids of jobs.
+
+
+def test_a_request_whose_answer_was_lost_finds_its_job_again(emulated: BigQueryWarehouse, wire: Wire) -> None:
+    wire.lost = 1
+
+    answer = ask(emulated, Rows())
+
+    assert answer.numbers == {DAY: (3,)} and answer.cost == Cost(1)
+    first, second = (job["jobReference"]["jobId"] for job in wire.jobs())
+    assert first == second
+    assert ("GET", f"/bigquery/v2/projects/{emulated._project}/jobs/{first}", {}) in wire.sent
+
+
+def test_a_later_measurement_is_never_answered_from_an_old_job(
+    emulated: BigQueryWarehouse, bigquery_client: Client, wire: Wire
+) -> None:
+    assert ask(emulated, Rows()).numbers == {DAY: (3,)}
+    bigquery_client.query("DELETE FROM raw.flights WHERE d = '2013-06-03' AND x = 1", retry=SOON, job_retry=None).result()
+    wire.sent.clear()
+
+    assert ask(emulated, Rows()).numbers == {DAY: (2,)}
+
+
+def test_a_job_has_the_id_of_its_measurement_statement_and_attempt() -> None:
+    wire = scripted(done)
+    ids = iter("abc")
+    asked = warehouse(wire, new_id=lambda: next(ids))
+
+    for metric in (Rows(), Nulls("x"), Rows()):
+        ask(asked, metric)
+
+    first, other, again = [job["jobReference"]["jobId"].split("-") for job in wire.jobs()]
+    assert (first[:2], other[:2], again[:2]) == (["phasegate", "a"], ["phasegate", "b"], ["phasegate", "c"])
+    assert first[2] == again[2] != other[2] and first[3] == "1"
+
+
+def test_a_job_that_failed_by_itself_is_started_again_under_another_id() -> None:
+    failures = iter([{"reason": "jobBackendError", "message": "try again"}])
+    wire = scripted(lambda body: done(body, error=next(failures, None)))
+
+    answer = ask(warehouse(wire, patience=10), Rows())
+
+    assert answer.numbers == {DAY: (7,)} and not answer.unmeasured
+    assert [job["jobReference"]["jobId"][-2:] for job in wire.jobs()] == ["-1", "-2"]
+
+
+# What goes wrong.
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (
+            said(400, "invalidQuery", "Unrecognized name: dep_tme; Did you mean dep_time? at [2:9]"),
+            Unmeasured(Fault.COLUMN, "table raw.flights has no column dep_tme; did you mean dep_time?"),
+        ),
+        (
+            said(400, "invalidQuery", "Name z not found inside flights at [2:9]"),
+            Unmeasured(Fault.COLUMN, "table raw.flights has no column z"),
+        ),
+        (
+            said(400, "invalidQuery", "No matching signature for function AVG\nArgument types: STRING at [2:3]"),
+            Unmeasured(Fault.SQL, "table raw.flights: No matching signature for function AVG"),
+        ),
+        (
+            said(404, "notFound", "Not found: Table test-project:raw.flights was not found in location EU"),
+            Unmeasured(Fault.TABLE, "there is no table raw.flights"),
+        ),
+        (
+            said(404, "notFound", "Not found: Dataset other-project:raw was not found in location EU"),
+            Unmeasured(Fault.TABLE, "there is no dataset other-project.raw"),
+        ),
+        (
+            said(403, "accessDenied", "Access Denied: Table test-project:raw.flights: User does not have permission."),
+            Unmeasured(
+                Fault.TABLE,
+                "table raw.flights may not be read: Access Denied: Table test-project:raw.flights: "
+                "User does not have permission",
+            ),
+        ),
+        (
+            said(
+                400, "bytesBilledLimitExceeded", "Query exceeded limit for bytes billed: 10485760. 20971520 or higher required."
+            ),
+            Unmeasured(
+                Fault.SQL,
+                "table raw.flights: Query exceeded limit for bytes billed: 10485760. 20971520 or higher required; "
+                "maximum_bytes_billed is what one query may cost",
+            ),
+        ),
+        (said(503, "backendError", "Try https://x.y/z"), "BigQuery could not answer for table raw.flights: Try …"),
+        (said(429, "rateLimitExceeded", "Too many"), "BigQuery could not answer for table raw.flights: Too many"),
+        (said(403, "quotaExceeded", "Custom quota"), "BigQuery could not answer for table raw.flights: Custom quota"),
+        ((502, {}), "BigQuery does not answer: "),
+        ((500, {"error": {"message": "internal"}}), "BigQuery does not answer: "),
+    ],
+)
+def test_an_error_of_a_job_is_told_in_one_line(error: Answered, expected: Unmeasured | str) -> None:
+    wire = scripted(lambda _: error, like=table(dep_time="INTEGER"))
+
+    answer = ask(warehouse(wire), Rows())
+
+    got = answer.unmeasured[Rows()]
+    assert "\n" not in got.reason and "http" not in got.reason and answer.numbers == {}
+    if isinstance(expected, Unmeasured):
+        assert got == expected and not got.retryable
+    else:
+        assert got.fault is Fault.UNAVAILABLE and got.retryable and got.reason.startswith(expected)
+
+
+@pytest.mark.parametrize(
+    ("reason", "fault", "told"),
+    [
+        ("bytesBilledLimitExceeded", Fault.SQL, "table raw.flights: 1 < 2; maximum_bytes_billed is what one query may cost"),
+        ("stopped", Fault.UNAVAILABLE, "BigQuery could not answer for table raw.flights: 1 < 2"),
+        ("timeout", Fault.UNAVAILABLE, "BigQuery could not answer for table raw.flights: 1 < 2"),
+        ("internalError", Fault.UNAVAILABLE, "BigQuery could not answer for table raw.flights: 1 < 2"),
+        ("somethingNew", Fault.UNAVAILABLE, "BigQuery does not answer: 1 < 2"),
+        ("invalidQuery", Fault.SQL, "table raw.flights: 1 < 2"),
+    ],
+)
+def test_a_job_that_fails_says_why(reason: str, fault: Fault, told: str) -> None:
+    """The client takes a reason that it does not know for an error of the server, such as a limit that was exceeded."""
+    wire = scripted(lambda body: done(body, error={"reason": reason, "message": "1 < 2"}))
+
+    assert ask(warehouse(wire), Rows()).unmeasured == {Rows(): Unmeasured(fault, told)}
+
+
+@pytest.mark.parametrize(
+    "lost", [requests.ConnectionError("http://user:secret@host"), requests.Timeout("slow"), TimeoutError()]
+)
+def test_a_way_that_is_lost_makes_numbers_unavailable(lost: Exception) -> None:
+    def job(_: dict) -> Answered:
+        raise lost
+
+    got = ask(warehouse(scripted(job)), Rows()).unmeasured[Rows()]
+
+    assert got == Unmeasured(Fault.UNAVAILABLE, f"BigQuery does not answer: {type(lost).__name__}")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        said(403, "accessDenied", "Access Denied: Project test-project: User does not have bigquery.jobs.create permission."),
+        said(403, "accessNotConfigured", "BigQuery API has not been used in project 1 before or it is disabled."),
+        said(404, "notFound", "Not found: Project test-project"),
+        said(401, "authError", "Invalid Credentials"),
+    ],
+)
+def test_a_project_that_may_not_be_asked_is_an_error(error: Answered) -> None:
+    with pytest.raises(WarehouseError, match=r"^project test-project: ") as caught:
+        ask(warehouse(scripted(lambda _: error)), Rows())
+
+    assert not caught.value.retryable and "\n" not in str(caught.value)
+
+
+def test_one_table_that_does_not_answer_sinks_its_own_numbers_only() -> None:
+    def meet(method: str, path: str, body: dict) -> Answered:
+        if path.endswith("/tables/flights"):
+            return 503, {}
+        return (200, table()) if "/tables/" in path else done(body) if method == "POST" else rows(path, 7)
+
+    asked = [Query(FLIGHTS, (Rows(),), types=True), Query(TableSource("raw.weather", "d"), (Rows(),))]
+    answers = {answer.query: answer for answer in warehouse(Wire(meet)).measure(asked, DAYS)}
+
+    silent = answers[asked[0]]
+    assert silent.unmeasured[Rows()].retryable and isinstance(silent.types, Unmeasured) and silent.cost == Cost(0)
+    assert answers[asked[1]].numbers == {DAY: (7,)}
+
+
+def test_when_no_table_answers_nothing_could_be_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        monkeypatch.setenv("BIGQUERY_EMULATOR_HOST", f"127.0.0.1:{taken.getsockname()[1]}")
+        with pytest.raises(WarehouseError, match="project test-project: BigQuery does not answer") as caught:
+            ask(BigQueryWarehouse("test-project", patience=0.1), Rows())
+
+    assert caught.value.retryable and "127.0.0.1" not in str(caught.value)
+
+
+def test_without_credentials_nothing_can_be_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("BIGQUERY_EMULATOR_HOST", raising=False)
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", "/nowhere/secret.json")
+
+    with pytest.raises(WarehouseError, match="no credentials for Google Cloud") as caught:
+        ask(BigQueryWarehouse("test-project"), Rows())
+
+    assert not caught.value.retryable and "secret" not in str(caught.value) and "http" not in str(caught.value)
+
+
+def test_what_is_no_sql_is_told_before_anything_is_sent() -> None:
+    wire = scripted(done)
+
+    with pytest.raises(ConfigError, match="x >"):
+        ask(warehouse(wire), Rows("x >"))
+    assert wire.sent == []
+
+
+# A bad number sinks alone.
+
+
+def test_numbers_at_fault_are_found_by_dry_runs(emulated: BigQueryWarehouse, wire: Wire) -> None:
+    good = tuple(Rows(f"x > {n}") for n in range(15))
+    bad = (Aggregate("AVG(s)"), Aggregate("SUM(nope)"))
+
+    answer = ask(emulated, *good[:7], bad[0], *good[7:], bad[1])
+
+    assert {metric: fault.fault for metric, fault in answer.unmeasured.items()} == {bad[0]: Fault.SQL, bad[1]: Fault.COLUMN}
+    assert answer.unmeasured[bad[1]].reason == "table raw.flights has no column nope"
+    assert answer.numbers[DAY] == (2, 1, *[0] * 5, None, *[0] * 8, None)
+    assert len(wire.jobs()) == 2 and answer.cost.queries == 2, "the one that was refused, and the one that measured"
+    assert len(wire.jobs(dry=True)) <= 16
+
+
+def test_a_number_that_fails_on_the_data_is_found_by_asking() -> None:
+    """A dry run sees no data. (The emulator's does.)"""
+    bad = Aggregate("SUM(1 / x)")
+
+    def job(body: dict) -> Answered:
+        fails = "1 / x" in body["configuration"]["query"]["query"] and not body["configuration"].get("dryRun")
+        return done(body, error={"reason": "invalidQuery", "message": "division by zero: 1 / 0"} if fails else None)
+
+    wire = scripted(job)
+    answer = ask(warehouse(wire), Rows(), bad)
+
+    assert answer.unmeasured == {bad: Unmeasured(Fault.SQL, "table raw.flights: division by zero")}
+    assert answer.numbers == {DAY: (7, None)} and answer.cost.queries == len(wire.jobs()) == 3
+
+
+def test_a_number_that_fails_on_the_data_sinks_alone(emulated: BigQueryWarehouse) -> None:
+    bad = Aggregate("SUM(1 / x)")
+
+    answer = ask(emulated, Rows(), Nulls("s"), bad, Aggregate("MAX(x)"))
+
+    assert answer.unmeasured[bad].reason.startswith("table raw.flights: division by zero")
+    assert set(answer.unmeasured) == {bad} and answer.numbers == {DAY: (3, 1, None, 2)}
+
+
+def test_a_value_of_the_data_is_not_told(emulated: BigQueryWarehouse, bigquery_client: Client) -> None:
+    create(bigquery_client, "raw.secrets", "d DATE, s STRING", [(DAY, "a secret")])
+    source = TableSource("raw.secrets", "d")
+
+    got = ask(emulated, Aggregate("SUM(CAST(s AS INT64))"), source=source).unmeasured.values()
+
+    assert [fault.fault for fault in got] == [Fault.SQL] and not [fault for fault in got if "a secret" in fault.reason]
+
+
+def test_nothing_is_run_when_the_metadata_rules_all_out(emulated: BigQueryWarehouse, wire: Wire) -> None:
+    answer = ask(emulated, Nulls("y"), source=TableSource("raw.flights", "x"))
+
+    assert answer.unmeasured == {Nulls("y"): Unmeasured(Fault.COLUMN, "raw.flights.x is INT64, a run date column must be DATE")}
+    assert wire.jobs() == wire.jobs(dry=True) == [] and answer.cost == Cost(0)
+
+
+@pytest.mark.parametrize(
+    ("source", "metric", "reason"),
+    [
+        (TableSource("raw.flihgts", "d"), Rows(), "there is no table raw.flihgts"),
+        (TableSource("nope.flights", "d"), Rows(), "there is no table nope.flights"),
+        (TableSource("other-project.raw.flights", "d"), Rows(), "there is no table other-project.raw.flights"),
+        (PairSource("raw.flights", "d", "raw.planes", None), Orphans(("s",), ("s",), False), "there is no table raw.planes"),
+        (CustomSource("SELECT d FROM raw.nope WHERE d BETWEEN @from AND @to", "d"), Rows(), "there is no table raw.nope"),
+        (CustomSource("SELECT e FROM raw.flights WHERE d BETWEEN @from AND @to", "e"), Rows(), "the query has no column e"),
+        (
+            CustomSource("SELECT d, s FROM raw.flights WHERE d BETWEEN @from AND @to", "d", "s"),
+            Rows(),
+            "column s of the query is STRING, expected a number",
+        ),
+        (
+            CustomSource("SELECT x AS d FROM raw.flights WHERE d BETWEEN @from AND @to", "d", "d"),
+            Rows(),
+            "the query: Cannot mix values",
+        ),
+    ],
+)
+def test_what_is_missing_is_named(emulated: BigQueryWarehouse, source: Source, metric: AnyMetric, reason: str) -> None:
+    assert ask(emulated, metric, source=source).unmeasured[metric].reason.startswith(reason)
+
+
+def test_tables_of_one_name_in_two_projects_are_compared(emulated: BigQueryWarehouse, bigquery_client: Client) -> None:
+    create(bigquery_client, "other-project.raw.flights", "d DATE, x INT64", [(DAY, 1)])
+    pair = PairSource("raw.flights", "d", "other-project.raw.flights", "d")
+
+    answer = ask(emulated, Orphans(("x",), ("x",), True), KeysOf(("x",)), source=pair)
+
+    assert not answer.unmeasured and answer.numbers == {DAY: (2, 1)}
+
+
+def test_what_duckdb_would_refuse_is_asked(emulated: BigQueryWarehouse) -> None:
+    answer = ask(emulated, Rows("SAFE_CAST(s AS INT64) IS NULL"), Aggregate("APPROX_COUNT_DISTINCT(s)"))
+
+    assert not answer.unmeasured and answer.numbers == {DAY: (3, 2)}
+
+
+# What it will cost.
+
+
+def test_an_estimate_is_made_of_dry_runs_only(emulated: BigQueryWarehouse, wire: Wire) -> None:
+    """The emulator says 0 bytes; a table is billed 10 MiB at least."""
+    asked = [
+        Query(FLIGHTS, (Rows(), Aggregate("AVG(s)"), Nulls("x"))),
+        Query(TableSource("raw.nope", "d"), (Rows(),)),
+        Query(FLIGHTS, (Rows(),)),
+    ]
+
+    assert emulated.estimate(asked, DAYS) == 2 * LEAST_BILLED
+    assert wire.jobs() == [] and all(job["configuration"]["dryRun"] for job in wire.jobs(dry=True))
+
+
+def test_an_estimate_says_what_will_be_read() -> None:
+    def job(body: dict) -> Answered:
+        status, content = done(body)
+        reference = {"projectId": "test-project", "datasetId": "raw", "tableId": "flights"}
+        content["statistics"] = {
+            "totalBytesProcessed": str(3 * LEAST_BILLED),
+            "query": {"totalBytesProcessed": str(3 * LEAST_BILLED), "referencedTables": [reference]},
+        }
+        return status, content
+
+    assert warehouse(scripted(job)).estimate([Query(FLIGHTS, (Rows(),))], DAYS) == 3 * LEAST_BILLED
+
+
+def test_an_estimate_that_cannot_be_made_is_an_error() -> None:
+    with pytest.raises(WarehouseError, match="Too many"):
+        warehouse(scripted(lambda _: said(429, "rateLimitExceeded", "Too many"))).estimate([Query(FLIGHTS, (Rows(),))], DAYS)
+
+
+# Where it is.
+
+
+@pytest.mark.usefixtures("emulated")
+@pytest.mark.parametrize("scheme", ["", "http://"])
+def test_the_emulator_is_asked_where_its_variable_says(
+    bigquery_client: Client, bigquery_emulator: str, monkeypatch: pytest.MonkeyPatch, scheme: str
+) -> None:
+    monkeypatch.setenv("BIGQUERY_EMULATOR_HOST", scheme + bigquery_emulator.removeprefix("http://"))
+
+    assert ask(BigQueryWarehouse(bigquery_client.project, patience=5), Rows()).numbers == {DAY: (3,)}

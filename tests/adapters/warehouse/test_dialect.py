@@ -1,0 +1,169 @@
+"""How each number is written, in both dialects, against golden files; PHASEGATE_GOLDEN=write makes them anew."""
+
+import os
+import re
+from datetime import date
+from pathlib import Path
+
+import pytest
+from phasegate.adapters.warehouse.dialect import Dialect, Param, Statement, render, table_name
+from phasegate.adapters.warehouse.googlesql import Refused
+from phasegate.core.checks.metrics import (
+    Aggregate,
+    Breaking,
+    Checksum,
+    CustomSource,
+    Distinct,
+    KeysOf,
+    KeysPresent,
+    Linked,
+    Newest,
+    NotIn,
+    NotMatching,
+    NullKeys,
+    Nulls,
+    Orphans,
+    OutOfRange,
+    PairSource,
+    Query,
+    Rows,
+    Surplus,
+    TableSource,
+)
+from phasegate.core.field_syntax import Span
+from phasegate.errors import ConfigError
+
+GOLDEN = Path(__file__).parent / "golden"
+SPAN = Span(date(2013, 1, 1), date(2013, 12, 31))
+FLIGHTS = TableSource("raw.flights", "flight_date")
+PAIR = PairSource("clean.flights", "flight_date", "my-project.raw.flights", "day")
+FLOWN = "status = 'flown'"
+
+QUERIES = {
+    "rows": Query(FLIGHTS, (Rows(), Rows(FLOWN))),
+    "nulls": Query(FLIGHTS, (Nulls("tailnum"), Nulls("tailnum", FLOWN))),
+    "null_keys": Query(FLIGHTS, (NullKeys(("carrier", "flight")), NullKeys(("carrier", "flight"), FLOWN))),
+    "surplus": Query(FLIGHTS, (Surplus(("flight_id",)), Surplus(("flight_id",), FLOWN))),
+    "surplus_of_several": Query(FLIGHTS, (Rows(), Surplus(("carrier", "flight")), Surplus(("carrier", "flight"), FLOWN))),
+    "distinct": Query(FLIGHTS, (Distinct("carrier"), Distinct("carrier", FLOWN))),
+    "not_in": Query(FLIGHTS, (NotIn("origin", ("EWR", "JFK")), NotIn("stops", (0, 1)), NotIn("fare", (0.5, 1)), NotIn("late", (True,)))),
+    "out_of_range": Query(
+        FLIGHTS,
+        (
+            OutOfRange("distance", 0, 6000),
+            OutOfRange("distance", 0.5, None, FLOWN),
+            OutOfRange("distance", None, 6000),
+            OutOfRange("flight_date", "2013-01-01", None),
+        ),
+    ),
+    "not_matching": Query(FLIGHTS, (NotMatching("tailnum", "^N[0-9A-Z]{1,5}$"), NotMatching("tailnum", "^N", FLOWN))),
+    "breaking": Query(FLIGHTS, (Breaking("arr_time >= dep_time OR arr_delay > 0.5"), Breaking("dep_time > 0", FLOWN))),
+    "newest": Query(FLIGHTS, (Newest("loaded_at"), Newest("loaded_at", FLOWN))),
+    "aggregate": Query(FLIGHTS, (Aggregate("AVG(dep_delay)"), Aggregate("SAFE_DIVIDE(COUNTIF(late), COUNT(*))"))),
+    "aggregate_where": Query(
+        FLIGHTS, (Aggregate("AVG(dep_delay)", FLOWN), Rows(), Aggregate("MAX(dep_delay)", FLOWN), Aggregate("SUM(x)", "x > 0 -- late"))
+    ),
+    "checksum": Query(FLIGHTS, (Rows(), Checksum(("flight_id",)), Checksum(("carrier", "flight_date"), FLOWN))),
+    "linked": Query(PAIR, (Linked(("carrier",)), Linked(("carrier",), FLOWN))),
+    "orphans": Query(PAIR, (Linked(("carrier", "flight")), Orphans(("carrier", "flight"), ("carrier", "number"), dated=True))),
+    "orphans_undated": Query(
+        PairSource("raw.flights", "flight_date", "raw.planes", None), (Orphans(("tailnum",), ("tail",), False, FLOWN),)
+    ),
+    "coverage": Query(PAIR, (KeysOf(("carrier",), FLOWN), KeysPresent(("carrier",), ("airline",), FLOWN))),
+    "all_comparisons": Query(
+        PAIR, (Linked(("a",)), Orphans(("a",), ("b",), True), KeysOf(("c",)), KeysPresent(("c",), ("d",)), Orphans(("a",), ("e",), False))
+    ),
+    "custom": Query(CustomSource("SELECT flight_date FROM raw.flights WHERE flight_date BETWEEN @from AND @to AND a > 0", "flight_date"), (Rows(),)),
+    "custom_value": Query(
+        CustomSource("WITH s AS (SELECT day, n FROM p-roject.raw.days WHERE day BETWEEN @from AND @to) SELECT day, n FROM s;", "day", "n"),
+        (Rows(),),
+    ),
+}  # fmt: skip
+
+
+def written(statement: Statement) -> str:
+    params = "".join(f"-- {param.name} {param.type} {param.value!r}\n" for param in statement.params)
+    return f"{params}{statement.text}\n"
+
+
+@pytest.mark.parametrize("dialect", Dialect)
+@pytest.mark.parametrize("name", QUERIES)
+def test_every_number_is_written_as_it_was_read_and_approved(name: str, dialect: Dialect) -> None:
+    got, golden = written(render(QUERIES[name], SPAN, dialect)), GOLDEN / f"{name}.{dialect}.sql"
+    if os.environ.get("PHASEGATE_GOLDEN") == "write":
+        golden.parent.mkdir(exist_ok=True)
+        golden.write_text(got, "utf-8")
+    assert got == golden.read_text("utf-8")
+
+
+def test_there_is_a_query_for_every_golden_file() -> None:
+    assert {path.name for path in GOLDEN.iterdir()} == {f"{name}.{dialect}.sql" for name in QUERIES for dialect in Dialect}
+
+
+@pytest.mark.parametrize("dialect", Dialect)
+@pytest.mark.parametrize("name", QUERIES)
+def test_no_function_stands_around_a_date_column_in_a_filter(name: str, dialect: Dialect) -> None:
+    text = re.sub(r"[`\"]", "", render(QUERIES[name], SPAN, dialect).text)
+    mark = "$" if dialect is Dialect.DUCKDB else "@"
+    assert re.search(rf"WHERE \w+ BETWEEN \{mark}from AND \{mark}to", text)
+
+
+@pytest.mark.parametrize("dialect", Dialect)
+def test_no_value_is_written_into_the_text(dialect: Dialect) -> None:
+    evil = "x'); DROP TABLE raw.flights; --"
+    statement = render(
+        Query(FLIGHTS, (NotIn("a", (evil,)), OutOfRange("a", evil, evil), NotMatching("a", evil))), SPAN, dialect
+    )
+
+    assert "DROP" not in statement.text
+    assert [param.value for param in statement.params[2:]] == [evil] * 4
+
+
+def test_values_carry_their_googlesql_types() -> None:
+    statement = render(Query(FLIGHTS, (NotIn("a", ("x", 1, 1.5, True)),)), SPAN, Dialect.BIGQUERY)
+
+    assert statement.params == (
+        Param("from", "DATE", SPAN.first),
+        Param("to", "DATE", SPAN.last),
+        Param("p0", "STRING", "x"),
+        Param("p1", "INT64", 1),
+        Param("p2", "FLOAT64", 1.5),
+        Param("p3", "BOOL", True),
+    )
+
+
+@pytest.mark.parametrize("dialect", Dialect)
+@pytest.mark.parametrize(
+    "query",
+    [
+        Query(TableSource("flights", "d"), (Rows(),)),
+        Query(TableSource("raw.flights`", "d"), (Rows(),)),
+        Query(TableSource("a.b.c.d", "d"), (Rows(),)),
+        Query(TableSource("raw.flights", 'd"'), (Rows(),)),
+        Query(FLIGHTS, (Nulls("x y"),)),
+        Query(FLIGHTS, (Surplus(("x", "1")),)),
+        Query(CustomSource("SELECT 1", "d", "x;"), (Rows(),)),
+        Query(FLIGHTS, (OutOfRange("x", float("nan"), None),)),
+        Query(PairSource("raw.flights", "d", "raw.planes", None), (KeysOf(("x",)),)),
+        Query(PairSource("raw.flights", "d", "raw.planes", None), (Orphans(("x",), ("x",), dated=True),)),
+    ],
+)
+def test_what_is_no_name_or_no_number_is_not_written(query: Query, dialect: Dialect) -> None:
+    with pytest.raises(ConfigError, match="expected"):
+        render(query, SPAN, dialect)
+
+
+def test_a_project_is_kept_in_bigquery_and_dropped_on_one_machine() -> None:
+    query = Query(TableSource("my-project.raw.flights", "d"), (Rows(),))
+
+    assert "FROM `my-project`.`raw`.`flights`" in render(query, SPAN, Dialect.BIGQUERY).text
+    assert 'FROM "raw"."flights"' in render(query, SPAN, Dialect.DUCKDB).text
+    assert table_name("my-project.raw.flights") == ("my-project", "raw", "flights")
+
+
+def test_only_duckdb_refuses_what_it_would_answer_otherwise() -> None:
+    query = Query(FLIGHTS, (Breaking("a / b > 1"),))
+
+    assert "NOT (a / b > 1)" in render(query, SPAN, Dialect.BIGQUERY).text
+    with pytest.raises(Refused):
+        render(query, SPAN, Dialect.DUCKDB)

@@ -1,0 +1,535 @@
+"""Every envelope that a message may come in, every way to be wrong, and the completion that is read from it."""
+
+import base64
+import json
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from phasegate.core.gates.completion import (
+    LONGEST_TEXT,
+    Completion,
+    Envelope,
+    Report,
+    RunKey,
+    Status,
+    encode_completion,
+    parse_completion,
+    read_envelope,
+)
+from phasegate.core.pipeline.model import Calendar, Messages, Output, Phase, Pipeline, Producer, StatusWords
+from phasegate.errors import MessageError, UnknownPhase
+
+NOW = datetime(2013, 2, 9, 12, tzinfo=UTC)
+DAY = date(2013, 2, 8)
+
+
+def pipeline(name: str = "flights", messages: Messages | None = None, **phases: Phase) -> Pipeline:
+    """A pipeline in New York: raw with two producers, features that reports itself."""
+    declared = phases or {
+        "raw": Phase(
+            aliases=("landing",),
+            producers={"flights_loader": Producer(aliases=("FlightsLoader", "raw.flights")), "weather": Producer()},
+            outputs={"raw.flights": Output(date="d")},
+        ),
+        "features": Phase(aliases=("feature_store",), after=("raw",), outputs={"an.features": Output(date="d")}),
+    }
+    calendar = Calendar(from_=date(2013, 1, 1))
+    return Pipeline(
+        pipeline=name, timezone="America/New_York", calendar=calendar, messages=messages or Messages(), phases=declared
+    )
+
+
+FLIGHTS = pipeline()
+FOREIGN = pipeline(
+    messages=Messages(
+        producer="processor_name",
+        run_date="flight_date",
+        rows="record_count",
+        status=StatusWords(done=("success", "partial"), failed=("failed",), nothing=("no_data", "skipped")),
+    )
+)
+
+
+def parsed(fields: dict[str, Any] | bytes, *pipelines: Pipeline, attributes: dict[str, str] | None = None) -> Completion:
+    """What a message with these fields says."""
+    data = fields if isinstance(fields, bytes) else json.dumps(fields).encode()
+    return parse_completion(Envelope("m1", data, attributes or {}), pipelines or (FLIGHTS,), now=NOW)
+
+
+def said(**fields: Any) -> dict[str, Any]:
+    """The fields of a good message of the features phase, changed; None leaves a field out."""
+    good = {"pipeline": "flights", "phase": "features", "run_date": "2013-02-08", "status": "done", **fields}
+    return {name: value for name, value in good.items() if value is not None}
+
+
+def wrapped(**message: Any) -> bytes:
+    """The body of a Pub/Sub push request."""
+    return json.dumps({"message": message, "subscription": "projects/p/subscriptions/s"}).encode()
+
+
+BODY = b'{"phase": "raw"}'
+CODED = base64.b64encode(BODY).decode()
+PUBLISHED = datetime(2013, 2, 9, 5, 20, 0, 123456, tzinfo=UTC)
+CE_HEADERS = {"ce-id": "m7", "ce-type": "google.cloud.pubsub.topic.v1.messagePublished", "Content-Type": "application/json"}
+STRUCTURED = json.dumps(
+    {
+        "specversion": "1.0",
+        "id": "m7",
+        "type": "t",
+        "data": {"message": {"data": CODED, "messageId": "m7"}, "subscription": "s"},
+    }
+).encode()
+
+
+@pytest.mark.parametrize(
+    ("headers", "body", "envelope"),
+    [
+        pytest.param(CE_HEADERS, wrapped(data=CODED, messageId="m7"), Envelope("m7", BODY, {}), id="Eventarc, binary"),
+        pytest.param(
+            {"Content-Type": "application/cloudevents+json"}, STRUCTURED, Envelope("m7", BODY, {}), id="Eventarc, structured"
+        ),
+        pytest.param(
+            {},
+            wrapped(data=CODED, message_id="m7", attributes={"a": "b"}, publish_time="2013-02-09T05:20:00.123456789Z"),
+            Envelope("m7", BODY, {"a": "b"}, PUBLISHED),
+            id="wrapped, nine decimals of a second",
+        ),
+        pytest.param(
+            {}, wrapped(messageId="m7", attributes={"phase": "raw"}), Envelope("m7", b"", {"phase": "raw"}), id="no data key"
+        ),
+        pytest.param(
+            {},
+            wrapped(data="", messageId="m7", attributes={"phase": "raw"}),
+            Envelope("m7", b"", {"phase": "raw"}),
+            id="no data",
+        ),
+        pytest.param({}, wrapped(data=CODED, messageId="m7", attributes=None), Envelope("m7", BODY, {}), id="null attributes"),
+        pytest.param({}, wrapped(data=CODED, messageId=7), Envelope("7", BODY, {}), id="an id that is a number"),
+        pytest.param(
+            {
+                "X-Goog-PubSub-Message-Id": "m7",
+                "X-Goog-PubSub-Publish-Time": "2013-02-09T05:20:00.123456Z",
+                "X-Goog-PubSub-Subscription-Name": "s",
+                "Content-Type": "application/json",
+                "Host": "h",
+                "User-Agent": "u",
+                "Accept-Encoding": "gzip",
+                "Producer": "weather",
+            },
+            BODY,
+            Envelope("m7", BODY, {"producer": "weather"}, PUBLISHED),
+            id="unwrapped",
+        ),
+        pytest.param(
+            {"x-goog-pubsub-message-id": "m7", "phase": "raw", "accepted_rows": "5"},
+            b"",
+            Envelope("m7", b"", {"phase": "raw", "accepted_rows": "5"}),
+            id="unwrapped, attributes only",
+        ),
+        pytest.param(
+            {}, wrapped(data=CODED, messageId="m7", publishTime="yesterday"), Envelope("m7", BODY, {}), id="a time that is none"
+        ),
+        pytest.param(
+            {},
+            wrapped(data=CODED, messageId="m7", publishTime="0001-01-01T00:00:00+05:00"),
+            Envelope("m7", BODY, {}),
+            id="a time before the first year",
+        ),
+    ],
+)
+def test_an_envelope_is_read(headers, body, envelope):
+    assert read_envelope(headers, body) == envelope
+
+
+@pytest.mark.parametrize(
+    ("headers", "body"),
+    [
+        ({}, wrapped(data=CODED)),
+        ({}, wrapped(attributes={"phase": "raw", "run_date": "2013-02-08"})),
+        ({"host": "h"}, BODY),
+        ({"phase": "raw"}, b""),
+    ],
+)
+def test_a_message_without_an_id_gets_the_same_one_when_it_comes_again(headers, body):
+    first = read_envelope(headers, body)
+    again = read_envelope({**headers, "x-cloud-trace-context": "other", "date": "later"}, body)
+    assert first.message_id == again.message_id
+    assert first.message_id.startswith("content-")
+
+
+def test_messages_of_other_content_get_other_ids():
+    bodies = [
+        wrapped(data=CODED),
+        wrapped(data=""),
+        wrapped(attributes={"phase": "raw"}),
+        wrapped(attributes={"phase": "x"}),
+        b"x",
+    ]
+    assert len({read_envelope({}, body).message_id for body in bodies}) == len(bodies)
+
+
+@pytest.mark.parametrize(
+    ("headers", "body", "problem"),
+    [
+        ({}, wrapped(data="é"), "a Pub/Sub message whose data is not base64"),
+        ({}, wrapped(data="\ud800"), "a Pub/Sub message whose data is not base64"),
+        ({}, wrapped(data="a"), "a Pub/Sub message whose data is not base64"),
+        ({}, wrapped(data="e30=!"), "a Pub/Sub message whose data is not base64"),
+        ({}, wrapped(data=5), "a Pub/Sub message whose data is no text or whose attributes are no mapping"),
+        ({}, wrapped(data=CODED, attributes=[1]), "a Pub/Sub message whose data is no text or whose attributes are no mapping"),
+        (CE_HEADERS, b'{"hello": "world"}', "a CloudEvent without a Pub/Sub message in it"),
+        (CE_HEADERS, b"not JSON", "a CloudEvent without a Pub/Sub message in it"),
+    ],
+)
+def test_an_envelope_that_is_none_is_refused(headers, body, problem):
+    with pytest.raises(MessageError) as caught:
+        read_envelope(headers, body)
+    assert str(caught.value) == problem
+
+
+def nested(depth: int) -> bytes:
+    """Lists in lists."""
+    return b"[" * depth + b"]" * depth
+
+
+HOSTILE = [
+    b"",
+    b" \n",
+    b"\x00\xff garbage",
+    b"\xff\xfe{\x00}\x00",
+    b"{",
+    b"null",
+    b"5",
+    b'"text"',
+    b"[1, 2]",
+    b"x" * 1_000_000,
+    b'{"phase": "' + b"x" * 1_000_000 + b'"}',
+    b"9" * 5_000,
+    b'{"phase": "features", "rows": ' + b"9" * 5_000 + b"}",
+    b'{"run_date": NaN, "rows": Infinity, "status": -Infinity}',
+    b'{"phase": "\\ud800", "producer": "\\ud800"}',
+    b'{"phase": "features", "run_date": "2013-02-08", "status": "done", "run_id": "\\ud800\\u0000", "error": "\\udfff"}',
+    b'{"phase": "features", "run_date": "\\u0000", "status": "done"}',
+    b'{"phase": {"a": 1}, "producer": ["x"], "run_date": {}, "status": [], "rows": {}}',
+    b'{"message": 5}',
+    b'{"message": {"data": "e30=", "attributes": {"\\ud800": "\\ud800"}, "messageId": "\\ud800"}}',
+    b'{"message": {"data": [], "attributes": "x"}}',
+    b'{"message": {"messageId": {"a": []}, "publishTime": 5, "attributes": {"phase": ["features"], "x": null}}}',
+    b'{"specversion": 1, "data": {"message": {"data": "%%%"}}}',
+    b'{"specversion": "1.0", "data": "text"}',
+]
+HOSTILE += [nested(depth) for depth in (*range(900, 1_000), 100_000)]
+HOSTILE += [b'{"phase": "features", "run_id": ' + nested(depth) + b"}" for depth in range(900, 1_000)]
+HOSTILE += [b'{"pipeline": ' + nested(depth) + b"}" for depth in range(900, 1_000)]
+HOSTILE += [
+    b'{"message": {"messageId": ' + nested(d) + b', "attributes": {"a": ' + nested(d) + b"}}}" for d in range(900, 1_000)
+]
+
+
+def taken(headers: dict[str, str], body: bytes, *pipelines: Pipeline) -> Completion | None:
+    """Take a request in as the monitor does; whatever is kept of it must be text that a store can keep."""
+    try:
+        envelope = read_envelope(headers, body)
+        json.dumps([envelope.message_id, dict(envelope.attributes)], ensure_ascii=False).encode()
+        found = parse_completion(envelope, pipelines or (FLIGHTS,), now=NOW)
+    except MessageError as error:
+        said = str(error)
+        assert said.isprintable(), "one line, and nothing that a terminal or a store stumbles over"
+        return None
+    json.dumps([found.report.producer, found.report.run_id, found.report.error], ensure_ascii=False).encode()
+    return found
+
+
+def test_hostile_requests_are_messages_or_are_refused():
+    """Nothing that comes in raises anything else."""
+    for body in HOSTILE:
+        taken({}, body)
+        taken({}, body, FLIGHTS, pipeline("trains"))
+        taken({}, wrapped(data=base64.b64encode(body).decode(), messageId="m"))
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(exclude_categories=())),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=8,
+)
+NAMES = [
+    "pipeline",
+    "phase",
+    "producer",
+    "run_date",
+    "status",
+    "run_id",
+    "attempt",
+    "started_at",
+    "finished_at",
+    "rows",
+    "error",
+]
+LIKELY = st.sampled_from(
+    ["flights", "features", "raw", "weather", "2013-02-08", "done", "failed", "2013-02-08T05:00:00Z", 5, "5"]
+)
+FIELDS = st.fixed_dictionaries({}, optional=dict.fromkeys(NAMES, LIKELY | JSON))
+MESSAGE = st.fixed_dictionaries(
+    {},
+    optional={
+        "data": JSON | FIELDS.map(lambda fields: base64.b64encode(json.dumps(fields).encode()).decode()),
+        "attributes": JSON | FIELDS,
+        "messageId": JSON,
+        "publishTime": JSON | st.datetimes().map(str),
+    },
+)
+BODIES = (
+    st.binary()
+    | (JSON | FIELDS).map(lambda value: json.dumps(value).encode())
+    | MESSAGE.map(lambda message: json.dumps({"message": message}).encode())
+    | MESSAGE.map(lambda message: json.dumps({"specversion": "1.0", "data": {"message": message}}).encode())
+)
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.dictionaries(st.sampled_from(["ce-id", "phase", "x-goog-pubsub-message-id", "status"]), st.text(max_size=9)), BODIES)
+@example({}, b'{"message": {"data": "\xc3\xa9"}}')
+def test_any_request_is_a_message_or_is_refused(headers, body):
+    taken(headers, body)
+
+
+def test_a_message_in_our_own_names_is_read():
+    fields = said(
+        run_id="r1",
+        attempt=2,
+        started_at="2013-02-09T05:00:00Z",
+        finished_at="2013-02-09T00:20:00-05:00",
+        rows=930,
+        correlation_id="c1",
+    )
+    report = Report(
+        "features",
+        Status.DONE,
+        NOW,
+        "r1",
+        2,
+        datetime(2013, 2, 9, 5, tzinfo=UTC),
+        datetime(2013, 2, 9, 5, 20, tzinfo=UTC),
+        930,
+        "c1",
+    )
+    assert parsed(fields) == Completion(RunKey("flights", "features", DAY), report)
+
+
+def test_a_message_in_foreign_names_is_read():
+    fields = {"processor_name": "FlightsLoader", "flight_date": "2013-02-08", "status": "success", "record_count": "930"}
+    found = parsed(fields, FOREIGN)
+    assert found.run == RunKey("flights", "raw", DAY)
+    assert (found.report.producer, found.report.status, found.report.rows) == ("flights_loader", Status.DONE, 930)
+
+
+@pytest.mark.parametrize(
+    ("word", "status"),
+    [("success", Status.DONE), ("partial", Status.DONE), ("failed", Status.FAILED), ("skipped", Status.NOTHING)],
+)
+def test_a_foreign_status_word_means_what_the_file_says(word, status):
+    """A word that is declared for one status is not taken for another that has it by default."""
+    fields = {"processor_name": "weather", "flight_date": "2013-02-08", "status": word}
+    assert parsed(fields, FOREIGN).report.status is status
+
+
+@pytest.mark.parametrize(
+    ("fields", "phase", "producer"),
+    [
+        (said(), "features", "features"),
+        (said(phase="feature_store"), "features", "features"),
+        (said(phase=None, producer="features"), "features", "features"),
+        (said(phase=None, producer="raw.flights"), "raw", "flights_loader"),
+        (said(phase="landing", producer="weather"), "raw", "weather"),
+        (said(pipeline=None), "features", "features"),
+        (said(phase="", producer="weather"), "raw", "weather"),
+    ],
+)
+def test_the_sender_is_known_by_name_or_alias(fields, phase, producer):
+    found = parsed(fields)
+    assert (found.run.phase, found.report.producer) == (phase, producer)
+
+
+def test_a_producer_that_is_its_own_alias_is_no_riddle():
+    raw = Phase(producers={"loader": Producer(aliases=("loader",))}, outputs={"raw.flights": Output(date="d")})
+    assert parsed(said(phase=None, producer="loader"), pipeline(raw=raw)).run.phase == "raw"
+
+
+def test_attributes_alone_are_a_message():
+    """An empty attribute says nothing, like an empty field."""
+    attributes = {"phase": "features", "run_date": "2013-02-08", "status": "done", "rows": "", "attempt": "3", "run_id": ""}
+    report = parsed(b"", attributes=attributes).report
+    assert (report.rows, report.attempt, report.run_id) == (None, 3, None)
+
+
+def test_a_field_of_the_body_wins_over_an_attribute():
+    found = parsed(said(status="done"), attributes={"status": "failed", "run_id": "r9"})
+    assert (found.report.status, found.report.run_id) == (Status.DONE, "r9")
+
+
+TRAINS = pipeline("trains", arrivals=Phase(outputs={"raw.trains": Output(date="d")}))
+
+
+@pytest.mark.parametrize(
+    ("fields", "name"),
+    [
+        (said(), "flights"),
+        (said(pipeline="trains", phase="arrivals"), "trains"),
+        (said(pipeline=None, phase=None, producer="arrivals"), "trains"),
+        (said(pipeline=None, phase=None, producer="FlightsLoader"), "flights"),
+    ],
+)
+def test_the_pipeline_is_named_or_told_by_the_producer(fields, name):
+    assert parsed(fields, FLIGHTS, TRAINS).run.pipeline == name
+
+
+@pytest.mark.parametrize(
+    ("fields", "problem"),
+    [
+        (said(run_date=None), "no run_date given"),
+        (said(run_date="TODAY"), 'run_date must be a date like 2013-02-08, got "TODAY"'),
+        (said(run_date="20130208"), 'run_date must be a date like 2013-02-08, got "20130208"'),
+        (said(run_date="2013-02-30"), 'run_date must be a date like 2013-02-08, got "2013-02-30"'),
+        (said(run_date="2013-02-08T00:00:00Z"), 'run_date must be a date like 2013-02-08, got "2013-02-08T00:00:00Z"'),
+        (said(run_date="٢٠١٣-٠٢-٠٨"), "run_date must be a date like 2013-02-08, got " + json.dumps("٢٠١٣-٠٢-٠٨")),
+        (said(run_date=20130208), "run_date must be a date like 2013-02-08, got 20130208"),
+        (said(run_date="2013-02-17"), "run_date 2013-02-17 lies in the far future; the latest accepted is 2013-02-16"),
+        (said(run_date="0001-01-01"), "run_date 0001-01-01 lies in the far past; the earliest accepted is 1900-01-01"),
+        (said(status=None), "status must be one of done, partial, failed, nothing, got null"),
+        (said(status="DONE"), 'status must be one of done, partial, failed, nothing, got "DONE"'),
+        (said(status=["done"]), 'status must be one of done, partial, failed, nothing, got ["done"]'),
+        (said(phase=None), "neither phase nor producer is given"),
+        (said(phase="raw"), "no producer given; phase raw has flights_loader, weather"),
+        (said(pipeline="trains"), 'unknown pipeline "trains"; known pipelines: flights'),
+        (said(pipeline=5), "unknown pipeline 5; known pipelines: flights"),
+        (said(rows=-1), "rows must be a whole number ≥ 0, got -1"),
+        (said(rows=1.5), "rows must be a whole number ≥ 0, got 1.5"),
+        (said(rows=True), "rows must be a whole number ≥ 0, got true"),
+        (said(rows="many"), 'rows must be a whole number ≥ 0, got "many"'),
+        (said(rows=float("nan")), "rows must be a whole number ≥ 0, got NaN"),
+        (said(rows=10**15), "rows must be a whole number ≥ 0, got 1000000000000000"),
+        (said(started_at="soon"), 'started_at must be a time like 2013-02-09T05:20:00Z, got "soon"'),
+        (said(finished_at=1360387200), "finished_at must be a time like 2013-02-09T05:20:00Z, got 1360387200"),
+        (
+            said(started_at="0001-01-01T00:00:00+05:00"),
+            'started_at must be a time like 2013-02-09T05:20:00Z, got "0001-01-01T00:00:00+05:00"',
+        ),
+        (b"", "an empty message"),
+        (b"[]", "a body that is no JSON object: []"),
+        (b"done\n", 'a body that is not JSON: "done\\n"'),
+    ],
+)
+def test_what_makes_no_sense_is_refused_in_one_line(fields, problem):
+    with pytest.raises(MessageError) as caught:
+        parsed(fields)
+    assert str(caught.value) == problem
+
+
+@pytest.mark.parametrize(
+    ("fields", "problem"),
+    [
+        (said(phase="enrch"), 'unknown phase "enrch" in pipeline "flights"; known phases: raw, features'),
+        (said(phase="a\nb\x1b"), 'unknown phase "a\\nb\\u001b" in pipeline "flights"; known phases: raw, features'),
+        (said(producer="x"), 'unknown producer "x" of phase features; known producers: features'),
+        (said(phase=None, producer="x"), 'unknown producer "x"; known producers: flights_loader, weather, features'),
+    ],
+)
+def test_an_unknown_sender_is_refused_with_those_that_are_known(fields, problem):
+    with pytest.raises(UnknownPhase) as caught:
+        parsed(fields)
+    assert str(caught.value) == problem
+
+
+def test_with_several_pipelines_an_unknown_one_is_refused_with_those_that_are_known():
+    for fields, problem in [
+        (said(pipeline="buses"), 'unknown pipeline "buses"; known pipelines: flights, trains'),
+        (said(pipeline=None), "no pipeline named, and the producer does not tell which; known pipelines: flights, trains"),
+    ]:
+        with pytest.raises(MessageError) as caught:
+            parsed(fields, FLIGHTS, TRAINS)
+        assert str(caught.value) == problem
+
+
+def test_a_producer_of_two_phases_must_name_the_phase():
+    phases = {
+        name: Phase(producers={"loader": Producer()}, outputs={f"raw.{name}": Output(date="d")}) for name in ("early", "late")
+    }
+    with pytest.raises(MessageError, match=r'^"loader" reports for early, late; the message must name the phase$'):
+        parsed(said(phase=None, producer="loader"), pipeline(**phases))
+    assert parsed(said(phase="late", producer="loader"), pipeline(**phases)).run.phase == "late"
+
+
+def test_the_latest_date_is_a_week_ahead_in_the_zone_of_the_pipeline():
+    """At 03:00 UTC it is still the day before in New York."""
+    envelope = Envelope("m", json.dumps(said(run_date="2013-02-16")).encode(), {})
+    assert parse_completion(envelope, [FLIGHTS], now=NOW).run.run_date == date(2013, 2, 16)
+    with pytest.raises(MessageError, match="far future"):
+        parse_completion(envelope, [FLIGHTS], now=datetime(2013, 2, 9, 3, tzinfo=UTC))
+
+
+@pytest.mark.parametrize(
+    ("text", "moment"),
+    [
+        ("2013-02-09T05:20:00", datetime(2013, 2, 9, 5, 20, tzinfo=UTC)),
+        ("2013-02-09 05:20", datetime(2013, 2, 9, 5, 20, tzinfo=UTC)),
+        ("2013-02-09T05:20:00.123456789Z", PUBLISHED),
+        ("2013-02-09T06:20:00+01:00", datetime(2013, 2, 9, 5, 20, tzinfo=UTC)),
+        (" 2013-02-09T05:20:00Z ", datetime(2013, 2, 9, 5, 20, tzinfo=UTC)),
+    ],
+)
+def test_a_time_without_a_zone_is_utc(text, moment):
+    assert parsed(said(finished_at=text)).report.finished_at == moment
+
+
+def test_a_time_that_has_not_come_yet_is_refused():
+    """A report from the year 9999 would be newer than every later one, for ever; clocks and zones may be a day apart."""
+    assert parsed(said(finished_at="2013-02-10T11:00:00Z")).report.finished_at is not None
+    with pytest.raises(MessageError, match=r"^finished_at 9999-01-01 00:00:00\+00:00 lies in the future$"):
+        parsed(said(finished_at="9999-01-01T00:00:00Z"))
+
+
+def test_long_texts_are_cut():
+    report = parsed(said(error="x" * 5_000)).report
+    assert report.error == "x" * LONGEST_TEXT
+
+
+def test_a_report_without_times_is_as_new_as_its_message():
+    """An older message that is delivered late is not the newest word; a publish time ahead of our clock is not believed."""
+    envelope = Envelope("m", json.dumps(said()).encode(), {}, NOW - timedelta(minutes=5))
+    assert parse_completion(envelope, [FLIGHTS], now=NOW).report.received_at == NOW - timedelta(minutes=5)
+    ahead = replace(envelope, published_at=NOW + timedelta(days=9))
+    assert parse_completion(ahead, [FLIGHTS], now=NOW).report.received_at == NOW
+
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=40)
+TIME = st.datetimes(
+    datetime(2000, 1, 1),
+    datetime(2013, 2, 9),
+    timezones=st.sampled_from([UTC, timezone(timedelta(hours=-5)), timezone(timedelta(hours=9, minutes=30))]),
+)
+COUNT = st.integers(0, 10**15 - 1)
+REPORTS = st.builds(
+    Report,
+    producer=st.sampled_from(["flights_loader", "weather"]),
+    status=st.sampled_from([Status.DONE, Status.FAILED]),
+    received_at=st.just(NOW),
+    run_id=st.none() | TEXT,
+    attempt=st.none() | COUNT,
+    started_at=st.none() | TIME,
+    finished_at=st.none() | TIME,
+    rows=st.none() | COUNT,
+    correlation_id=st.none() | TEXT,
+    error=st.none() | TEXT,
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.sampled_from([FLIGHTS, FOREIGN]), st.dates(date(2000, 1, 1), DAY), REPORTS)
+def test_what_is_written_is_read_again(declared, day, report):
+    fields = encode_completion(declared, "raw", day, report)
+    assert parsed(dict(fields), declared) == Completion(RunKey("flights", "raw", day), report)

@@ -1,0 +1,311 @@
+"""May a phase start: each thing that stands in the way, by itself, with what would help; and nothing else does."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import pytest
+from phasegate.core.checks.base import Answers, Severity
+from phasegate.core.checks.kinds import Coverage, Fresh, RowCount
+from phasegate.core.checks.metrics import Answer, Fault, Newest, Unmeasured
+from phasegate.core.field_syntax import Due, Span
+from phasegate.core.gates.completion import Report, RunKey, Status
+from phasegate.core.gates.gate import AcceptedGap, Gate, GateState, Hold, Retries
+from phasegate.core.gates.pause import Pause
+from phasegate.core.gates.preflight import Claim, Clearance, Start, Topic, Word, preflight
+from phasegate.core.gates.verdict import needed
+from phasegate.core.pipeline.model import Calendar, Expected, GateMode, Need, Output, Part, Phase, Pipeline, Producer, Retry
+from phasegate.core.pipeline.validate import problems as problems_of
+from phasegate.testing import ScriptedWarehouse
+
+DAY = date(2026, 3, 2)
+NOW = datetime(2026, 3, 3, 6, tzinfo=UTC)
+HOUR = timedelta(hours=1)
+
+SHOP = Pipeline(
+    pipeline="shop",
+    calendar=Calendar(
+        from_=date(2026, 1, 1),
+        closed=(Span(date(2026, 2, 1), date(2026, 2, 1)),),
+        expected=Expected(table="plan.days", date="d", count="id"),
+        parts={"warm_up": Part(from_=date(2026, 1, 1), days=7)},
+    ),
+    phases={
+        "raw": Phase(
+            producers={"orders": Producer(), "prices": Producer(), "extra": Producer(optional=True)},
+            outputs={"raw.orders": Output(date="d")},
+        ),
+        "stock": Phase(outputs={"stock.levels": Output(date="d")}),
+        "report": Phase(
+            after=("raw", "stock"),
+            look_back=timedelta(days=3),
+            skip_in=("warm_up",),
+            retry=Retry(budget_per_day=5),
+            needs={
+                "rates.daily": Need(date="d", checks=(Fresh(column="loaded_at", within=2 * HOUR),)),
+                "ads.clicks": Need(date="d", may_be_empty=True, checks=(RowCount(at_most=100, severity=Severity.WARN),)),
+            },
+            outputs={"report.sales": Output(date="d")},
+        ),
+    },
+)
+NUMBERS: dict[Any, Any] = {
+    ("plan.days", DAY): 10,
+    ("rates.daily", DAY): int(NOW.timestamp()) - 3600,
+    ("ads.clicks", DAY): 50,
+}
+
+
+def gate(phase: str, state: GateState = GateState.OPEN, day: date = DAY, **more: Any) -> Gate:
+    return Gate(RunKey("shop", phase, day), 1, state, **{"generation": 1 if state is GateState.OPEN else 0, **more})
+
+
+def gates(*found: Gate) -> dict[date, dict[str, Gate]]:
+    days: dict[date, dict[str, Gate]] = {}
+    for each in (gate("raw"), gate("stock"), *found):
+        days.setdefault(each.run.run_date, {})[each.run.phase] = each
+    return days
+
+
+def start(
+    *found: Gate, pipeline: Pipeline = SHOP, day: date = DAY, numbers: Any = None, broken: Sequence[str] = (), **more: Any
+) -> Start:
+    """A start of `report` to which nothing objects, but for what is said."""
+    needs = pipeline.needs("report", day, NOW)
+    warehouse = ScriptedWarehouse({**NUMBERS, **(numbers or {})}, broken=set(broken))
+    answers = Answers(list(warehouse.measure(needed(pipeline, needs), Span(day, day))), pipeline.calendar.expected.asked())  # type: ignore[union-attr]
+    return Start(pipeline, RunKey("shop", "report", day), NOW, gates(*found), **{"answers": answers, "needs": needs, **more})
+
+
+def objections(answer: Clearance) -> list[tuple[Topic, Word, str]]:
+    return [(point.topic, point.word, point.detail) for point in answer.objections]
+
+
+def with_report(**changed: Any) -> Pipeline:
+    return replace(SHOP, phases={**SHOP.phases, "report": replace(SHOP.phases["report"], **changed)})
+
+
+def test_nothing_stands_in_the_way() -> None:
+    answer = preflight(start())
+    assert answer.go
+    assert not answer.unknown
+    assert {(point.topic, point.word, point.detail) for point in answer.points} == {
+        (Topic.CALENDAR, Word.YES, "a run is expected on 2026-03-02"),
+        (Topic.UPSTREAM, Word.YES, "raw is open, generation 1"),
+        (Topic.UPSTREAM, Word.YES, "stock is open, generation 1"),
+        (Topic.INPUTS, Word.YES, "rates.daily is as needed, with 1,772,514,000 rows"),
+        (Topic.INPUTS, Word.YES, "ads.clicks is as needed, with 50 rows"),
+        (Topic.RUNNING, Word.YES, "nothing else is known to run for this gate"),
+    }
+
+
+CLAIM = Claim("other", "", NOW - HOUR, NOW + HOUR)
+WANTED = Report("report", Status.FAILED, NOW - HOUR)
+HELD = gate("report", GateState.HELD, reports={"report": WANTED})
+
+
+@pytest.mark.parametrize(
+    ("given", "topic", "word", "detail", "cure"),
+    [
+        # The calendar.
+        ({"day": date(2026, 2, 1)}, Topic.CALENDAR, Word.NO, "the calendar has no run on 2026-02-01", "nothing is to be done"),
+        ({"day": date(2026, 1, 3)}, Topic.CALENDAR, Word.NO, "report does not run in warm_up", "nothing is to be done"),
+        ({"day": date(2025, 1, 3)}, Topic.CALENDAR, Word.NO, "the calendar has no run on 2025-01-03", "nothing is to be done"),
+        ({"numbers": {("plan.days", DAY): 0}}, Topic.CALENDAR, Word.NO, "nothing is expected on 2026-03-02", "announced"),
+        ({"broken": ["plan.days"]}, Topic.CALENDAR, Word.UNVERIFIED, "whether a run is expected could not be measured: table plan.days", "once the warehouse answers"),
+        # What it waits for.
+        ({"found": [gate("raw", GateState.WAITING, detail="orders has not reported")]}, Topic.UPSTREAM, Word.NO, "raw is waiting: orders has not reported", "once raw has run"),
+        ({"found": [gate("raw", GateState.OVERDUE)]}, Topic.UPSTREAM, Word.NO, "raw is overdue", "once raw has run"),
+        ({"found": [gate("raw", GateState.HELD, detail="x")]}, Topic.UPSTREAM, Word.NO, "raw is held: x", "once the tables of raw pass"),
+        ({"found": [gate("raw", GateState.UNVERIFIED)]}, Topic.UPSTREAM, Word.NO, "raw is unverified", "could be measured"),
+        # What it reads.
+        ({"numbers": {("rates.daily", DAY): 0}}, Topic.INPUTS, Word.NO, "table rates.daily has 0 rows, expected at least 1", "once rates.daily is as report needs it"),
+        ({"numbers": {("rates.daily", DAY): int(NOW.timestamp()) - 3 * 3600}}, Topic.INPUTS, Word.NO, "the newest rates.daily.loaded_at is 3 h older than now, expected within 2 h before now", "once rates.daily"),
+        ({"broken": ["rates.daily"]}, Topic.INPUTS, Word.UNVERIFIED, "rates.daily could not be measured: table rates.daily does not answer", "once the warehouse answers"),
+        # Who keeps it back.
+        ({"pipeline": with_report(mode=GateMode.PAUSE, until=date(2026, 3, 9))}, Topic.PAUSE, Word.NO, "report is paused in the pipeline file until 2026-03-09", "after 2026-03-09, or the pipeline file says mode: enforce"),
+        ({"pause": Pause("shop/report", "bob", "migration", NOW, NOW + HOUR)}, Topic.PAUSE, Word.NO, "shop/report is paused by bob until 2026-03-03 07:00 UTC: migration", "once that is over, or ended"),
+        ({"found": [gate("report", GateState.WAITING, hold=Hold("ann", "audit", NOW - HOUR, NOW + HOUR))]}, Topic.PAUSE, Word.NO, "ann holds shop/report/2026-03-02 until 2026-03-03 07:00 UTC: audit", "once that is over, or the hold is ended"),
+        ({"found": [gate("report", hold=Hold("ann", "audit", NOW))], "claims": ()}, Topic.PAUSE, Word.NO, "ann holds shop/report/2026-03-02: audit", "once the hold is ended"),
+        ({"claims": (CLAIM,)}, Topic.RUNNING, Word.NO, "other runs shop/report/2026-03-02 since 2026-03-03 05:00 UTC", "once it reports, at 2026-03-03 07:00 UTC at the latest"),
+        ({"found": [HELD], "requests_today": 5}, Topic.BUDGET, Word.NO, "5 of 5 repetitions of report of today are used up", "from 2026-03-04 on (UTC)"),
+        ({"found": [HELD], "trial": date(2026, 3, 1)}, Topic.BUDGET, Word.NO, "report fails date after date, and only 2026-03-01 is tried", "once report of 2026-03-01 is released"),
+    ],
+)  # fmt: skip
+def test_each_thing_that_stands_in_the_way(given: dict[str, Any], topic: Topic, word: Word, detail: str, cure: str) -> None:
+    """It alone, once, with what would make it a yes."""
+    found = given.pop("found", ())
+    answer = preflight(start(*found, **given))
+    assert not answer.go
+    told = [point for point in answer.objections if point.topic is topic]
+    assert len(told) == 1
+    assert told[0].word is word
+    assert told[0].detail.startswith(detail)
+    assert cure in told[0].cure
+    if "day" not in given and "broken" not in given:
+        assert len(answer.objections) == 1
+    assert answer.unknown is (word is Word.UNVERIFIED)
+
+
+def test_a_stale_upstream_stands_in_the_way() -> None:
+    """raw was released again, and stock, built on it, was not built again."""
+    chained = replace(SHOP, phases={**SHOP.phases, "stock": replace(SHOP.phases["stock"], after=("raw",))})
+    answer = preflight(start(gate("raw", generation=2), gate("stock", consumed={"raw": 1}), pipeline=chained))
+    assert objections(answer) == [(Topic.UPSTREAM, Word.NO, "stock is stale: an input was released again since")]
+    assert answer.objections[0].next == ("phasegate explain stock 2026-03-02 --pipeline shop",)
+
+
+def test_a_gate_that_nobody_has_heard_of_stands_in_the_way() -> None:
+    asked = start()
+    answer = preflight(replace(asked, days={}))
+    assert [point.detail for point in answer.objections] == [
+        "raw is waiting: nothing was heard of it",
+        "stock is waiting: nothing was heard of it",
+    ]
+
+
+def test_a_hold_that_has_ended_holds_nothing() -> None:
+    assert preflight(start(gate("report", GateState.WAITING, hold=Hold("ann", "audit", NOW - HOUR, NOW)))).go
+
+
+@pytest.mark.parametrize("state", [GateState.OFF, GateState.ACCEPTED])
+def test_an_upstream_without_a_run_or_with_an_accepted_gap_does_not(state: GateState) -> None:
+    assert preflight(start(gate("raw", state))).go
+
+
+@pytest.mark.parametrize(
+    ("given", "topic", "detail"),
+    [
+        ({"found": [gate("raw", degraded=True, missing=("raw.extra",))]}, Topic.UPSTREAM, "raw is open without raw.extra"),
+        ({"found": [gate("raw", GateState.HELD, date(2026, 2, 28))]}, Topic.LOOK_BACK, "report looks back on raw, which is not released for 2026-02-28"),
+        ({"numbers": {("ads.clicks", DAY): 101}}, Topic.INPUTS, "table ads.clicks has 101 rows, expected at most 100"),
+        ({"broken": ["ads.clicks"]}, Topic.INPUTS, "ads.clicks could not be measured"),
+        ({"found": [gate("report")]}, Topic.GATE, "report is released already, generation 1"),
+        ({"found": [gate("report", GateState.ACCEPTED, gap=AcceptedGap("ann", "w", NOW, NOW))]}, Topic.GATE, "the gap is accepted"),
+        ({"found": [replace(HELD, retries=Retries(4, NOW, given_up=True))], "requests_today": 5}, Topic.BUDGET, "was asked 4 times to run again, in vain"),
+        ({"clock": "the clock has not ticked"}, Topic.CLOCK, "the clock has not ticked"),
+    ],
+)  # fmt: skip
+def test_what_is_told_and_does_not_stand_in_the_way(given: dict[str, Any], topic: Topic, detail: str) -> None:
+    answer = preflight(start(*given.pop("found", ()), **given))
+    assert answer.go
+    (warning,) = [point for point in answer.points if point.word is Word.WARNING]
+    assert warning.topic is topic
+    assert warning.detail.startswith(detail)
+
+
+def test_an_earlier_date_before_the_look_back_is_of_no_interest() -> None:
+    answer = preflight(start(gate("raw", GateState.HELD, date(2026, 2, 26))))
+    assert [point for point in answer.points if point.topic is Topic.LOOK_BACK] == []
+
+
+def test_a_warehouse_that_does_not_answer_is_a_no() -> None:
+    answer = preflight(start(answers="no route to host"))
+    assert objections(answer) == [
+        (Topic.CALENDAR, Word.UNVERIFIED, "whether a run is expected could not be measured: no route to host"),
+        (Topic.INPUTS, Word.UNVERIFIED, "rates.daily, ads.clicks could not be measured: no route to host"),
+    ]
+    assert answer.unknown
+
+
+def test_what_is_wrong_for_sure_is_not_called_unknown() -> None:
+    answer = preflight(start(gate("raw", GateState.HELD), broken=["rates.daily"]))
+    assert {point.word for point in answer.objections} == {Word.NO, Word.UNVERIFIED}
+    assert not answer.unknown
+
+
+def test_a_number_that_was_not_measured_is_no_zero() -> None:
+    needs = SHOP.needs("report", DAY, NOW)
+    asked = needed(SHOP, needs)
+    fault = Unmeasured(Fault.COLUMN, "no column loaded_at")
+    answers = [
+        Answer(query, {DAY: tuple(10 for _ in query.metrics)}, {m: fault for m in query.metrics if isinstance(m, Newest)})
+        for query in asked
+    ]
+    answer = preflight(start(answers=Answers(answers, SHOP.calendar.expected.asked())))  # type: ignore[union-attr]
+    assert [(point.word, point.cure) for point in answer.objections] == [(Word.UNVERIFIED, "once it can be measured")]
+
+
+@pytest.mark.parametrize(
+    ("claim", "owner", "producer", "free"),
+    [
+        (CLAIM, "", "", False),
+        (CLAIM, "me", "", False),
+        (CLAIM, "other", "", True),
+        (replace(CLAIM, until=NOW), "me", "", True),
+        (replace(CLAIM, until=NOW + timedelta(microseconds=1)), "me", "", False),
+        (replace(CLAIM, producer="orders"), "me", "prices", True),
+        (replace(CLAIM, producer="orders"), "me", "orders", False),
+        (replace(CLAIM, producer="orders"), "me", "", False),
+        (CLAIM, "me", "orders", False),
+    ],
+)
+def test_a_claim_keeps_others_out_while_it_holds(claim: Claim, owner: str, producer: str, free: bool) -> None:
+    assert preflight(start(claims=(claim,), owner=owner, producer=producer)).go is free
+
+
+@pytest.mark.parametrize(
+    ("producer", "reported", "over"),
+    [
+        ("", {}, False),
+        ("", {"orders": NOW}, False),
+        ("", {"orders": NOW, "prices": NOW}, True),
+        ("", {"orders": NOW, "prices": CLAIM.at}, False),
+        ("", {"orders": NOW, "prices": CLAIM.at - HOUR}, False),
+        ("orders", {"prices": NOW}, False),
+        ("orders", {"orders": NOW}, True),
+        ("extra", {"extra": NOW}, True),
+    ],
+)
+def test_a_claim_is_over_when_everyone_it_is_about_has_reported_since(
+    producer: str, reported: dict[str, datetime], over: bool
+) -> None:
+    reports = {name: Report(name, Status.DONE, at) for name, at in reported.items()}
+    assert replace(CLAIM, producer=producer).is_over(gate("raw", reports=reports), ("orders", "prices"), NOW) is over
+
+
+def test_the_command_that_ends_a_dead_claim_is_quoted_for_a_shell() -> None:
+    answer = preflight(start(claims=(replace(CLAIM, owner="x; rm -rf ~"),)))
+    assert answer.objections[0].next == ("phasegate preflight report 2026-03-02 --pipeline shop --unclaim 'x; rm -rf ~'",)
+
+
+@pytest.mark.parametrize(
+    ("found", "go"),
+    [
+        ([], True),
+        ([HELD], False),
+        ([replace(HELD, state=GateState.OPEN)], True),
+        ([replace(HELD, reports={})], True),
+        ([replace(HELD, retries=Retries(1, NOW - HOUR, answered=False))], True),
+        ([replace(HELD, retries=Retries(1, NOW - HOUR, answered=True))], False),
+    ],
+)
+def test_the_budget_is_for_repetitions_that_nobody_has_paid_for(found: list[Gate], go: bool) -> None:
+    """A storm of other dates never keeps today's first run back."""
+    assert preflight(start(*found, requests_today=5, trial=date(2026, 3, 1))).go is go
+
+
+def test_fresh_counts_back_from_now_until_the_phase_is_due() -> None:
+    """A look before the due time must not call fresh input old; one of a past date must not call it old either."""
+    due = with_report(due=Due(after=None, at=(NOW + 5 * HOUR).time(), days=1))
+    assert preflight(start(pipeline=due)).go
+    past = with_report(due=Due(at=(NOW - 5 * HOUR).time(), days=1))
+    old = {("rates.daily", DAY): int((NOW - 6 * HOUR).timestamp())}
+    assert preflight(start(pipeline=past, numbers=old)).go
+    assert not preflight(start(pipeline=due, numbers=old)).go
+
+
+def test_needs_may_name_each_other() -> None:
+    """Their run date columns are known to their own checks, and to no others."""
+    needs = {
+        "rates.daily": Need(date="d", checks=(Coverage(of="ads.clicks", key=("id",)),)),
+        "ads.clicks": Need(date="day"),
+    }
+    pipeline = with_report(needs=needs)
+    assert list(problems_of(pipeline)) == []
+    assert "ads.clicks" not in pipeline.date_columns
+    wrong = with_report(needs={"raw.orders": Need(date="day")})
+    assert [str(problem) for problem in problems_of(wrong)] == [
+        'phases.report.needs["raw.orders"].date: expected d, as elsewhere for this table, got day'
+    ]

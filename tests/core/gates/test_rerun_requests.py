@@ -1,0 +1,146 @@
+"""Asking a phase to run again: whom, when, how often, and when that is no use."""
+
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from phasegate.core.checks.base import CheckResult, Mode, Outcome, Severity
+from phasegate.core.checks.kinds import RowCount
+from phasegate.core.gates.completion import Report, RunKey, Status
+from phasegate.core.gates.gate import Gate, GateState, Reason, Retries
+from phasegate.core.gates.rerun_requests import Step, delay, in_vain, step, streak, to_ask
+from phasegate.core.gates.verdict import Verdict
+from phasegate.core.pipeline.model import Calendar, Output, Phase, Pipeline, Producer, Retry
+
+DAY = date(2026, 3, 2)
+NOW = datetime(2026, 3, 3, 6, tzinfo=UTC)
+MINUTE = timedelta(minutes=1)
+POLICY = Retry(attempts=4, first=2 * MINUTE, at_most=30 * MINUTE)
+OUTPUTS = {table: Output(date="d", checks=(RowCount(at_least=1),)) for table in ("raw.a", "raw.b")}
+PRODUCERS = {"a": Producer(fills="raw.a"), "b": Producer(fills="raw.b"), "extra": Producer(optional=True)}
+SHOP = Pipeline(
+    pipeline="shop",
+    calendar=Calendar(from_=DAY),
+    phases={
+        "raw": Phase(producers=PRODUCERS, retry=POLICY, outputs=OUTPUTS),
+        "clean": Phase(after=("raw",), retry=POLICY, outputs={"clean.a": OUTPUTS["raw.a"]}),
+        "plain": Phase(outputs={"plain.a": OUTPUTS["raw.a"]}),
+    },
+)
+
+
+def report(producer: str, status: Status = Status.FAILED, at: datetime = NOW) -> Report:
+    return Report(producer, status, at)
+
+
+def gate(reason: Reason, *reports: Report, state: GateState = GateState.HELD, phase: str = "raw", **more: Any) -> Gate:
+    heard = {each.producer: each for each in reports}
+    return Gate(RunKey("shop", phase, DAY), state=state, reason=reason, reports=heard, **more)
+
+
+def result(kind: str, table: str, **more: Any) -> CheckResult:
+    return replace(
+        CheckResult(f"{table}.{kind}", kind, table, Severity.BLOCK, Mode.ENFORCE, 1.0, Outcome.FAILED, 0, "1", "few"), **more
+    )
+
+
+FAILED = gate(Reason.PRODUCER_FAILED, report("a"))
+OVERDUE = GateState.OVERDUE
+BOTH = (report("a", Status.DONE), report("b", Status.DONE))
+OPEN_RAW = {"raw": Gate(RunKey("shop", "raw", DAY), state=GateState.OPEN, generation=1)}
+
+
+@pytest.mark.parametrize(
+    ("found", "day", "asked"),
+    [
+        (FAILED, {}, ("a",)),
+        (gate(Reason.NOTHING_HEARD, state=OVERDUE), {}, ("a", "b")),
+        (gate(Reason.PRODUCERS_MISSING, report("a", Status.DONE), state=OVERDUE), {}, ("b",)),
+        (gate(Reason.NOT_STARTED, state=OVERDUE, phase="clean"), OPEN_RAW, ("clean",)),
+        (gate(Reason.NO_MESSAGE, state=OVERDUE, verdict=Verdict.FAIL), {}, ("a", "b")),
+        (gate(Reason.NO_MESSAGE, state=OVERDUE, verdict=Verdict.PASS), {}, ()),
+        (gate(Reason.CHECKS_FAILED, *BOTH, results=(result("row_count", "raw.b"),)), {}, ("b",)),
+        (gate(Reason.CHECKS_FAILED, *BOTH, results=(result("in_range", "raw.b"),)), {}, ()),
+        (gate(Reason.CHECKS_FAILED, *BOTH, results=(result("row_count", "raw.b"), result("schema", "raw.a"))), {}, ()),
+        (gate(Reason.CHECKS_FAILED, *BOTH, results=(result("fresh", "raw.a"), result("schema", "raw.a", severity=Severity.WARN))), {}, ("a",)),
+        (gate(Reason.RAN_BEFORE_UPSTREAM, report("clean"), phase="clean"), {}, ()),
+        (gate(Reason.RAN_BEFORE_UPSTREAM, report("clean"), phase="clean"), OPEN_RAW, ("clean",)),
+        (gate(Reason.UPSTREAM_SHUT, state=OVERDUE, phase="clean"), {}, ()),
+        (gate(Reason.PAUSED), {}, ()),
+        (gate(Reason.NOT_MEASURED, *BOTH, state=GateState.UNVERIFIED), {}, ()),
+        (gate(Reason.PRODUCERS_MISSING, report("a"), state=GateState.WAITING), {}, ()),
+        (gate(Reason.PASSED, *BOTH, state=GateState.OPEN), {}, ()),
+    ],
+)  # fmt: skip
+def test_who_is_asked_is_who_may_mend_it(found: Gate, day: dict[str, Gate], asked: tuple[str, ...]) -> None:
+    assert to_ask(SHOP, found, day) == asked
+
+
+@given(st.integers(0, 100), st.floats(0, 1, exclude_max=True))
+def test_a_delay_lies_within_a_bound_that_doubles_up_to_the_longest(asked: int, chance: float) -> None:
+    bound = [2, 4, 8, 16][asked] if asked < 4 else 30
+    assert timedelta() <= delay(POLICY, asked, lambda: chance) <= bound * MINUTE
+    assert delay(POLICY, asked, lambda: 0.5) == bound * MINUTE / 2
+
+
+def played(answer: timedelta | None, minutes: int = 400) -> tuple[list[float], list[float]]:
+    """Minutes at which a failing producer was asked, and at which it was given up; it answers each request by failing again."""
+    found, asked, given_up, failing_at = FAILED, [], [], None
+    for second in range(0, minutes * 60, 15):
+        now = NOW + timedelta(seconds=second)
+        if failing_at is not None and now >= failing_at:
+            found, failing_at = replace(found, reports={"a": report("a", at=now)}), None
+        done = step(SHOP, found, {}, now, lambda: 0.5)
+        found = replace(found, retries=done.retries)
+        if done.ask:
+            asked.append(second / 60)
+            failing_at = now + answer if answer else None
+        if done.given_up:
+            given_up.append(second / 60)
+    return asked, given_up
+
+
+def test_requests_come_as_declared_and_then_no_more() -> None:
+    """Half of the bound after each failure, with this chance: 1, 2, 4 and 8 minutes; each run takes 5."""
+    assert played(5 * MINUTE) == ([1, 8, 17, 30], [35])
+
+
+def test_a_request_that_nobody_answers_has_failed_after_the_longest_wait() -> None:
+    assert played(None) == ([1, 33, 67, 105], [135])
+
+
+def test_a_phase_without_a_policy_is_never_asked() -> None:
+    assert step(SHOP, gate(Reason.NOTHING_HEARD, state=OVERDUE, phase="plain"), {}, NOW, lambda: 0.5) == Step(None)
+
+
+def test_what_was_given_up_stays_so_and_says_so_once() -> None:
+    spent = replace(FAILED, retries=Retries(4, NOW - MINUTE, None, given_up=True))
+    assert step(SHOP, spent, {}, NOW, lambda: 0.5) == Step(spent.retries)
+    assert in_vain(spent, NOW) is None, "nobody is told of a gate of which they know nothing"
+
+
+def test_trouble_that_passes_by_itself_stops_the_plan_and_keeps_the_count() -> None:
+    planned = gate(Reason.UPSTREAM_SHUT, state=OVERDUE, retries=Retries(2, NOW, NOW + MINUTE))
+    assert step(SHOP, planned, {}, NOW, lambda: 0.5).retries == Retries(2, NOW, None)
+
+
+def dated(states: str) -> list[Gate]:
+    """Gates of as many dates, newest last: f failed, o open, u waits for its upstream, w waiting, - off."""
+    made = {
+        "f": {"state": GateState.HELD, "reason": Reason.CHECKS_FAILED},
+        "o": {"state": GateState.OPEN, "reason": Reason.PASSED},
+        "u": {"state": OVERDUE, "reason": Reason.UPSTREAM_SHUT},
+        "w": {"state": GateState.WAITING},
+        "-": {"state": GateState.OFF},
+    }
+    return [Gate(RunKey("shop", "raw", DAY + timedelta(days=n)), **made[s]) for n, s in enumerate(states)]  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("states", "length"), [("", 0), ("offf", 3), ("fffo", 0), ("ff-uf", 3), ("fofw", 1), ("fffw", 3), ("uuu", 0)]
+)
+def test_a_streak_is_of_the_newest_dates_that_say_something(states: str, length: int) -> None:
+    assert len(streak(reversed(dated(states)))) == length

@@ -1,0 +1,220 @@
+"""When a phase is due, and which gates the clock wants looked at."""
+
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Any
+
+import pytest
+from phasegate.core.checks.kinds import RowCount
+from phasegate.core.field_syntax import Due, Span
+from phasegate.core.gates.completion import Report, RunKey, Status
+from phasegate.core.gates.gate import AcceptedGap, Alert, AlertState, Gate, GateState, Reason
+from phasegate.core.gates.schedule import (
+    AT_ONCE,
+    LONGEST_OUTAGE,
+    Deadline,
+    deadline,
+    first_watched,
+    groups,
+    has_turn,
+    to_look_at,
+    wants_look,
+    window,
+)
+from phasegate.core.pipeline.model import AlertSeverity, Calendar, Output, Phase, Pipeline
+
+DAY = date(2026, 3, 7)
+MINUTE = timedelta(minutes=1)
+HOUR = timedelta(hours=1)
+
+
+def output(table: str) -> dict[str, Output]:
+    return {table: Output(date="d", checks=(RowCount(at_least=1),))}
+
+
+def shop(zone: str = "America/New_York", **calendar: Any) -> Pipeline:
+    """raw at 06:00; clean without a time; features at 08:00; scores two hours after features."""
+    return Pipeline(
+        pipeline="shop",
+        timezone=zone,
+        calendar=Calendar(from_=date(2026, 1, 1), **calendar),
+        phases={
+            "raw": Phase(due=Due(at=time(6), days=1), outputs=output("raw.a")),
+            "clean": Phase(after=("raw",), outputs=output("clean.a")),
+            "features": Phase(after=("clean",), due=Due(at=time(8), days=1), outputs=output("features.a")),
+            "scores": Phase(after=("features",), due=Due(after="features", after_release=2 * HOUR), outputs=output("scores.a")),
+        },
+    )
+
+
+SHOP = shop()
+
+
+def opened(phase: str, at: datetime, **more: Any) -> Gate:
+    return Gate(RunKey("shop", phase, DAY), state=GateState.OPEN, generation=1, opened_at=at, **more)
+
+
+def at(hour: int, minute: int = 0, day: int = 8) -> datetime:
+    """UTC of that March day."""
+    return datetime(2026, 3, day, hour, minute, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("run_date", "due"),
+    [
+        (date(2026, 3, 6), at(11, day=7)),  # 06:00 in winter is 11:00 UTC
+        (date(2026, 3, 7), at(10)),  # the clocks went forward at 02:00
+        (date(2026, 10, 31), datetime(2026, 11, 1, 11, tzinfo=UTC)),  # and back
+    ],
+)
+def test_a_local_time_keeps_its_hour_when_the_clocks_change(run_date: date, due: datetime) -> None:
+    assert deadline(SHOP, "raw", run_date, {}) == Deadline(due, due)
+
+
+def test_a_time_that_the_clocks_skip_or_repeat_is_one_time() -> None:
+    night = {"raw": Phase(due=Due(at=time(2, 30), days=1), outputs=output("raw.a"))}
+    pipeline = Pipeline(pipeline="shop", timezone="America/New_York", calendar=Calendar(from_=DAY), phases=night)
+    skipped, repeated = (deadline(pipeline, "raw", day, {}) for day in (DAY, date(2026, 10, 31)))
+    assert skipped is not None
+    assert skipped.at == at(7, 30), "half an hour after the clocks went from 02:00 to 03:00"
+    assert repeated is not None
+    assert repeated.at == datetime(2026, 11, 1, 7, 30, tzinfo=UTC)
+
+
+def test_a_relative_time_counts_from_the_release() -> None:
+    planned = at(14)
+    assert deadline(SHOP, "scores", DAY, {}) == Deadline(planned, planned), "while it is not known, from when it is due"
+    early, late = at(9), at(13, 5)
+    assert deadline(SHOP, "scores", DAY, {"features": opened("features", early)}) == Deadline(at(11), planned)
+    assert deadline(SHOP, "scores", DAY, {"features": opened("features", late)}) == Deadline(at(15, 5), planned, "features")
+
+
+def test_a_time_of_day_moves_by_as_much_as_the_upstream_was_late() -> None:
+    """Through a phase that has no due time of its own."""
+    raw, clean = opened("raw", at(11, 30)), opened("clean", at(11, 40))
+    assert deadline(SHOP, "features", DAY, {"raw": raw, "clean": clean}) == Deadline(at(13, 30), at(12), "clean")
+    on_time = {"raw": opened("raw", at(9, 59)), "clean": clean}
+    assert deadline(SHOP, "features", DAY, on_time) == Deadline(at(12), at(12))
+
+
+def test_no_due_time_is_no_deadline() -> None:
+    assert deadline(SHOP, "clean", DAY, {}) is None
+
+
+ALERT = Alert(
+    "k", RunKey("shop", "raw", DAY), AlertSeverity.CRITICAL, AlertState.FIRING, Reason.LATE_FAILURE, (), GateState.OPEN,
+    "", (), "", at(9), at(9),
+)  # fmt: skip
+HEARD = {"raw": Report("raw", Status.DONE, at(1))}
+GAP = AcceptedGap("ann", "lost", at(1), at(20))
+
+
+@pytest.mark.parametrize(
+    ("gate", "now", "wanted"),
+    [
+        ({}, at(9, 59), False),
+        ({}, at(10), True),
+        ({"reports": HEARD}, at(2), True),
+        ({"state": GateState.HELD}, at(2), True),
+        ({"state": GateState.OPEN}, at(12), False),
+        ({"state": GateState.OPEN, "alert": ALERT}, at(12), True),
+        ({"state": GateState.OPEN, "unproven": True}, at(12), True),
+        ({"state": GateState.OPEN, "missing": ("raw.a",), "degraded": True}, at(12), True),
+        ({"state": GateState.OFF}, at(12), False),
+        ({"state": GateState.ACCEPTED, "gap": GAP}, at(19, 59), False),
+        ({"state": GateState.ACCEPTED, "gap": GAP}, at(20), True),
+    ],
+)
+def test_a_gate_is_looked_at_when_that_may_change_it(gate: dict[str, Any], now: datetime, wanted: bool) -> None:
+    known = Gate(RunKey("shop", "raw", DAY), **gate)
+    assert wants_look(SHOP, known, {"raw": known}, now) is wanted
+
+
+def runs(*found: RunKey) -> list[tuple[str, date]]:
+    return [(run.phase, run.run_date) for run in found]
+
+
+def test_the_newest_dates_come_first_and_phases_in_their_order() -> None:
+    span = Span(DAY - timedelta(days=1), DAY)
+    found = to_look_at(SHOP, {}, span, at(14), since=span.first)
+    assert runs(*found) == [(p, d) for d in reversed(span.days()) for p in ("raw", "features", "scores")]
+
+
+def test_silence_counts_from_the_first_watched_date() -> None:
+    """A monitor that is installed today has not heard of yesterday, and says nothing about it."""
+    span = window(SHOP, at(14), None)
+    assert to_look_at(SHOP, {}, span, at(14), since=DAY + timedelta(days=1)) == ()
+    held = Gate(RunKey("shop", "raw", DAY), state=GateState.HELD)
+    assert runs(*to_look_at(SHOP, {DAY: {"raw": held}}, span, at(14), since=DAY + timedelta(days=1))) == [("raw", DAY)]
+
+
+@pytest.mark.parametrize(("now", "since"), [(at(9, 59), DAY), (at(10), DAY + timedelta(days=1))])
+def test_the_first_watched_date_is_the_first_of_which_nothing_was_due(now: datetime, since: date) -> None:
+    assert first_watched(SHOP, now) == since
+
+
+def test_days_without_a_run_are_not_looked_at() -> None:
+    pipeline = shop(weekdays=frozenset(range(5)), closed=(Span(date(2026, 3, 5), date(2026, 3, 5)),))
+    found = to_look_at(pipeline, {}, Span(date(2026, 3, 4), date(2026, 3, 8)), at(14, day=9), since=date(2026, 1, 1))
+    assert {run.run_date for run in found} == {date(2026, 3, 4), date(2026, 3, 6)}
+
+
+def test_a_window_makes_up_for_an_outage_but_not_for_ever() -> None:
+    now = at(12, day=20)
+    assert window(SHOP, now, now - MINUTE) == Span(date(2026, 3, 12), date(2026, 3, 27))
+    assert window(SHOP, now, now - timedelta(days=10)).first == date(2026, 3, 2)
+    assert window(SHOP, now, datetime(2020, 1, 1, tzinfo=UTC)).first == date(2026, 3, 12) - LONGEST_OUTAGE
+    assert window(SHOP, now, now + timedelta(days=9)) == window(SHOP, now, None), "a clock that jumped back"
+
+
+def test_old_gates_have_their_turn_once_an_hour_and_never_starve_new_ones() -> None:
+    old = [Gate(RunKey("shop", "raw", date(2026, 1, 1) + timedelta(days=n)), state=GateState.HELD) for n in range(50)]
+    span = Span(DAY, DAY)
+    seen: list[RunKey] = []
+    for minute in range(60):
+        found = to_look_at(SHOP, {}, span, at(14, minute), since=DAY, older=old)
+        assert runs(*found[:3]) == [(phase, DAY) for phase in ("raw", "features", "scores")]
+        assert len(found) < 15, "spread over the hour"
+        seen += found[3:]
+    assert sorted(map(str, seen)) == sorted(str(gate.run) for gate in old)
+
+
+def test_a_tick_looks_at_so_many_gates_and_the_rest_has_its_turn() -> None:
+    first = date(2026, 1, 1)
+    span = Span(first, first + timedelta(days=59))
+    found = to_look_at(SHOP, {}, span, at(14, day=20), since=first)
+    assert (
+        runs(*found[:AT_ONCE])
+        == runs(*to_look_at(SHOP, {}, Span(date(2026, 1, 10), span.last), at(14, day=20), since=first))[:AT_ONCE]
+    )
+    assert AT_ONCE <= len(found) < AT_ONCE + 15
+    assert all(has_turn(run, at(14, day=20)) for run in found[AT_ONCE:])
+
+
+def test_a_date_counted_as_off_is_counted_again_each_hour() -> None:
+    """The table that announces what is expected may have been late itself."""
+    off = {DAY: {"raw": Gate(RunKey("shop", "raw", DAY), state=GateState.OFF)}}
+    looks = [to_look_at(SHOP, off, Span(DAY, DAY), at(3, minute), since=DAY) for minute in range(60)]
+    assert [runs(*found) for found in looks if found] == [[("raw", DAY)]]
+
+
+def test_dates_that_lie_close_together_are_measured_together() -> None:
+    near = [RunKey("shop", phase, DAY - timedelta(days=n)) for n in (0, 2, 9) for phase in ("raw", "features")]
+    far = RunKey("shop", "raw", DAY - timedelta(days=17))
+    assert groups((far, *near)) == (tuple(near), (far,))
+    assert groups(()) == ()
+
+
+def test_a_relative_time_waits_for_the_other_upstreams() -> None:
+    """Not overdue for what it could not begin, even before the other one is due itself."""
+    phases = {
+        "raw": Phase(due=Due(at=time(6), days=1), outputs=output("raw.a")),
+        "feeds": Phase(due=Due(at=time(8), days=1), outputs=output("feeds.a")),
+        "join": Phase(after=("raw", "feeds"), due=Due(after="raw", after_release=HOUR), outputs=output("join.a")),
+    }
+    pipeline = Pipeline(pipeline="shop", timezone="America/New_York", calendar=Calendar(from_=DAY), phases=phases)
+    raw, planned = opened("raw", at(8)), at(11)
+    assert deadline(pipeline, "join", DAY, {"raw": raw}) == Deadline(planned, planned)
+    both = {"raw": raw, "feeds": opened("feeds", at(12))}
+    assert deadline(pipeline, "join", DAY, both) == Deadline(at(13), planned, "feeds")
+    early = {"raw": raw, "feeds": opened("feeds", at(7))}
+    assert deadline(pipeline, "join", DAY, early) == Deadline(at(9), planned)

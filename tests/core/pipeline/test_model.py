@@ -1,0 +1,477 @@
+"""What a pipeline means: its calendar, its due times, its order, its checks' names, and what must hold between its parts."""
+
+from dataclasses import replace
+from datetime import UTC, date, datetime, time, timedelta
+
+import pytest
+from phasegate.core.checks.kinds import Coverage, Fresh, NotNull, RowCount
+from phasegate.core.field_syntax import (
+    Due,
+    Span,
+    parse_daily,
+    parse_day,
+    parse_due,
+    parse_duration,
+    parse_quiet,
+    parse_span,
+    parse_weekdays,
+    parse_zone,
+    place,
+)
+from phasegate.core.pipeline.model import (
+    Alerts,
+    AlertSeverity,
+    Calendar,
+    Destination,
+    DestinationKind,
+    Escalation,
+    Expected,
+    GateMode,
+    Mail,
+    Output,
+    Part,
+    Phase,
+    Pipeline,
+    Producer,
+    Quorum,
+    Retry,
+    Route,
+)
+from phasegate.core.pipeline.validate import problems as problems_of
+from phasegate.errors import UnknownPhase
+
+JAN_1 = date(2013, 1, 1)
+FLIGHTS = {"raw.flights": Output(date="flight_date")}
+
+
+def routed(*routes: Route) -> Pipeline:
+    """A pipeline whose alerts go these ways to one console."""
+    return replace(pipeline(), alerts=Alerts(destinations={"a": CONSOLE}, routes=routes))
+
+
+def pipeline(**phases: Phase) -> Pipeline:
+    """A pipeline in New York, with one phase unless told otherwise."""
+    calendar = Calendar(from_=JAN_1, parts={"warm_up": Part(from_=JAN_1, days=14)})
+    phases = phases or {"raw": Phase(outputs=FLIGHTS)}
+    return Pipeline(pipeline="flights", timezone="America/New_York", calendar=calendar, phases=phases)
+
+
+def checked(*checks: object, **phase: object) -> Pipeline:
+    """A pipeline whose one output has these checks."""
+    return pipeline(raw=Phase(outputs={"raw.flights": Output(date="flight_date", checks=checks)}, **phase))
+
+
+@pytest.mark.parametrize(
+    ("parse", "text", "value"),
+    [
+        (parse_day, "2012-02-29", date(2012, 2, 29)),
+        (parse_duration, "90s", timedelta(seconds=90)),
+        (parse_duration, "30m", timedelta(minutes=30)),
+        (parse_duration, "26h", timedelta(hours=26)),
+        (parse_duration, "7d", timedelta(days=7)),
+        (parse_span, "2013-12-25", Span(date(2013, 12, 25), date(2013, 12, 25))),
+        (parse_span, "2013-12-24..2014-01-02", Span(date(2013, 12, 24), date(2014, 1, 2))),
+        (parse_due, "06:00", Due(at=time(6))),
+        (parse_due, "06:00 +1d", Due(at=time(6), days=1)),
+        (parse_due, "2h after raw", Due(after="raw", after_release=timedelta(hours=2))),
+        (parse_weekdays, "mon-fri", frozenset({0, 1, 2, 3, 4})),
+        (parse_weekdays, "sat,sun", frozenset({5, 6})),
+        (parse_weekdays, "fri-mon, wed", frozenset({4, 5, 6, 0, 2})),
+        (parse_daily, "daily 08:00", time(8)),
+        (parse_quiet, "22:00-07:00", (time(22), time(7))),
+        (parse_zone, "America/New_York", "America/New_York"),
+    ],
+)
+def test_a_notation_gives_its_value(parse, text, value):
+    """Each notation of the file is read as documented."""
+    assert parse(text) == value
+
+
+@pytest.mark.parametrize(
+    ("parse", "text", "expected"),
+    [
+        (parse_day, "TODAY", "a date like 2013-02-08"),
+        (parse_day, "20130208", "a date like 2013-02-08"),
+        (parse_day, "2013-02-08T00:00", "a date like 2013-02-08"),
+        (parse_day, "٢٠١٣-٠٢-٠٨", "a date like 2013-02-08"),
+        (parse_day, "2013-02-29", "a date of the calendar, like 2013-02-08"),
+        (parse_duration, "7", "a duration like 90s, 30m, 4h or 7d"),
+        (parse_duration, "-7d", "a duration like 90s, 30m, 4h or 7d"),
+        (parse_duration, "1w", "a duration like 90s, 30m, 4h or 7d"),
+        (parse_duration, "99999999999d", "a duration like 90s, 30m, 4h or 7d"),
+        (parse_span, "2013-12-25..", "a date like 2013-12-25 or a range like 2013-12-24..2014-01-02"),
+        (parse_span, "2013-12-25..2013-12-24", "a range whose first date is not after its last"),
+        (parse_due, "24:00", "a due time like 06:00 +1d or 2h after raw"),
+        (parse_due, "6:00 +1d", "a due time like 06:00 +1d or 2h after raw"),
+        (parse_due, "06:00 +9999999999d", "a due time like 06:00 +1d or 2h after raw"),
+        (parse_due, "2h after", "a due time like 06:00 +1d or 2h after raw"),
+        (parse_weekdays, "monday", "week days like mon-fri or sat,sun"),
+        (parse_daily, "08:00", "a time of each day like daily 08:00"),
+        (parse_quiet, "22-7", "hours like 22:00-07:00"),
+        (parse_zone, "Mars/Base", "a time zone like America/New_York"),
+        (parse_zone, "America", "a time zone like America/New_York"),
+        (parse_zone, "../etc/passwd", "a time zone like America/New_York"),
+    ],
+)
+def test_anything_else_is_refused_with_what_was_expected(parse, text, expected):
+    """A notation takes no near miss, and its error is the expected wording."""
+    with pytest.raises(ValueError, match=r"^(a|week|hours) ?") as caught:
+        parse(text)
+    assert str(caught.value) == expected
+
+
+@pytest.mark.parametrize("text", ["06:00 +1d", "120m after raw"])
+def test_a_due_time_is_shown_as_it_is_written(text):
+    """What reports show can be pasted into the file."""
+    assert str(parse_due(text)) == text
+
+
+@pytest.mark.parametrize("text", ["2013-12-25", "2013-12-24..2014-01-02"])
+def test_a_span_is_shown_as_it_is_written(text):
+    """One date stands alone."""
+    assert str(parse_span(text)) == text
+
+
+def test_a_span_includes_both_ends():
+    """Ranges of dates include their first and last."""
+    span = parse_span("2013-12-31..2014-01-02")
+    assert span.days() == (date(2013, 12, 31), date(2014, 1, 1), date(2014, 1, 2))
+    assert all(day in span for day in span.days())
+    assert date(2014, 1, 3) not in span
+
+
+@pytest.mark.parametrize(
+    ("day", "runs"),
+    [
+        ("2012-12-31", False),  # before the first
+        ("2013-01-01", True),
+        ("2013-01-05", False),  # a Saturday
+        ("2013-01-07", True),
+        ("2013-11-27", True),
+        ("2013-11-28", False),  # closed, both ends
+        ("2013-11-29", False),
+        ("2013-12-25", False),
+        ("2013-12-31", True),
+        ("2014-01-01", False),  # after the last
+    ],
+)
+def test_the_calendar_knows_its_run_dates(day, runs):
+    """A run date lies within the calendar, on one of its week days, and is not closed."""
+    calendar = Calendar(
+        from_=JAN_1,
+        to=date(2013, 12, 31),
+        weekdays=parse_weekdays("mon-fri"),
+        closed=(parse_span("2013-11-28..2013-11-29"), parse_span("2013-12-25")),
+    )
+    assert calendar.has_run(parse_day(day)) is runs
+
+
+def test_a_calendar_without_an_end_goes_on():
+    """Every day from the first on is a run date when nothing else is said."""
+    assert Calendar(from_=JAN_1).has_run(date(2099, 2, 1))
+
+
+def test_parts_include_both_ends_and_may_overlap():
+    """14 days from the 1st end on the 14th."""
+    parts = {"warm_up": Part(from_=JAN_1, days=14), "cold": Part(from_=date(2013, 1, 14), to=date(2013, 2, 1))}
+    calendar = Calendar(from_=JAN_1, parts=parts)
+    found = [calendar.parts_of(date(2013, 1, day)) for day in (1, 13, 14, 15)]
+    assert found == [{"warm_up"}, {"warm_up"}, {"warm_up", "cold"}, {"cold"}]
+
+
+@pytest.mark.parametrize(
+    ("phase", "parts", "runs"),
+    [
+        (Phase(outputs=FLIGHTS), {"warm_up"}, True),
+        (Phase(outputs=FLIGHTS, skip_in=("warm_up",)), {"warm_up"}, False),
+        (Phase(outputs=FLIGHTS, skip_in=("warm_up",)), set(), True),
+        (Phase(outputs=FLIGHTS, only_in=("warm_up",)), {"warm_up"}, True),
+        (Phase(outputs=FLIGHTS, only_in=("warm_up",)), set(), False),
+        (Phase(outputs=FLIGHTS, only_in=("cold",), skip_in=("warm_up",)), {"cold", "warm_up"}, False),
+    ],
+)
+def test_a_phase_runs_in_its_parts(phase, parts, runs):
+    """`skip_in` wins over `only_in`."""
+    assert phase.runs_in(frozenset(parts)) is runs
+
+
+@pytest.mark.parametrize(
+    ("due", "day", "utc"),
+    [
+        ("06:00 +1d", "2013-02-08", "2013-02-09T11:00"),
+        ("06:00 +1d", "2013-07-08", "2013-07-09T10:00"),
+        ("06:00 +1d", "2013-03-09", "2013-03-10T10:00"),  # the clocks went forward in between
+        ("06:00 +1d", "2013-11-02", "2013-11-03T11:00"),  # … and back
+        ("23:30", "2013-02-28", "2013-03-01T04:30"),
+        ("02:30", "2013-03-10", "2013-03-10T07:30"),  # skipped: 2 h 30 min from midnight by the old offset
+        ("01:30", "2013-11-03", "2013-11-03T05:30"),  # comes twice: the first counts
+    ],
+)
+def test_a_local_due_time_follows_the_clocks(due, day, utc):
+    """A due time is local, also on the days on which the clocks change."""
+    phase = Phase(outputs=FLIGHTS, due=parse_due(due))
+    assert pipeline(raw=phase).due("raw", parse_day(day)) == datetime.fromisoformat(utc).replace(tzinfo=UTC)
+
+
+def test_a_due_time_may_count_from_another_phase():
+    """Its base is when that phase is due, however many are in between."""
+    chain = pipeline(
+        raw=Phase(outputs=FLIGHTS, due=parse_due("06:00 +1d")),
+        features=Phase(after=("raw",), outputs=FLIGHTS, due=parse_due("2h after raw")),
+        publish=Phase(after=("features",), outputs=FLIGHTS, due=parse_due("15m after features")),
+    )
+    assert chain.due("publish", date(2013, 2, 8)) == datetime(2013, 2, 9, 13, 15, tzinfo=UTC)
+
+
+def test_without_a_due_time_nothing_is_due():
+    """Neither the phase, nor one that counts from it."""
+    chain = pipeline(raw=Phase(outputs=FLIGHTS), features=Phase(after=("raw",), outputs=FLIGHTS, due=parse_due("2h after raw")))
+    assert chain.due("raw", JAN_1) is None
+    assert chain.due("features", JAN_1) is None
+
+
+def test_today_is_a_local_date():
+    """At 03:00 UTC it is still yesterday in New York."""
+    assert pipeline().today(datetime(2013, 2, 9, 3, tzinfo=UTC)) == date(2013, 2, 8)
+
+
+def test_followers_are_the_phases_directly_after():
+    """In the order of the file."""
+    names = pipeline(
+        raw=Phase(outputs=FLIGHTS),
+        features=Phase(after=("raw",), outputs=FLIGHTS),
+        report=Phase(after=("raw",), outputs=FLIGHTS),
+        publish=Phase(after=("features",), outputs=FLIGHTS),
+    )
+    assert names.followers("raw", date(2013, 2, 8)) == ("features", "report")
+    assert names.followers("publish", date(2013, 2, 8)) == ()
+
+
+def test_an_unknown_phase_names_the_known_ones():
+    """Style of every "unknown" message."""
+    with pytest.raises(UnknownPhase, match=r'^unknown phase "rwa" in pipeline "flights"; known phases: raw$'):
+        pipeline().phase("rwa")
+
+
+def test_a_phase_without_producers_reports_itself():
+    """Under its own name; a declared producer is also found under its aliases."""
+    both = pipeline(
+        raw=Phase(outputs=FLIGHTS), features=Phase(outputs=FLIGHTS, producers={"loader": Producer(aliases=("Loader", "raw"))})
+    )
+    assert both.reporters("Loader") == (("features", "loader"),)
+    assert both.reporters("raw") == (("raw", "raw"), ("features", "loader"))
+    assert both.reporters("features") == ()
+
+
+def test_checks_are_named_by_table_kind_and_subject():
+    """A name of one's own replaces all of it; the key is a check like another."""
+    output = Output(
+        date="d",
+        key=("d", "id"),
+        checks=(
+            NotNull(columns=("a", "b")),
+            RowCount(at_least=10),
+            RowCount(per="raw.other", at_most=1),
+            NotNull(columns=("a",), name="mine"),
+        ),
+    )
+    placed = pipeline(raw=Phase(outputs={"raw.flights": output})).checks("raw")["raw.flights"]
+    assert [check.name for check in placed] == [
+        "raw.flights.row_count",  # proves presence, therefore first
+        "raw.flights.not_null.a_b",
+        "raw.flights.row_count.per_raw_other",
+        "mine",
+        "raw.flights.key",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("output", "names"),
+    [
+        (Output(date="d"), ["t.a.not_empty"]),
+        (Output(date="d", may_be_empty=True), []),
+        (Output(date="d", checks=(RowCount(at_least=5),)), ["t.a.row_count"]),
+        (Output(date="d", checks=(RowCount(at_most=5),)), ["t.a.not_empty", "t.a.row_count"]),
+        (Output(date="d", checks=(RowCount(at_least=5, where="x"),)), ["t.a.not_empty", "t.a.row_count"]),
+    ],
+)
+def test_an_output_must_not_be_empty_unless_it_may(output, names):
+    """The implied check stands where no declared one does its work."""
+    assert [check.name for check in pipeline(raw=Phase(outputs={"t.a": output})).checks("raw")["t.a"]] == names
+
+
+@pytest.mark.parametrize(
+    ("keys", "path"),
+    [
+        ((), ""),
+        (("phases", "raw"), "phases.raw"),
+        (
+            ("phases", "raw", "outputs", "raw.flights", "checks", 0, "row_count"),
+            'phases.raw.outputs["raw.flights"].checks[0].row_count',
+        ),
+        ((0, "a"), "[0].a"),
+    ],
+)
+def test_a_path_reads_like_the_file(keys, path):
+    """Names with dots are quoted."""
+    assert place(*keys) == path
+
+
+SERVERS_ONLY = "port 465 or 587; 25 is for mail between servers, and closed in Google Cloud"
+
+
+@pytest.mark.parametrize(
+    ("make", "expected"),
+    [
+        (lambda: Part(from_=JAN_1), "either to or days"),
+        (lambda: Part(from_=JAN_1, to=JAN_1, days=1), "either to or days"),
+        (lambda: Part(from_=JAN_1, to=date(2012, 12, 31)), "a last date that is not before from"),
+        (lambda: Calendar(from_=JAN_1, to=date(2012, 12, 31)), "a last date that is not before from"),
+        (lambda: Expected(date="d", count="n"), "either table or query"),
+        (lambda: Expected(date="d", count="n", query="SELECT 1"), "a query that filters on @from and @to"),
+        (lambda: Quorum(at_least=3, of=2), "at_least not above of"),
+        (lambda: Retry(first=timedelta(hours=1)), "first not above at_most"),
+        (lambda: Destination(kind=DestinationKind.SLACK), "a webhook like secret://chat-webhook for kind slack"),
+        (lambda: Destination(kind=DestinationKind.EMAIL), "at least one address in to for kind email"),
+        (lambda: Destination(kind=DestinationKind.EMAIL, to=("a@b",), webhook="secret://x"), "no webhook for kind email"),
+        (lambda: Mail(host="h", port=25, user="u", password="secret://p", from_="a@b"), SERVERS_ONLY),  # noqa: S106
+        (lambda: replace(pipeline(), timezone="America"), "a time zone like America/New_York"),
+        (lambda: replace(pipeline(), phases={}), "at least one phase"),
+    ],
+)
+def test_a_value_checks_itself(make, expected):
+    """What a value alone can tell is an error when it is made."""
+    with pytest.raises(ValueError, match=r"\w") as caught:
+        make()
+    assert str(caught.value) == expected
+
+
+GOOD = Phase(outputs=FLIGHTS)
+CONSOLE = Destination(kind=DestinationKind.CONSOLE)
+
+
+@pytest.mark.parametrize(
+    ("made", "problems"),
+    [
+        (pipeline(), []),
+        (pipeline(raw=replace(GOOD, after=("load",))), ['phases.raw.after[0]: expected one of the phases (raw), got "load"']),
+        (
+            pipeline(raw=replace(GOOD, skip_in=("summer",))),
+            ['phases.raw.skip_in[0]: expected one of the parts of the calendar (warm_up), got "summer"'],
+        ),
+        (
+            pipeline(raw=GOOD, features=replace(GOOD, due=parse_due("2h after raw"))),
+            ['phases.features.due: expected a phase that stands in after, got "raw"'],
+        ),
+        (
+            pipeline(raw=replace(GOOD, mode=GateMode.PAUSE)),
+            ["phases.raw: expected until beside mode: pause, so that it ends"],
+        ),
+        (pipeline(raw=Phase(outputs={})), ["phases.raw.outputs: expected at least one output"]),
+        (
+            pipeline(a=replace(GOOD, after=("b",)), b=replace(GOOD, after=("a",)), c=replace(GOOD, after=("a",)), d=GOOD),
+            [f"phases.{name}.after: expected phases in an order, got a circle" for name in "abc"],
+        ),
+        (
+            pipeline(raw=replace(GOOD, producers={"loader": Producer(fills="raw.weather")})),
+            ["phases.raw.producers.loader.fills: expected an output of the phase, got raw.weather"],
+        ),
+        (
+            pipeline(raw=replace(GOOD, producers={"a": Producer(), "b": Producer(aliases=("a",))})),
+            ['phases.raw.producers.b.aliases[0]: expected an alias of one producer, got "a", which also means a'],
+        ),
+        (
+            pipeline(raw=replace(GOOD, quorum=Quorum(at_least=1, of=2, always=("flight",)))),
+            [
+                "phases.raw.quorum.of: expected 1, the number of outputs, got 2",
+                'phases.raw.quorum.always[0]: expected one of the outputs (raw.flights, flights), got "flight"',
+            ],
+        ),
+        (
+            pipeline(raw=GOOD, late=Phase(outputs={"raw.flights": Output(date="day")})),
+            ['phases.raw.outputs["raw.flights"].date: expected day, as elsewhere for this table, got flight_date'],
+        ),
+        (
+            checked(RowCount(at_least=1), RowCount(at_most=9)),
+            [
+                'phases.raw.outputs["raw.flights"].checks[1].row_count: '
+                'expected a name of its own, got "raw.flights.row_count" twice (give one of the two a name)'
+            ],
+        ),
+        (
+            checked(RowCount(per="expected", at_least=1)),
+            [
+                'phases.raw.outputs["raw.flights"].checks[0].row_count.per: '
+                "expected calendar.expected to be declared for per: expected"
+            ],
+        ),
+        (
+            checked(RowCount(per="raw.other", at_least=1, name="x")),
+            [
+                'phases.raw.outputs["raw.flights"].checks[0].row_count.per: '
+                'expected `expected` or an output of the pipeline, got "raw.other"'
+            ],
+        ),
+        (
+            checked(Coverage(of="raw.other", key=("id",))),
+            [
+                'phases.raw.outputs["raw.flights"].checks[0].coverage.of: '
+                'expected a table whose run date column the file declares, got "raw.other"'
+            ],
+        ),
+        (
+            checked(Fresh(column="loaded_at", within=timedelta(hours=1), only_in=("june",))),
+            [
+                'phases.raw.outputs["raw.flights"].checks[0].fresh.only_in[0]: '
+                'expected one of the parts of the calendar (warm_up), got "june"',
+                'phases.raw.outputs["raw.flights"].checks[0].fresh: '
+                "expected the phase to have a due time, from which fresh counts back",
+            ],
+        ),
+        (checked(Fresh(column="loaded_at", within=timedelta(hours=1)), due=parse_due("06:00")), []),
+        (
+            replace(
+                pipeline(),
+                alerts=Alerts(
+                    destinations={
+                        "a": replace(CONSOLE, fallback="b"),
+                        "b": replace(CONSOLE, fallback="a"),
+                        "c": replace(CONSOLE, fallback="x"),
+                    },
+                    routes=(
+                        Route(to=("y",), phase="rwa", escalate=Escalation(after=timedelta(hours=1), to="z")),
+                        Route(to=("a",)),
+                    ),
+                ),
+            ),
+            [
+                'alerts.destinations.a.fallback: expected another destination (a, b, c), got "a"',
+                'alerts.destinations.b.fallback: expected another destination (a, b, c), got "b"',
+                'alerts.destinations.c.fallback: expected another destination (a, b, c), got "x"',
+                'alerts.routes[0].to[0]: expected one of the destinations (a, b, c), got "y"',
+                'alerts.routes[0].escalate.to: expected one of the destinations (a, b, c), got "z"',
+                'alerts.routes[0].phase: expected one of the phases (raw), got "rwa"',
+            ],
+        ),
+        (
+            routed(Route(to=("a",), severity=AlertSeverity.CRITICAL), Route(to=("a",), cause="passed")),
+            [
+                "alerts.routes: expected a route for warning alerts of raw, and of what is of no phase "
+                "(one without phase and cause)"
+            ],
+        ),
+        (
+            routed(Route(to=("a",), phase="raw")),
+            [
+                f"alerts.routes: expected a route for {severity} alerts of what is of no phase, like a rejected message "
+                "(one without phase and cause)"
+                for severity in ("critical", "warning")
+            ],
+        ),
+        (routed(Route(to=("a",), severity=AlertSeverity.WARNING), Route(to=("a",), severity=AlertSeverity.CRITICAL)), []),
+        (replace(pipeline(), alerts=Alerts()), []),
+    ],
+)
+def test_the_parts_of_a_file_must_agree(made, problems):
+    """Everything that only the whole file can tell is found, each with its path."""
+    assert [str(problem) for problem in problems_of(made)] == problems
