@@ -19,12 +19,12 @@ from phasegate.core.field_syntax import Due, Span
 from phasegate.core.gates.completion import Envelope
 from phasegate.core.pipeline.model import Calendar, Expected, MessageNeed, Output, Part, Phase, Pipeline, Producer, Quorum
 from phasegate.errors import PublishError
-from phasegate.gates.heartbeat import Heart
+from phasegate.gates.heartbeat import Heartbeats
 from phasegate.gates.monitor import Monitor
 from phasegate.gates.tick import Tick
 from phasegate.messaging.bodies import EVENTS
 from phasegate.messaging.outbox import Relay
-from phasegate.messaging.stuck import Unsent
+from phasegate.messaging.stuck import StuckMessages
 from phasegate.ports import Outgoing
 from phasegate.testing import Countdown, Crashing, ScriptedWarehouse, SetClock
 
@@ -185,9 +185,9 @@ class Season:
         monitor = Monitor(
             [self._pipeline], warehouse=self.warehouse, store=store, outbox=store, publisher=bus, clock=self.clock
         )
-        unsent = Unsent(store, store, Relay(store, bus, self.clock), self.clock)
-        heart = Heart(store, store)
-        return Tick(monitor, store=store, records=store, clock=self.clock, heart=heart, hooks=(unsent.mind,))
+        unsent = StuckMessages(store, store, Relay(store, bus, self.clock), self.clock)
+        heart = Heartbeats(store, store)
+        return Tick(monitor, store=store, records=store, clock=self.clock, heart=heart, hooks=(unsent.check,))
 
     # -- what happens ---------------------------------------------------------------------------------------------------------
 

@@ -56,7 +56,7 @@ class UnknownPhase(MessageError):
     """A message or command names a phase or producer that the pipeline file does not declare."""
 
 
-class Refused(PhasegateError):
+class ActionRefused(PhasegateError):
     """An act by hand makes no sense on that gate, as it stands now."""
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from phasegate.core.checks.metrics import Answer, Query
 from phasegate.core.field_syntax import Span
 from phasegate.core.gates.completion import RunKey
-from phasegate.core.gates.gate import Day, Gate, GateState, Reason
+from phasegate.core.gates.gate import Gate, GatesByPhase, GateState, Reason
 
 # Named by ports that few processes need.
 if TYPE_CHECKING:
@@ -142,12 +142,12 @@ class Change:
 class StateStore(Protocol):
     """Where gates are kept."""
 
-    def load(self, pipeline: str, span: Span) -> Mapping[date, Day]:
+    def load(self, pipeline: str, span: Span) -> Mapping[date, GatesByPhase]:
         """The gates of a pipeline that are known, by run date and phase; dates without any are absent."""
         ...
 
-    def restless(self, pipeline: str, before: date, limit: int) -> Sequence[Gate]:
-        """Gates of run dates before *before* that the clock has not done with (`Gate.is_restless`), newest run dates first."""
+    def awaiting_clock(self, pipeline: str, before: date, limit: int) -> Sequence[Gate]:
+        """Gates of run dates before *before* that the clock has not done with (`Gate.awaits_clock`), newest run dates first."""
         ...
 
     def latest(self, pipeline: str) -> date | None:

@@ -22,7 +22,7 @@ from phasegate.core.pipeline.model import Calendar, Output, Phase, Pipeline
 from phasegate.errors import PlatformError
 from phasegate.installation.deployment import Installation
 from phasegate.installation.doctor import Doctor
-from phasegate.installation.platform import Function, Job, Kind, Resource, Subscription
+from phasegate.installation.platform import Function, Job, Resource, ResourceKind, Subscription
 from phasegate.testing import SetClock
 
 from tests.installation.test_examination import NOW
@@ -176,12 +176,12 @@ def test_grants_of_services_and_secrets(cloud: Cloud) -> None:
         f"/secrets/{PARENT}/secrets/chat:getIamPolicy": {"etag": "x"},
     }
     platform = cloud.platform()
-    assert platform.grants(Resource(Kind.SERVICE, "acme-watch", "europe-west1")) == {
+    assert platform.grants(Resource(ResourceKind.SERVICE, "acme-watch", "europe-west1")) == {
         "roles/run.invoker": frozenset({"allUsers", "user:a@example.com"}),
         "roles/viewer": frozenset(),
     }
-    assert platform.grants(Resource(Kind.SECRET, "chat")) == {}
-    assert platform.grants(Resource(Kind.SECRET, "gone")) == {}
+    assert platform.grants(Resource(ResourceKind.SECRET, "chat")) == {}
+    assert platform.grants(Resource(ResourceKind.SECRET, "gone")) == {}
 
 
 def test_the_platforms_clock_is_the_date_of_an_answer(cloud: Cloud) -> None:

@@ -10,7 +10,7 @@ from phasegate.app.settings import Settings
 from phasegate.app.wiring import Wiring
 from phasegate.logs import silent
 
-from tests.cli.test_acts import Done, run
+from tests.cli.test_actions import Done, run
 
 FILE = """\
 pipeline: shop

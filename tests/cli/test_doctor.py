@@ -8,7 +8,7 @@ import duckdb
 import pytest
 from phasegate.adapters.state.sqlite import SQLiteStore
 from phasegate.cli.main import main
-from phasegate.gates.heartbeat import Heart
+from phasegate.gates.heartbeat import Heartbeats
 
 FILE = """
 pipeline: shop
@@ -38,7 +38,7 @@ def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     }.items():
         monkeypatch.setenv(f"PHASEGATE_{name}", value)
     store = SQLiteStore(str(tmp_path / "s.sqlite"))
-    Heart(store, store).beat("watch", datetime.now(UTC))
+    Heartbeats(store, store).beat("watch", datetime.now(UTC))
     return tmp_path
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import phasegate
 import pytest
 import stamina
-from phasegate.adapters.preflight_service import PreflightService
+from phasegate.adapters.preflight_client import PreflightClient
 from phasegate.adapters.state.sqlite import SQLiteStore
 from phasegate.core.gates.completion import RunKey
 from phasegate.core.gates.gate import Gate, GateState
@@ -222,7 +222,7 @@ def test_an_address_at_which_nobody_listens_is_never_a_go() -> None:
 
 def test_no_token_is_sent_in_the_clear() -> None:
     with answering((200, encoded())) as (address, asked):
-        PreflightService(address, token=lambda _: "secret").ask({"phase": "clean"})
+        PreflightClient(address, token=lambda _: "secret").ask({"phase": "clean"})
         assert asked[0]["authorization"] is None
     told: list[str] = []
 
@@ -231,5 +231,5 @@ def test_no_token_is_sent_in_the_clear() -> None:
         return "secret"
 
     with pytest.raises(AdapterError):
-        PreflightService(f"https://127.0.0.1:{(port := free_port())}/", token=token).ask({})
+        PreflightClient(f"https://127.0.0.1:{(port := free_port())}/", token=token).ask({})
     assert told == [f"https://127.0.0.1:{port}"], "for the service, whatever the path"

@@ -21,7 +21,7 @@ from google.auth.exceptions import RefreshError, TransportError
 from phasegate.adapters.google_errors import is_retryable
 from phasegate.adapters.state.sqlite import SQLiteStore
 from phasegate.app.pipeline_file import load
-from phasegate.client.report import LONGEST_ERROR, Reporting
+from phasegate.client.report import LONGEST_ERROR, Reporter
 from phasegate.client.retrying import is_transient
 from phasegate.core.field_syntax import Span
 from phasegate.core.gates.completion import Completion, Envelope, RunKey, Status, parse_completion
@@ -102,7 +102,7 @@ def written(path: Path, text: str) -> Path:
     return path
 
 
-def job(bus: Bus, clock: SetClock, environ: Mapping[str, str], phase: str = "raw", **given: Any) -> Reporting:
+def job(bus: Bus, clock: SetClock, environ: Mapping[str, str], phase: str = "raw", **given: Any) -> Reporter:
     """The block around a job that fills raw.orders."""
     given = {"producer": "orders", "run_date": DAY, **given}
     return phasegate.report(phase, publisher=bus, clock=clock, environ=environ, **given)

@@ -9,8 +9,8 @@ from typing import Any
 from phasegate.core.gates.completion import RunKey
 from phasegate.core.gates.gate import Gate, GateState
 from phasegate.core.gates.preflight import Topic
-from phasegate.gates.pauses import Pausing
-from phasegate.gates.preflight import ClearanceDesk, Wish
+from phasegate.gates.pauses import Pauses
+from phasegate.gates.preflight import PreflightChecks, PreflightRequest
 from phasegate.ports import Change
 from phasegate.testing import SetClock
 
@@ -26,8 +26,8 @@ CLEAN = RunKey("shop", "clean", DAY)
 RAW = replace(CLEAN, phase="raw")
 
 
-def desk(found: Any, world: World) -> ClearanceDesk:
-    return ClearanceDesk([SHOP], warehouse=world.warehouse, store=found, clock=world.clock)
+def desk(found: Any, world: World) -> PreflightChecks:
+    return PreflightChecks([SHOP], warehouse=world.warehouse, store=found, clock=world.clock)
 
 
 def released(found: Store, run: RunKey = RAW) -> None:
@@ -50,7 +50,7 @@ def test_of_many_at_once_one_may_start(store: Store) -> None:  # noqa: F811
     released(store)
     world = World()
     asked = desk(store, world)
-    answers = together(8, lambda n: asked.ask(Wish(CLEAN, owner=f"job-{n}")))
+    answers = together(8, lambda n: asked.ask(PreflightRequest(CLEAN, owner=f"job-{n}")))
     (winner,) = [answer for answer in answers if answer.go]
     assert winner.claim is not None
     for answer in answers:
@@ -63,35 +63,35 @@ def test_a_claim_ends_by_a_report_by_time_and_by_hand(store: Store) -> None:  # 
     released(store)
     world = World(store=store)
     asked = desk(store, world)
-    assert asked.ask(Wish(CLEAN, owner="a")).go
-    assert not asked.ask(Wish(CLEAN, owner="b")).go
-    assert asked.ask(Wish(CLEAN, owner="a")).go, "the same one may ask again"
+    assert asked.ask(PreflightRequest(CLEAN, owner="a")).go
+    assert not asked.ask(PreflightRequest(CLEAN, owner="b")).go
+    assert asked.ask(PreflightRequest(CLEAN, owner="a")).go, "the same one may ask again"
     world.clock.advance(MINUTE)
     world.monitor.handle(world.done("clean", status="failed"))
-    assert asked.ask(Wish(CLEAN, owner="b", lease=timedelta(minutes=30))).go, "a has reported"
+    assert asked.ask(PreflightRequest(CLEAN, owner="b", lease=timedelta(minutes=30))).go, "a has reported"
     world.clock.advance(timedelta(minutes=29))
-    assert not asked.ask(Wish(CLEAN, owner="c")).go
+    assert not asked.ask(PreflightRequest(CLEAN, owner="c")).go
     world.clock.advance(MINUTE)
-    assert asked.ask(Wish(CLEAN, owner="c")).go, "b's time is up"
-    assert asked.give_back(Wish(CLEAN, owner="c"))
-    assert not asked.give_back(Wish(CLEAN, owner="c")), "twice is harmless"
-    assert asked.ask(Wish(CLEAN, owner="d")).go
+    assert asked.ask(PreflightRequest(CLEAN, owner="c")).go, "b's time is up"
+    assert asked.give_back(PreflightRequest(CLEAN, owner="c"))
+    assert not asked.give_back(PreflightRequest(CLEAN, owner="c")), "twice is harmless"
+    assert asked.ask(PreflightRequest(CLEAN, owner="d")).go
 
 
 def test_the_producers_of_a_phase_are_claimed_one_by_one(store: Store) -> None:  # noqa: F811
     asked = desk(store, World())
-    assert asked.ask(Wish(RAW, "orders", "a")).go
-    assert asked.ask(Wish(RAW, "prices", "b")).go
-    assert not asked.ask(Wish(RAW, "orders", "c")).go
-    assert not asked.ask(Wish(RAW, owner="c")).go
+    assert asked.ask(PreflightRequest(RAW, "orders", "a")).go
+    assert asked.ask(PreflightRequest(RAW, "prices", "b")).go
+    assert not asked.ask(PreflightRequest(RAW, "orders", "c")).go
+    assert not asked.ask(PreflightRequest(RAW, owner="c")).go
 
 
 def test_without_an_owner_nothing_is_written(store: Store) -> None:  # noqa: F811
     released(store)
     world = World()
     asked = desk(store, world)
-    assert asked.ask(Wish(CLEAN)).go
-    assert not asked.ask(Wish(replace(CLEAN, phase="report"), owner="a")).go
+    assert asked.ask(PreflightRequest(CLEAN)).go
+    assert not asked.ask(PreflightRequest(replace(CLEAN, phase="report"), owner="a")).go
     assert store.find("claim", [str(CLEAN), "shop/report/2026-03-02"]) == {}
 
 
@@ -99,14 +99,14 @@ def test_a_pause_keeps_it_back_until_it_is_resumed(store: Store) -> None:  # noq
     """One of the whole pipeline, too; the no names the command that ends it."""
     released(store)
     world = World()
-    asked, pausing = desk(store, world), Pausing(store, world.clock)
+    asked, pausing = desk(store, world), Pauses(store, world.clock)
     for phase, command in ((None, "phasegate resume --pipeline shop"), ("clean", "phasegate resume clean --pipeline shop")):
         pausing.pause(SHOP, phase, by="ann", why="migration", until=MORNING + timedelta(hours=9))
-        answer = asked.ask(Wish(CLEAN, owner="a"))
+        answer = asked.ask(PreflightRequest(CLEAN, owner="a"))
         assert [(point.topic, point.next) for point in answer.objections] == [(Topic.PAUSE, (command,))]
         assert answer.claim is None
         pausing.resume(SHOP, phase, by="ann")
-        assert asked.ask(Wish(CLEAN)).go
+        assert asked.ask(PreflightRequest(CLEAN)).go
 
 
 class Moving:
@@ -131,7 +131,7 @@ def test_an_upstream_that_moves_meanwhile_is_looked_at_again(store: Store) -> No
         gate = store.load("shop", SPAN)[DAY]["raw"]
         store.commit(Change(replace(gate, state=GateState.HELD)))
 
-    answer = desk(Moving(store, taken_away), World()).ask(Wish(CLEAN, owner="a"))
+    answer = desk(Moving(store, taken_away), World()).ask(PreflightRequest(CLEAN, owner="a"))
     assert [point.topic for point in answer.objections] == [Topic.UPSTREAM]
     assert answer.claim is None
     assert store.find("claim", [str(CLEAN)]) == {}
@@ -142,7 +142,7 @@ def test_the_clock_of_the_claim_is_that_of_the_answer() -> None:
     world = World()
     world.clock = clock
     released(world.store)
-    answer = desk(world.store, world).ask(Wish(CLEAN, owner="a", lease=timedelta(hours=1)))
+    answer = desk(world.store, world).ask(PreflightRequest(CLEAN, owner="a", lease=timedelta(hours=1)))
     assert answer.claim is not None
     assert (answer.claim.at, answer.claim.until) == (MORNING, MORNING + timedelta(hours=1))
 
@@ -152,14 +152,14 @@ def test_a_warehouse_that_is_away_is_a_no() -> None:
     needy = replace(SHOP, phases={**SHOP.phases, "clean": replace(SHOP.phases["clean"], needs=_needs())})
     world = World()
     released(world.store)
-    asked = ClearanceDesk([needy], warehouse=world.warehouse, store=world.store, clock=world.clock)
+    asked = PreflightChecks([needy], warehouse=world.warehouse, store=world.store, clock=world.clock)
     world.warehouse.down = "no route to host"
-    answer = asked.ask(Wish(CLEAN, owner="a"))
+    answer = asked.ask(PreflightRequest(CLEAN, owner="a"))
     assert (answer.go, answer.unknown, answer.claim) == (False, True, None)
     world.warehouse.down = ""
-    assert not asked.ask(Wish(CLEAN)).go, "rates.daily is empty"
+    assert not asked.ask(PreflightRequest(CLEAN)).go, "rates.daily is empty"
     world.warehouse.numbers["rates.daily", DAY] = 3
-    assert asked.ask(Wish(CLEAN)).go
+    assert asked.ask(PreflightRequest(CLEAN)).go
 
 
 def _needs() -> Any:

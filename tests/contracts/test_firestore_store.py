@@ -293,7 +293,7 @@ def test_each_query_has_its_index_and_each_index_its_query() -> None:
     client = Recording()
     store = FirestoreStore("p", "(default)", client=client)
     store.load("shop", Span(DAY, DAY))
-    store.restless("shop", DAY, 10)
+    store.awaiting_clock("shop", DAY, 10)
     store.latest("shop")
     store.pending(NOW, 10)
     store.parked()

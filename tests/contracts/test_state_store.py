@@ -21,7 +21,7 @@ from phasegate.core.gates.verdict import Fingerprint, Verdict
 from phasegate.core.pipeline.model import AlertSeverity, Calendar, Output, Phase, Pipeline
 from phasegate.errors import Conflict, StateError
 from phasegate.gates.monitor import Monitor
-from phasegate.gates.pauses import Pausing, paused, remembered
+from phasegate.gates.pauses import Pauses, paused, remembered
 from phasegate.ports import Change, Event, Outbox, Outgoing, Record, Records, Rejected, StateStore
 from phasegate.testing import ScriptedWarehouse, SetClock
 
@@ -228,11 +228,11 @@ def test_restless_gates_are_found_however_old_they_are(store: Store) -> None:
     settled, beside = RunKey("shop", "raw", days[2]), RunKey("shop", "clean", days[3])
     gate = store.load("shop", Span(days[2], days[2]))[days[2]]["raw"]
     store.commit(Change(replace(gate, state=GateState.OPEN), {beside: 0}))
-    assert [gate.run for gate in store.restless("shop", DAY, 9)] == [RunKey("shop", "raw", days[n]) for n in (1, 3, 4)]
-    assert [gate.run.run_date for gate in store.restless("shop", days[1], 1)] == [days[3]]
+    assert [gate.run for gate in store.awaiting_clock("shop", DAY, 9)] == [RunKey("shop", "raw", days[n]) for n in (1, 3, 4)]
+    assert [gate.run.run_date for gate in store.awaiting_clock("shop", days[1], 1)] == [days[3]]
     doubted = replace(loaded(store, settled), unproven=True)
     store.commit(Change(doubted))
-    assert settled in [gate.run for gate in store.restless("shop", DAY, 9)]
+    assert settled in [gate.run for gate in store.awaiting_clock("shop", DAY, 9)]
 
 
 def test_latest_is_the_newest_run_date_of_a_pipeline(store: Store) -> None:
@@ -477,7 +477,7 @@ def test_an_unusable_path_is_an_error_that_names_it(tmp_path: Path, path: str) -
     assert not caught.value.retryable
 
 
-def test_acts_by_hand_come_back(store: Store) -> None:
+def test_actions_by_hand_come_back(store: Store) -> None:
     """On the gate, in its history, and a pause with who ended it."""
     shop = Pipeline(
         pipeline="shop", calendar=Calendar(from_=DAY), phases={"raw": Phase(outputs={"raw.orders": Output(date="d")})}
@@ -497,7 +497,7 @@ def test_acts_by_hand_come_back(store: Store) -> None:
         ("by hand: ann", "hold until 2026-03-03 06:01 UTC: a reload"),
         ("by hand: ann", "override of producers_missing until 2026-03-03 06:01 UTC: known"),
     ]
-    pausing = Pausing(store, clock)
+    pausing = Pauses(store, clock)
     put = pausing.pause(shop, "raw", by="ann", why="the warehouse moves", until=NOW + MINUTE)
     assert paused(store, "shop", "raw", NOW) == put
     clock.advance(MINUTE / 2)

@@ -17,15 +17,12 @@ from phasegate.core.checks.metrics import (
     Aggregate,
     Answer,
     AnyMetric,
-    Breaking,
     Checksum,
     Cost,
     CustomSource,
     Distinct,
+    ExpectedKeys,
     Fault,
-    KeysOf,
-    KeysPresent,
-    Linked,
     Newest,
     NotIn,
     NotMatching,
@@ -35,11 +32,14 @@ from phasegate.core.checks.metrics import (
     Orphans,
     OutOfRange,
     PairSource,
+    PresentKeys,
     Query,
+    Referencing,
     Rows,
     Source,
     Surplus,
     TableSource,
+    Violating,
 )
 from phasegate.core.field_syntax import Span
 from phasegate.errors import ConfigError
@@ -322,7 +322,7 @@ def test_a_pattern_is_looked_for_in_the_text_of_other_types(backend: Backend, ki
 def test_rows_that_break_a_condition_are_those_for_which_it_is_false(backend: Backend) -> None:
     backend.create("raw.flights", "d DATE, x INT64, y INT64", [(MON, 1, 2), (MON, 2, 1), (MON, None, 1), (MON, 3, 3)])
 
-    breaking = (Breaking("x <= y"), Breaking("x <= y", "x = 3"), Breaking("x < y OR y < x"), Breaking("x IS NOT NULL"))
+    breaking = (Violating("x <= y"), Violating("x <= y", "x = 3"), Violating("x < y OR y < x"), Violating("x IS NOT NULL"))
     assert on(backend, MON, FLIGHTS, *breaking) == (1, 0, 1, 1)
 
 
@@ -341,7 +341,7 @@ def test_where_leaves_out_rows_for_which_it_is_false_or_null(backend: Backend) -
         NotIn("x", (2,), where),
         OutOfRange("x", 2, 3, where),
         NotMatching("x", "2", where),
-        Breaking("x = 2", where),
+        Violating("x = 2", where),
         Newest("d", where),
         Aggregate("COUNT(*)", where),
     )
@@ -461,7 +461,7 @@ def test_orphans_of_a_table_without_dates(backend: Backend) -> None:
     backend.create("raw.flights", "d DATE, tail STRING", rows)
     backend.create("raw.planes", "tailnum STRING", [("N1",), ("N2",), ("N2",), (None,)])
 
-    answer = ask(backend, PLANES, Linked(("tail",)), Orphans(("tail",), ("tailnum",), dated=False))
+    answer = ask(backend, PLANES, Referencing(("tail",)), Orphans(("tail",), ("tailnum",), dated=False))
 
     assert not answer.unmeasured and answer.cost == Cost(queries=1)
     assert {day: numbers for day, numbers in answer.numbers.items() if any(numbers)} == {MON: (5, 2), TUE: (1, 0)}
@@ -472,7 +472,7 @@ def test_a_partner_of_another_date_is_none_when_the_comparison_is_dated(backend:
     backend.create("clean.flights", "day DATE, x INT64", [(MON, 1), (MON, 1), (WED, 2), (date(2013, 1, 1), 1)])
 
     answer = ask(
-        backend, CLEAN, Orphans(("x",), ("x",), dated=True), Orphans(("x",), ("x",), dated=False), Linked(("x",), "x > 1")
+        backend, CLEAN, Orphans(("x",), ("x",), dated=True), Orphans(("x",), ("x",), dated=False), Referencing(("x",), "x > 1")
     )
 
     assert {day: answer.numbers[day] for day in (MON, TUE)} == {MON: (1, 0, 1), TUE: (1, 0, 0)}
@@ -482,7 +482,7 @@ def test_keys_of_several_columns_match_as_a_whole(backend: Backend) -> None:
     backend.create("raw.flights", "d DATE, a STRING, b INT64", [(MON, "x", 1), (MON, "x", 2), (MON, "y", None), (MON, None, 1)])
     backend.create("clean.flights", "day DATE, c STRING, e INT64", [(MON, "x", 1), (MON, "y", 2), (MON, "y", None)])
 
-    assert on(backend, MON, CLEAN, Linked(("a", "b")), Orphans(("a", "b"), ("c", "e"), dated=True)) == (2, 1)
+    assert on(backend, MON, CLEAN, Referencing(("a", "b")), Orphans(("a", "b"), ("c", "e"), dated=True)) == (2, 1)
 
 
 def test_coverage_counts_distinct_keys_of_the_other_table_on_the_date(backend: Backend) -> None:
@@ -497,8 +497,8 @@ def test_coverage_counts_distinct_keys_of_the_other_table_on_the_date(backend: B
     ]
     backend.create("clean.flights", "day DATE, a STRING, e INT64, due BOOL", there)
 
-    keys, present = KeysOf(("a", "e"), "due = TRUE"), KeysPresent(("a", "e"), ("a", "b"), "due = TRUE")
-    answer = ask(backend, CLEAN, keys, present, KeysOf(("a",)), KeysPresent(("a",), ("a",)))
+    keys, present = ExpectedKeys(("a", "e"), "due = TRUE"), PresentKeys(("a", "e"), ("a", "b"), "due = TRUE")
+    answer = ask(backend, CLEAN, keys, present, ExpectedKeys(("a",)), PresentKeys(("a",), ("a",)))
 
     assert not answer.unmeasured
     assert {day: numbers for day, numbers in answer.numbers.items() if any(numbers)} == {MON: (2, 1, 3, 1), WED: (1, 0, 1, 0)}
@@ -508,7 +508,7 @@ def test_all_comparisons_of_a_pair_stand_in_one_statement(backend: Backend) -> N
     backend.create("raw.flights", "d DATE, x INT64", [(MON, 1), (MON, 2), (TUE, 2)])
     backend.create("clean.flights", "day DATE, x INT64", [(MON, 1), (MON, 3), (WED, 4)])
 
-    comparisons = (Linked(("x",)), KeysOf(("x",)), Orphans(("x",), ("x",), dated=True), KeysPresent(("x",), ("x",)))
+    comparisons = (Referencing(("x",)), ExpectedKeys(("x",)), Orphans(("x",), ("x",), dated=True), PresentKeys(("x",), ("x",)))
     answer = ask(backend, CLEAN, *comparisons)
 
     assert answer.numbers == {MON: (2, 2, 1, 1), TUE: (1, 0, 1, 0), WED: (0, 1, 0, 0)}
@@ -519,7 +519,7 @@ def test_a_table_can_be_compared_with_itself(backend: Backend) -> None:
     backend.create("raw.flights", "d DATE, id INT64, before INT64", [(MON, 1, None), (MON, 2, 1), (MON, 3, 7), (TUE, 4, 3)])
     own = PairSource("raw.flights", "d", "raw.flights", "d")
 
-    answer = ask(backend, own, Linked(("before",)), Orphans(("before",), ("id",), dated=True))
+    answer = ask(backend, own, Referencing(("before",)), Orphans(("before",), ("id",), dated=True))
 
     assert answer.numbers[MON] == (2, 1) and answer.numbers[TUE] == (1, 1)
 
@@ -584,7 +584,7 @@ def test_a_run_date_column_that_is_no_date_is_not_measured(backend: Backend) -> 
 
 def test_sql_that_the_warehouse_refuses_sinks_its_own_number_only(backend: Backend) -> None:
     backend.create("raw.flights", "d DATE, x INT64, s STRING", [(MON, 1, "a")])
-    bad = (Aggregate("AVG(s)"), Aggregate("x"), Breaking("COUNT(*) > 1"), NotMatching("s", "("), Aggregate("MIN(s)"))
+    bad = (Aggregate("AVG(s)"), Aggregate("x"), Violating("COUNT(*) > 1"), NotMatching("s", "("), Aggregate("MIN(s)"))
 
     answer = ask(backend, FLIGHTS, Rows(), *bad, Nulls("x"))
 
@@ -604,7 +604,7 @@ def test_a_comparison_that_lacks_a_column_sinks_alone(backend: Backend) -> None:
     backend.create("clean.flights", "day DATE, x INT64", [(MON, 1)])
     bad = Orphans(("x",), ("y",), dated=True)
 
-    answer = ask(backend, CLEAN, Linked(("x",)), bad)
+    answer = ask(backend, CLEAN, Referencing(("x",)), bad)
 
     assert answer.unmeasured[bad].fault is Fault.COLUMN and set(answer.unmeasured) == {bad}
     assert answer.numbers[MON][0] == 1
@@ -612,9 +612,9 @@ def test_a_comparison_that_lacks_a_column_sinks_alone(backend: Backend) -> None:
 
 def test_a_missing_partner_table_leaves_what_does_not_need_it(backend: Backend) -> None:
     backend.create("raw.flights", "d DATE, x INT64", [(MON, 1)])
-    orphans, keys = Orphans(("x",), ("x",), dated=True), KeysOf(("x",))
+    orphans, keys = Orphans(("x",), ("x",), dated=True), ExpectedKeys(("x",))
 
-    answer = ask(backend, CLEAN, Linked(("x",)), orphans, keys)
+    answer = ask(backend, CLEAN, Referencing(("x",)), orphans, keys)
 
     assert {metric: unmeasured.fault for metric, unmeasured in answer.unmeasured.items()} == {
         orphans: Fault.TABLE,

@@ -7,7 +7,7 @@ from shutil import copytree
 
 from phasegate.cli.main import load
 
-from tests.cli.test_acts import run
+from tests.cli.test_actions import run
 
 TEXT = (Path(__file__).parents[2] / "docs" / "operating.md").read_text()
 COMMANDS = [line for block in re.findall(r"```sh\n(.*?)```", TEXT, re.DOTALL) for line in block.splitlines()]

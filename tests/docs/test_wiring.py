@@ -20,7 +20,7 @@ from phasegate.adapters.local import LocalBus
 from phasegate.adapters.state.sqlite import SQLiteStore
 from phasegate.app.pipeline_file import load
 from phasegate.client.preflight import PREFLIGHT
-from phasegate.client.report import Reporting
+from phasegate.client.report import Reporter
 from phasegate.core.checks.metrics import Rows
 from phasegate.core.gates.completion import Completion, Envelope, RunKey, Status, parse_completion
 from phasegate.core.pipeline.model import Pipeline
@@ -129,7 +129,7 @@ def test_its_python_compiles_and_calls_what_there_is(code):
 
 
 def test_it_names_every_variable_that_a_report_reads():
-    source = inspect.getsource(sys.modules[Reporting.__module__])
+    source = inspect.getsource(sys.modules[Reporter.__module__])
     read = set(re.findall(r'"(PHASEGATE_[A-Z_]+|CLOUD_RUN_[A-Z_]+|TRACEPARENT)"', source))
     assert len(read) == 4
     assert {name for name in read if f"`{name}`" not in TEXT} == set()
@@ -145,7 +145,7 @@ def test_the_airflow_callback_reports_either_way():
 
     class Told:
         @staticmethod
-        def report(phase: str, **given: Any) -> Reporting:
+        def report(phase: str, **given: Any) -> Reporter:
             bus = LocalBus()
             bus.subscribe(f"flights-{phase}-complete", lambda message: reported.append(message.body))
             environ = {"PHASEGATE_PIPELINES": str(REPO / "shared" / "pipelines")}

@@ -38,7 +38,7 @@ class Round:
     def tick(self, after: timedelta = timedelta()) -> None:
         self.clock.advance(after)
         store = Crashing(self.store, self.calls)
-        Checkup(self.examine, store, Relay(store, self.bus, self.clock), self.clock).mind()  # type: ignore[arg-type]
+        Checkup(self.examine, store, Relay(store, self.bus, self.clock), self.clock).check()  # type: ignore[arg-type]
 
     @property
     def told(self) -> list[str]:

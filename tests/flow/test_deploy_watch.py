@@ -13,7 +13,7 @@ from phasegate.core.alerts.incident import Board, IncidentState, fold, read_aler
 from phasegate.errors import StateError
 from phasegate.installation.deploy_watch import DeployWatch
 from phasegate.installation.deployment import Installation
-from phasegate.messaging.inbox import Handled, Outcome
+from phasegate.messaging.inbox import Handled, InboxResult
 from phasegate.messaging.outbox import Relay
 from phasegate.ports import Outgoing
 from phasegate.testing import Countdown, Crash, Crashing, SetClock
@@ -31,7 +31,7 @@ class Watch:
         self.store, self.bus, self.clock = store, Bus(), SetClock(NOW + 60 * MINUTE)
         self.calls = Countdown()
 
-    def receive(self, body: object) -> Outcome:
+    def receive(self, body: object) -> InboxResult:
         store = Crashing(self.store, self.calls)
         relay = Relay(store, self.bus, self.clock)
         watch = DeployWatch(Installation("some-project", "acme"), store=store, records=store, relay=relay, clock=self.clock)

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import trustme
 from phasegate.adapters.channels import notifier
-from phasegate.adapters.channels.patience import Patience
 from phasegate.adapters.channels.smtp import Mailer
+from phasegate.adapters.channels.timeouts import Timeouts
 from phasegate.adapters.secrets import RememberedSecrets
 from phasegate.core.pipeline.model import Mail
 from phasegate.ports import Notifier
@@ -17,7 +17,7 @@ from tests.canaries import canary
 from tests.flow.test_desk import Office
 from tests.receivers import USER, Post, Receiver, Reply, mail_server
 
-IMPATIENT = Patience(connect=2, silence=0.4, body=0.2, whole=1.2)
+IMPATIENT = Timeouts(connect=2, silence=0.4, body=0.2, whole=1.2)
 
 
 class Street:

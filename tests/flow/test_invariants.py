@@ -13,11 +13,11 @@ from phasegate.core.field_syntax import Due, Span
 from phasegate.core.gates.actions import AcceptGap, EndGap, EndWaiver, LiftHold, PutHold, Waive, waivable
 from phasegate.core.gates.completion import Envelope, RunKey
 from phasegate.core.gates.decide import WAIVABLE
-from phasegate.core.gates.gate import LEEWAY, Day, Gate, GateState, is_live, is_released
+from phasegate.core.gates.gate import CLOCK_TOLERANCE, Gate, GatesByPhase, GateState, is_live, is_released
 from phasegate.core.pipeline.model import Calendar, Output, Phase, Pipeline, Producer, Quorum
-from phasegate.errors import PublishError, Refused
+from phasegate.errors import ActionRefused, PublishError
 from phasegate.gates.monitor import Monitor
-from phasegate.gates.pauses import Pausing, paused
+from phasegate.gates.pauses import Pauses, paused
 from phasegate.messaging.bodies import EVENTS
 from phasegate.ports import Change, Outgoing
 from phasegate.testing import Countdown, Crash, Crashing, ScriptedWarehouse, SetClock
@@ -70,13 +70,13 @@ class Oracle:
     def __init__(self, store: SQLiteStore, warehouse: ScriptedWarehouse, clock: SetClock) -> None:
         self._store, self._warehouse, self._clock = store, warehouse, clock
         self.read: dict[tuple[str, date], object] = {}
-        self.loaded: Mapping[date, Day] = {}
+        self.loaded: Mapping[date, GatesByPhase] = {}
         self.released: dict[str, int] = {}
 
     def __getattr__(self, name: str) -> object:
         return getattr(self._store, name)
 
-    def load(self, pipeline: str, span: Span) -> Mapping[date, Day]:
+    def load(self, pipeline: str, span: Span) -> Mapping[date, GatesByPhase]:
         found = self._store.load(pipeline, span)
         self.loaded = {**{day: gates for day, gates in self.loaded.items() if day not in span}, **found}
         return found
@@ -91,7 +91,7 @@ class Oracle:
             self.loaded = {**self.loaded, run.run_date: {**self.loaded.get(run.run_date, {}), run.phase: stored}}
         return committed
 
-    def _check(self, change: Change, day: Day) -> None:
+    def _check(self, change: Change, day: GatesByPhase) -> None:
         """A decision rests on the gates as they were read; the store refuses it when its own gate has moved since."""
         gate = change.gate
         assert gate is not None
@@ -105,7 +105,7 @@ class Oracle:
         self.released[signals[0].key] = self.released.get(signals[0].key, 0) + 1
         self._check_evidence(gate, day)
 
-    def _check_evidence(self, gate: Gate, day: Day) -> None:
+    def _check_evidence(self, gate: Gate, day: GatesByPhase) -> None:
         """I3: what was read from the tables when this decision was measured satisfies the policy."""
         phase, now = PIPELINE.phase(gate.run.phase), self._clock.now()
         assert gate.hold is None or not is_live(gate.hold, now), "what a person holds is not released"
@@ -129,7 +129,9 @@ class Oracle:
         for upstream in phase.after if "ran_before_upstream" not in waived else ():
             assert is_released(PIPELINE, upstream, day), f"{gate.run} opened before {upstream}"
             opened = day[upstream].opened_at
-            early = [report for report in gate.reports.values() if opened is not None and report.began <= opened - LEEWAY]
+            early = [
+                report for report in gate.reports.values() if opened is not None and report.began <= opened - CLOCK_TOLERANCE
+            ]
             assert not early, f"{gate.run} rests on a run that began before {upstream} was released"
 
 
@@ -271,9 +273,9 @@ class World:
         act = self.random.choice(
             [waive, waive, EndWaiver(), PutHold("why", until), LiftHold(), AcceptGap("why", until), EndGap()]
         )
-        pausing = Pausing(Crashing(self.oracle, self.calls), self.clock)  # type: ignore[arg-type]
+        pausing = Pauses(Crashing(self.oracle, self.calls), self.clock)  # type: ignore[arg-type]
         subject = self.random.choice([phase, None])
-        with suppress(Refused):
+        with suppress(ActionRefused):
             match self.random.randrange(8):
                 case 0:
                     pausing.pause(PIPELINE, subject, by="ann", why="why", until=until)
@@ -299,13 +301,13 @@ class World:
     def settle(self) -> None:
         """Everything works again, what people have stopped goes on, and the clock ticks."""
         self.bus.silent, self.warehouse.down = False, ""
-        pausing = Pausing(self.store, self.clock)
+        pausing = Pauses(self.store, self.clock)
         for phase in (None, *PIPELINE.phases):
-            with suppress(Refused):
+            with suppress(ActionRefused):
                 pausing.resume(PIPELINE, phase, by="ann")
         for gate in [gate for day in self.store.load("shop", SPAN).values() for gate in day.values()]:
             for act in (LiftHold(), EndGap()):
-                with suppress(Refused):
+                with suppress(ActionRefused):
                     self.monitor.act(gate.run, act, "ann")
         for _ in range(3):
             self.clock.advance(timedelta(hours=2))

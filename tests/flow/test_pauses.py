@@ -7,8 +7,8 @@ import pytest
 from phasegate.core.gates.actions import PutHold, Waive
 from phasegate.core.gates.completion import RunKey
 from phasegate.core.gates.gate import GateState, Reason
-from phasegate.errors import Conflict, Refused, UnknownPhase
-from phasegate.gates.pauses import Pausing, paused, paused_phases, remembered
+from phasegate.errors import ActionRefused, Conflict, UnknownPhase
+from phasegate.gates.pauses import Pauses, paused, paused_phases, remembered
 from phasegate.ports import Change
 
 from tests.flow.test_monitor import DAY, MINUTE, SHOP, World, run_raw
@@ -25,11 +25,11 @@ def world() -> World:
 
 
 def pause(world: World, phase: str | None = None, until: datetime = DUE + HOUR) -> None:
-    Pausing(world.store, world.clock).pause(SHOP, phase, by="ann", why="the warehouse moves", until=until)
+    Pauses(world.store, world.clock).pause(SHOP, phase, by="ann", why="the warehouse moves", until=until)
 
 
 def resume(world: World, phase: str | None = None) -> None:
-    Pausing(world.store, world.clock).resume(SHOP, phase, by="bob", why="it has moved")
+    Pauses(world.store, world.clock).resume(SHOP, phase, by="bob", why="it has moved")
 
 
 @pytest.mark.parametrize("phase", [None, "raw"])
@@ -170,7 +170,7 @@ def test_the_newer_of_two_that_write_at_once_wins_and_neither_is_forgotten(world
                 pause(world, until=DUE + 9 * HOUR)
             return world.store.commit(change)
 
-    Pausing(Racing(), world.clock).pause(SHOP, None, by="bob", why="mine", until=DUE)  # type: ignore[arg-type]
+    Pauses(Racing(), world.clock).pause(SHOP, None, by="bob", why="mine", until=DUE)  # type: ignore[arg-type]
     now = world.clock.now()
     assert [pause.by for pause in remembered(world.store, "shop", "raw")] == ["ann", "bob"]
     holding = paused(world.store, "shop", "raw", now)
@@ -187,18 +187,18 @@ def test_a_store_that_always_moves_is_an_error(world: World) -> None:
         def commit(self, _: Change) -> bool:
             raise Conflict("moved")
 
-    pausing = Pausing(Moving(), world.clock)  # type: ignore[arg-type]
+    pausing = Pauses(Moving(), world.clock)  # type: ignore[arg-type]
     with pytest.raises(Conflict, match="its pauses kept changing"):
         pausing.pause(SHOP, None, by="ann", why="why", until=DUE)
 
 
 def test_a_dry_run_and_what_is_refused_change_nothing(world: World) -> None:
-    pausing = Pausing(world.store, world.clock)
+    pausing = Pauses(world.store, world.clock)
     assert pausing.pause(SHOP, "raw", by="ann", why="why", until=DUE, dry_run=True).until == DUE
-    with pytest.raises(Refused):
+    with pytest.raises(ActionRefused):
         pausing.pause(SHOP, "raw", by="ann", why="why", until=world.clock.now())
     with pytest.raises(UnknownPhase):
         pausing.pause(SHOP, "rew", by="ann", why="why", until=DUE)
-    with pytest.raises(Refused, match="shop/raw is not paused"):
+    with pytest.raises(ActionRefused, match="shop/raw is not paused"):
         pausing.resume(SHOP, "raw", by="ann")
     assert remembered(world.store, "shop", "raw") == []

@@ -12,7 +12,7 @@ from phasegate.app.settings import Settings
 from phasegate.app.wiring import Wiring
 from phasegate.core.field_syntax import Span
 from phasegate.core.gates.completion import Envelope
-from phasegate.core.gates.gate import GateState, Reason, standing
+from phasegate.core.gates.gate import GateState, Reason, effective_state
 from phasegate.core.gates.reruns import reach, to_run_again
 from phasegate.messaging.bodies import ALERTS
 from phasegate.ports import Outgoing
@@ -94,7 +94,7 @@ class Shop:
 
     def standings(self) -> set[GateState]:
         days = self.wiring.store.load("shop", SPAN)
-        return {standing(gate, gates, self.pipeline) for gates in days.values() for gate in gates.values()}
+        return {effective_state(gate, gates, self.pipeline) for gates in days.values() for gate in gates.values()}
 
     def status(self) -> str:
         phasegate = str(Path(sys.executable).parent / "phasegate")
@@ -151,11 +151,11 @@ def test_what_does_not_run_again_is_told_when_it_should_have(shop: Shop) -> None
     """One after the other: who waits for one that is stale itself is not late yet."""
     told: list[tuple[str, str, str]] = []
 
-    def hear(message: Outgoing) -> None:
+    def with_report(message: Outgoing) -> None:
         if "phase" in message.body:  # the daily look at the installation has something to say, too
             told.append((message.body["phase"], message.body["cause"], message.body["state"]))
 
-    shop.wiring.local_bus.subscribe(ALERTS, hear)
+    shop.wiring.local_bus.subscribe(ALERTS, with_report)
     shop.wiring.tick.run()
     shop.raw(BROKEN, 1, 2, 4)
     for _ in range(59):

@@ -10,7 +10,7 @@ from phasegate.core.field_syntax import Span
 from phasegate.core.gates.completion import Envelope
 from phasegate.core.gates.gate import Gate, GateState
 from phasegate.core.pipeline.model import Calendar, Output, Phase, Pipeline, Retry
-from phasegate.gates.heartbeat import Heart
+from phasegate.gates.heartbeat import Heartbeats
 from phasegate.gates.monitor import BREAKER, BUDGET, Monitor
 from phasegate.gates.tick import Tick
 from phasegate.testing import Countdown, Crash, Crashing, ScriptedWarehouse, SetClock
@@ -49,7 +49,7 @@ class Shop:
             clock=self.clock,
             chance=lambda: 0.5,
         )
-        return Tick(self.monitor, store=store, records=store, clock=self.clock, heart=Heart(store, store))
+        return Tick(self.monitor, store=store, records=store, clock=self.clock, heart=Heartbeats(store, store))
 
     def report(self, day: date, status: str) -> None:
         self.sent += 1

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from phasegate.errors import PublishError
 from phasegate.messaging.outbox import Relay
-from phasegate.messaging.stuck import Unsent
+from phasegate.messaging.stuck import StuckMessages
 from phasegate.ports import Outgoing
 
 from tests.flow.test_monitor import DAY, MINUTE, REFUSED, SILENT, Bus, World, run_raw
@@ -36,10 +36,10 @@ def world() -> World:
 
 
 def tick(world: World, minutes: int) -> None:
-    unsent = Unsent(world.store, world.store, Relay(world.store, world.bus, world.clock), world.clock)
+    unsent = StuckMessages(world.store, world.store, Relay(world.store, world.bus, world.clock), world.clock)
     for _ in range(minutes):
         world.clock.advance(MINUTE)
-        ticking(world, unsent.mind).run()
+        ticking(world, unsent.check).run()
 
 
 def refuse(world: World, topic: str, error: PublishError) -> None:
@@ -106,14 +106,14 @@ def test_two_ticks_at_once_tell_it_once(world: World, question: str, again: bool
     world.warehouse.numbers["raw.orders", DAY] = 12
     run_raw(world)
     world.clock.advance(MINUTE)
-    other = Unsent(world.store, world.store, relay, world.clock)
+    other = StuckMessages(world.store, world.store, relay, world.clock)
 
     def happen() -> None:
-        other.mind()
+        other.check()
         world.clock.advance(timedelta(microseconds=1))
 
     store: Any = Meanwhile(world.store, question, happen)
-    Unsent(store, store, relay, world.clock).mind()
+    StuckMessages(store, store, relay, world.clock).check()
     assert [cause for cause in world.bus.alerts[before:] if cause[0] == "unsent"] == [("unsent", "firing")]
 
 
@@ -125,10 +125,10 @@ def test_what_another_tick_tells_meanwhile_is_not_over(world: World, question: s
 
     def happen() -> None:
         run_raw(world)
-        Unsent(world.store, world.store, relay, world.clock).mind()
+        StuckMessages(world.store, world.store, relay, world.clock).check()
 
     store: Any = Meanwhile(world.store, question, happen)
-    Unsent(store, store, relay, world.clock).mind()
+    StuckMessages(store, store, relay, world.clock).check()
     assert world.bus.alerts == [("unsent", "firing")]
 
 

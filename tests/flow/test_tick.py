@@ -9,9 +9,9 @@ from phasegate.adapters.state.sqlite import SQLiteStore
 from phasegate.core.checks.metrics import Cost
 from phasegate.core.gates.completion import RunKey
 from phasegate.core.gates.gate import GateState, Reason
-from phasegate.core.gates.schedule import STANDS_STILL
+from phasegate.core.gates.schedule import CLOCK_STOPPED_AFTER
 from phasegate.errors import StateError
-from phasegate.gates.heartbeat import Heart, last_beats, stopped
+from phasegate.gates.heartbeat import Heartbeats, clock_stopped_message, last_beats
 from phasegate.gates.tick import Hook, Tick
 from phasegate.testing import Crash, Crashing
 
@@ -23,7 +23,7 @@ DUE = datetime(2026, 3, 3, 6, tzinfo=UTC)
 def ticking(world: World, *hooks: Hook) -> Tick:
     """The clock of a process that starts."""
     store = Crashing(world.store, world.calls)
-    heart = Heart(store, store)
+    heart = Heartbeats(store, store)
     return Tick(world.started(), store=store, records=store, clock=world.clock, heart=heart, hooks=hooks)
 
 
@@ -194,15 +194,15 @@ def test_every_step_has_its_turn_when_another_one_fails(world: World) -> None:
 
 
 def test_a_heartbeat_is_written_once_a_minute_and_its_absence_is_said(world: World) -> None:
-    heart = Heart(world.store, world.store)
+    heart = Heartbeats(world.store, world.store)
     start = world.clock.now()
     for seconds in range(0, 180, 10):
         heart.beat("phase_monitor", start + timedelta(seconds=seconds))
     record = world.store.find("heartbeat", ["phase_monitor"])["phase_monitor"]
     assert (record.version, record.body) == (4, {"at": (start + timedelta(seconds=150)).isoformat()})
-    assert stopped(world.store, start + STANDS_STILL) == ""
-    assert "has not ticked since 2026-03-03 01:00" in stopped(world.store, start + STANDS_STILL + MINUTE)
-    assert "never ticked" in stopped(SQLiteStore(":memory:"), start)
+    assert clock_stopped_message(world.store, start + CLOCK_STOPPED_AFTER) == ""
+    assert "has not ticked since 2026-03-03 01:00" in clock_stopped_message(world.store, start + CLOCK_STOPPED_AFTER + MINUTE)
+    assert "never ticked" in clock_stopped_message(SQLiteStore(":memory:"), start)
 
 
 def test_a_gate_that_is_known_counts_before_the_first_tick() -> None:

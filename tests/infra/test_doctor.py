@@ -26,7 +26,7 @@ from phasegate.installation.examination import (
     wanted_secrets,
     wanted_subscriptions,
 )
-from phasegate.installation.platform import Function, Job, Kind, Resource, Subscription, Table
+from phasegate.installation.platform import Function, Job, Resource, ResourceKind, Subscription, Table
 
 from tests.cli.test_doctor import FILE
 from tests.infra.test_simulated_drift import DRIFTS, Drift
@@ -113,10 +113,10 @@ def job(values: Values) -> Job:
 def grants(state: State) -> dict[Resource, dict[str, frozenset[str]]]:
     found: dict[Resource, dict[str, frozenset[str]]] = {}
     for kind, resource in (
-        ("google_pubsub_topic_iam_binding", lambda v: Resource(Kind.TOPIC, last(v["topic"]))),
-        ("google_pubsub_subscription_iam_binding", lambda v: Resource(Kind.SUBSCRIPTION, last(v["subscription"]))),
-        ("google_cloud_run_v2_service_iam_binding", lambda v: Resource(Kind.SERVICE, v["name"], v["location"])),
-        ("google_secret_manager_secret_iam_binding", lambda v: Resource(Kind.SECRET, last(v["secret_id"]))),
+        ("google_pubsub_topic_iam_binding", lambda v: Resource(ResourceKind.TOPIC, last(v["topic"]))),
+        ("google_pubsub_subscription_iam_binding", lambda v: Resource(ResourceKind.SUBSCRIPTION, last(v["subscription"]))),
+        ("google_cloud_run_v2_service_iam_binding", lambda v: Resource(ResourceKind.SERVICE, v["name"], v["location"])),
+        ("google_secret_manager_secret_iam_binding", lambda v: Resource(ResourceKind.SECRET, last(v["secret_id"]))),
     ):
         for values in state[kind].values():
             found.setdefault(resource(values), {})[values["role"]] = frozenset(values["members"])

@@ -16,10 +16,10 @@ from phasegate.installation.deployment import (
     COMPARISON,
     INFRASTRUCTURE,
     LONGEST_BUILD,
+    Deployment,
+    DeploymentMessage,
     Installation,
-    Run,
-    Said,
-    Standing,
+    SubjectState,
     newer_run,
     overlapping,
     read_message,
@@ -63,12 +63,12 @@ def drift(outcome: str = "drifted", at: datetime = NOW, **more: Any) -> dict[str
             "changes": changes if outcome == "drifted" else [], "omitted": 0, "errors": [], **more}  # fmt: skip
 
 
-def read(body: object, now: datetime = NOW) -> Said:
+def read(body: object, now: datetime = NOW) -> DeploymentMessage:
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
     return read_message(Envelope("m1", data, {}), OURS, now=now)
 
 
-def told(body: object, known: Standing | None = None) -> Trouble | None:
+def told(body: object, known: SubjectState | None = None) -> Trouble | None:
     """What the first word of a message makes people told."""
     taken = take(read(body).words[0], known)
     assert taken is not None
@@ -172,16 +172,16 @@ def test_a_plan_that_failed_says_nothing_of_the_infrastructure_and_is_a_trouble_
 def test_an_empty_plan_ends_both() -> None:
     since = NOW - 60 * MINUTE
     for word in read(drift("clean")).words:
-        taken = take(word, Standing("b-0", since, since))
+        taken = take(word, SubjectState("b-0", since, since))
         assert taken is not None and taken[1] is not None
         assert (taken[0].since, taken[1].state, taken[1].since) == (None, AlertState.RECOVERED, since)
 
 
 def test_a_drift_that_lasts_keeps_its_beginning_and_a_success_after_a_success_says_nothing() -> None:
     since = NOW - 60 * MINUTE
-    lasting = told(drift(), Standing("b-0", since, since))
+    lasting = told(drift(), SubjectState("b-0", since, since))
     assert lasting is not None and lasting.since == since
-    assert told(drift("clean"), Standing("b-0", since)) is None
+    assert told(drift("clean"), SubjectState("b-0", since)) is None
 
 
 @pytest.mark.parametrize(
@@ -241,22 +241,22 @@ def test_whatever_the_order_and_however_often_words_come_the_newest_stands() -> 
     ]
     words = [read(body).words[0] for body in bodies]
     for order in itertools.permutations(words + words, 4):
-        known: Standing | None = None
+        known: SubjectState | None = None
         for word in (*order, words[2]):
             taken = take(word, known)
             known = taken[0] if taken else known
-        assert known == Standing("b3", words[2].at), order
+        assert known == SubjectState("b3", words[2].at), order
 
 
 def test_a_word_that_is_known_or_old_changes_nothing() -> None:
     word = read(build()).words[0]
-    assert take(word, Standing(word.id, word.at, word.at)) is None
-    assert take(word, Standing("a newer one", word.at + MINUTE)) is None
+    assert take(word, SubjectState(word.id, word.at, word.at)) is None
+    assert take(word, SubjectState("a newer one", word.at + MINUTE)) is None
 
 
 def test_a_comparison_during_a_deployment_says_nothing() -> None:
     run = read(build("WORKING", finishTime=None)).run
-    assert run == Run("8f5c1a52-aaaa", datetime(2026, 3, 2, 7, 50, 0, 123456, tzinfo=UTC))
+    assert run == Deployment("8f5c1a52-aaaa", datetime(2026, 3, 2, 7, 50, 0, 123456, tzinfo=UTC))
     assert not overlapping(read(drift(at=NOW - 11 * MINUTE)), run)
     assert overlapping(read(drift()), run)
     assert not overlapping(read(drift(at=run.began + LONGEST_BUILD + MINUTE), now=NOW + 2 * LONGEST_BUILD), run), (
@@ -270,8 +270,8 @@ def test_a_comparison_during_a_deployment_says_nothing() -> None:
 
 
 def test_of_deployments_the_last_that_began_is_remembered_with_its_end() -> None:
-    first, second = Run("a", NOW), Run("b", NOW + MINUTE)
-    over = Run("a", NOW, NOW + MINUTE)
+    first, second = Deployment("a", NOW), Deployment("b", NOW + MINUTE)
+    over = Deployment("a", NOW, NOW + MINUTE)
     assert newer_run(None, first) == first
     assert newer_run(first, over) == over
     assert newer_run(over, first) is None, "its beginning comes after its end"

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from phasegate.core.checks.kinds import Coverage, NotNull, References, SchemaCheck
-from phasegate.core.installation.finding import Finding, Health, Unseen
+from phasegate.core.installation.finding import Finding, Health, NotChecked
 from phasegate.core.pipeline.model import (
     Alerts,
     Calendar,
@@ -33,7 +33,7 @@ from phasegate.installation.examination import (
     wanted_secrets,
     wanted_subscriptions,
 )
-from phasegate.installation.platform import Function, Job, Kind, Resource, Subscription, Table
+from phasegate.installation.platform import Function, Job, Resource, ResourceKind, Subscription, Table
 
 NOW = datetime(2026, 3, 2, 8, tzinfo=UTC)
 OURS = Installation("some-project", "acme")
@@ -303,16 +303,16 @@ def test_the_clock_must_be_there_and_the_check_for_drift_need_not() -> None:
 @pytest.mark.parametrize(
     ("resource", "said", "mend"),
     [
-        (Resource(Kind.SUBSCRIPTION, "acme-ticks"), "the agent gcp-sa-pubsub has no roles/pubsub.subscriber",
+        (Resource(ResourceKind.SUBSCRIPTION, "acme-ticks"), "the agent gcp-sa-pubsub has no roles/pubsub.subscriber",
          "gcloud pubsub subscriptions add-iam-policy-binding acme-ticks --role=roles/pubsub.subscriber --project=some-project "
          '--member="serviceAccount:service-$(gcloud projects describe some-project --format='
          "'value(projectNumber)')@gcp-sa-pubsub.iam.gserviceaccount.com\""),
-        (Resource(Kind.TOPIC, "acme-shop-raw-dead"), "the agent gcp-sa-pubsub has no roles/pubsub.publisher",
+        (Resource(ResourceKind.TOPIC, "acme-shop-raw-dead"), "the agent gcp-sa-pubsub has no roles/pubsub.publisher",
          "gcloud pubsub topics add-iam-policy-binding acme-shop-raw-dead --role=roles/pubsub.publisher"),
-        (Resource(Kind.TOPIC, "acme-ticks"), "the agent gcp-sa-cloudscheduler has no roles/pubsub.publisher", "acme-ticks"),
-        (Resource(Kind.SERVICE, "acme-watch", REGION), f"acme-push@{ACCOUNTS} has no roles/run.invoker",
+        (Resource(ResourceKind.TOPIC, "acme-ticks"), "the agent gcp-sa-cloudscheduler has no roles/pubsub.publisher", "acme-ticks"),
+        (Resource(ResourceKind.SERVICE, "acme-watch", REGION), f"acme-push@{ACCOUNTS} has no roles/run.invoker",
          "gcloud run services add-iam-policy-binding acme-watch --region=europe-west1 --role=roles/run.invoker"),
-        (Resource(Kind.SECRET, "chat"), f"acme-acknowledge@{ACCOUNTS} has no roles/secretmanager.secretAccessor",
+        (Resource(ResourceKind.SECRET, "chat"), f"acme-acknowledge@{ACCOUNTS} has no roles/secretmanager.secretAccessor",
          "gcloud secrets add-iam-policy-binding chat"),
     ],
 )  # fmt: skip
@@ -321,11 +321,11 @@ def test_each_right_that_is_missing_is_told_with_the_command_that_gives_it(resou
     wrong, *others = found(replace(facts, grants={**facts.grants, resource: {}}))
     assert (wrong.health, wrong.said) == (Health.WRONG, said)
     assert mend in wrong.mend
-    assert len(others) == 2 * (resource.kind is Kind.SECRET), "alert_dispatch and the clock read it, too"
+    assert len(others) == 2 * (resource.kind is ResourceKind.SECRET), "alert_dispatch and the clock read it, too"
 
 
 def test_another_projects_agent_of_another_service_is_not_ours() -> None:
-    facts, resource = healthy(), Resource(Kind.SUBSCRIPTION, "acme-ticks")
+    facts, resource = healthy(), Resource(ResourceKind.SUBSCRIPTION, "acme-ticks")
     for member in (
         SCHEDULER,
         "serviceAccount:service-x@gcp-sa-pubsub.iam.gserviceaccount.com",
@@ -337,7 +337,7 @@ def test_another_projects_agent_of_another_service_is_not_ours() -> None:
 
 @pytest.mark.parametrize("everybody", ["allUsers", "allAuthenticatedUsers"])
 def test_what_everybody_may_do_is_told(everybody: str) -> None:
-    facts, resource = healthy(), Resource(Kind.SERVICE, "acme-watch", REGION)
+    facts, resource = healthy(), Resource(ResourceKind.SERVICE, "acme-watch", REGION)
     open_to_all = {"roles/run.invoker": frozenset({everybody, f"serviceAccount:acme-push@{ACCOUNTS}"})}
     (wrong,) = found(replace(facts, grants={**facts.grants, resource: open_to_all}))
     assert wrong.said == f"{everybody} has a right on it"
@@ -473,7 +473,7 @@ def test_drift_that_is_no_longer_looked_for_is_told_and_that_nobody_asked_for_it
 
 def test_what_could_not_be_looked_at_is_never_fine() -> None:
     """Everything unseen, one by one: each leaves a row that says why, and no row that says ok of it."""
-    facts, none = healthy(), Unseen("403 no right")
+    facts, none = healthy(), NotChecked("403 no right")
     blind = [
         (replace(facts, subscriptions=none), "subscription"),
         (replace(facts, functions=none), "function"),

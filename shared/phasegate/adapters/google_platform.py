@@ -25,7 +25,7 @@ from google.pubsub_v1 import Subscription as PubSubSubscription
 
 from phasegate.adapters.google_errors import GoogleError, is_retryable
 from phasegate.errors import PlatformError
-from phasegate.installation.platform import Function, Grants, Job, Kind, Resource, Subscription
+from phasegate.installation.platform import Function, Grants, Job, Resource, ResourceKind, Subscription
 
 WITHIN = 20.0
 """Seconds after which a request counts as unanswered."""
@@ -109,7 +109,7 @@ class GooglePlatform:
     def grants(self, resource: Resource) -> Grants:
         """See `Platform.grants`."""
         kind, name = resource.kind, resource.name
-        if kind in (Kind.TOPIC, Kind.SUBSCRIPTION):
+        if kind in (ResourceKind.TOPIC, ResourceKind.SUBSCRIPTION):
             with _translated("Pub/Sub"):
                 try:
                     asked = {"resource": f"projects/{self._project}/{kind}/{name}"}
@@ -117,8 +117,8 @@ class GooglePlatform:
                 except NotFound:
                     return {}
                 return _by_role((binding.role, binding.members) for binding in policy.bindings)
-        host = "run" if kind is Kind.SERVICE else "secrets"
-        where = f"locations/{resource.region}/services" if kind is Kind.SERVICE else "secrets"
+        host = "run" if kind is ResourceKind.SERVICE else "secrets"
+        where = f"locations/{resource.region}/services" if kind is ResourceKind.SERVICE else "secrets"
         found = self._get(host, f"projects/{self._project}/{where}/{name}:getIamPolicy") or {}
         return _by_role((binding["role"], binding.get("members", ())) for binding in found.get("bindings", ()))
 

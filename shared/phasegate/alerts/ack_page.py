@@ -27,7 +27,7 @@ _LONGEST_NAME = 80
 _LONGEST_FORM = 10_000
 
 
-class Acknowledging:
+class AckPage:
     """Answers for links. Opening one changes nothing: mail scanners and link previews open every link they see.
 
     Args:

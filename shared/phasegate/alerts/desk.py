@@ -10,9 +10,19 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from phasegate.core.alerts.delivery import COLLAPSE, KEPT_ROWS, OWN, PACES, TESTED, Delivery, Line, Sent, line_trouble
+from phasegate.core.alerts.delivery import (
+    COLLAPSE_ABOVE,
+    DELIVERY_RETENTION,
+    LOCAL_KINDS,
+    RATE_LIMITS,
+    SELF_TEST_INTERVAL,
+    Delivery,
+    DestinationHealth,
+    Sent,
+    destination_trouble,
+)
 from phasegate.core.alerts.incident import (
-    KEPT,
+    INCIDENT_RETENTION,
     Acknowledgement,
     Board,
     Incident,
@@ -24,20 +34,30 @@ from phasegate.core.alerts.incident import (
     tidy,
 )
 from phasegate.core.alerts.notice import Link, Notice
-from phasegate.core.alerts.routing import Around, Say, Silence, Target, Topology, new_members, notify, targets, tell
+from phasegate.core.alerts.routing import (
+    NotifyContext,
+    NotifyDecision,
+    Silence,
+    Target,
+    Topology,
+    after_notice,
+    decide_notice,
+    new_members,
+    targets,
+)
 from phasegate.core.alerts.wording import compose, compose_digest, compose_test
 from phasegate.core.gates.completion import Envelope, read_object
 from phasegate.core.pipeline.model import Destination, Pipeline
 from phasegate.errors import ConfigError, Conflict, NotifyError
 from phasegate.logs import Log, log
 from phasegate.messaging.bodies import trouble_message
-from phasegate.messaging.inbox import Handled, Intake, Outcome
+from phasegate.messaging.inbox import Handled, Inbox, InboxResult
 from phasegate.messaging.outbox import Relay
 from phasegate.messaging.retry_on_conflict import until_written
 from phasegate.ports import Change, Clock, Notifier, Outgoing, Record, State
 from phasegate.serialization import from_object, to_object
 
-AT_ONCE = 500
+DUE_ROWS_PER_TICK = 500
 """Due rows that one tick looks at."""
 
 BOARD, ROW, LINE, SILENCE = "incident", "delivery", "destination", "silence"
@@ -47,7 +67,7 @@ _OTHERS_FIRST = "the alert desk: others kept writing first"
 
 
 @dataclass(frozen=True, slots=True)
-class Tested:
+class TestResult:
     """How a destination took a test.
 
     Args:
@@ -67,7 +87,7 @@ class _Row:
     record: Record
     incident: Incident
     target: Target
-    say: Say
+    say: NotifyDecision
 
 
 class AlertDesk:
@@ -97,13 +117,13 @@ class AlertDesk:
         }
         self._notifiers = notifiers
         self._store = store
-        self._intake = Intake(store, relay, clock)
+        self._intake = Inbox(store, relay, clock)
         self._relay = relay
         self._clock = clock
         self._links = links
         self._log = log
 
-    def receive(self, headers: Mapping[str, str], body: bytes) -> Outcome:
+    def receive(self, headers: Mapping[str, str], body: bytes) -> InboxResult:
         """Take in one message as an HTTP request brings it; what is no alert is recorded, told once, and acknowledged.
 
         Raises:
@@ -111,14 +131,14 @@ class AlertDesk:
         """
         return self._intake.receive(headers, body, self._handle)
 
-    def take(self, message: Outgoing) -> Outcome:
+    def take(self, message: Outgoing) -> InboxResult:
         """Take in one message as the bus inside this process brings it; see `receive`."""
         return self._intake.take(Envelope(message.key, json.dumps(message.body).encode(), message.attributes), self._handle)
 
-    def _handle(self, envelope: Envelope) -> Outcome:
+    def _handle(self, envelope: Envelope) -> InboxResult:
         alert = read_object(envelope.data)
         self.handle(alert)
-        return Outcome(envelope.message_id, Handled.DECIDED, detail=str(alert["key"]))
+        return InboxResult(envelope.message_id, Handled.DECIDED, detail=str(alert["key"]))
 
     def handle(self, body: Mapping[str, Any]) -> None:
         """Take in an alert; when this returns, what must be said is recorded, and said as far as destinations took it.
@@ -142,7 +162,7 @@ class AlertDesk:
             boards[key] = (board, record)
             rows = self._rows_of(changed, boards, now)
             touched = [row for row in rows if not row.record.version or _wants(row, now) != row.record.due]
-            due, expires = next_tidying(board), None if board.is_live else now + KEPT
+            due, expires = next_tidying(board), None if board.is_live else now + INCIDENT_RETENTION
             kept = Record(BOARD, key, to_object(board), record.version, due, expires)
             self._store.commit(Change(records=(kept, *(_kept(row, now) for row in touched))))
             return [_at_version(row) for row in touched if row.say.reason is not NotifyReason.NOTHING]
@@ -153,7 +173,7 @@ class AlertDesk:
         """Everything that is due: retries, reminders, escalations, digests, ends of silences, self-tests."""
         now = self._clock.now()
         self._tidy(now)
-        records = self._store.due(ROW, now, AT_ONCE)
+        records = self._store.due(ROW, now, DUE_ROWS_PER_TICK)
         found = [(from_object(Delivery, record.body), record) for record in records]
         boards = self._boards([delivery.board for delivery, _ in found])
         rows = self._rows(found, boards, now)
@@ -164,7 +184,7 @@ class AlertDesk:
         self._deliver([row for row in rows if row.say.reason is not NotifyReason.NOTHING])
         self._test_silent(now)
 
-    def test(self) -> Sequence[Tested]:
+    def test(self) -> Sequence[TestResult]:
         """Send a test to every destination, and say how each took it."""
         return [self._test(name, self._clock.now()) for name in self._notifiers]
 
@@ -179,7 +199,7 @@ class AlertDesk:
         """The rows of the ledger about incidents that last, or that must still be told."""
         return [from_object(Delivery, record.body) for record in self._store.live(ROW)]
 
-    def lines(self) -> Sequence[Line]:
+    def lines(self) -> Sequence[DestinationHealth]:
         """How each destination is doing."""
         found = self._lines(list(self._destinations))
         return [line for line, _ in found.values()]
@@ -234,7 +254,9 @@ class AlertDesk:
         ended = replace(from_object(Silence, found.body), until=now)
         rows = [record for record in self._store.live(ROW) if record.body.get("withheld")]
         woken = tuple(replace(record, due=now) for record in rows)
-        self._store.commit(Change(records=(replace(found, body=to_object(ended), due=None, expires=now + KEPT), *woken)))
+        self._store.commit(
+            Change(records=(replace(found, body=to_object(ended), due=None, expires=now + INCIDENT_RETENTION), *woken))
+        )
         return ended
 
     # What to say.
@@ -277,17 +299,17 @@ class AlertDesk:
                 # Forgotten after a long time, or no longer in the pipeline file: nobody is to be told.
                 if record.version:
                     with suppress(Conflict):
-                        self._store.commit(Change(records=(replace(record, due=None, expires=now + KEPT_ROWS),)))
+                        self._store.commit(Change(records=(replace(record, due=None, expires=now + DELIVERY_RETENTION),)))
                 continue
             wanted = targets(incident, self._pipelines.values())
             target = wanted.get(delivery.destination) or self._bare(delivery.destination, told=delivery.told is not None)
-            around = Around(
+            around = NotifyContext(
                 silences=silences,
                 muted_until=topology.muted_until(incident, now),
                 gathered_for=delivery.gathered_for,
                 was_withheld=delivery.withheld,
             )
-            say = notify(incident, delivery.told, target, around, now=now)
+            say = decide_notice(incident, delivery.told, target, around, now=now)
             rows.append(_Row(_planned(delivery, say, target), record, topology.speaking(incident), target, say))
         return rows
 
@@ -307,7 +329,7 @@ class AlertDesk:
         for destination, mine in by_destination.items():
             gathered = [row for row in mine if row.target.digest is not None]
             single = [row for row in mine if row.target.digest is None]
-            bundles = [single] if len(single) > COLLAPSE else [[row] for row in single]
+            bundles = [single] if len(single) > COLLAPSE_ABOVE else [[row] for row in single]
             for bundle in ([gathered] if gathered else []) + bundles:
                 self._send(destination, bundle)
 
@@ -318,7 +340,7 @@ class AlertDesk:
             line, record = self._lines([carrier])[carrier]
             if line.is_down and line.try_at is not None and now < line.try_at:
                 continue
-            pace = PACES.get(self._destinations[carrier].kind)
+            pace = RATE_LIMITS.get(self._destinations[carrier].kind)
             free = line.free_at(pace, now)
             if free > now:
                 self._postpone(rows, free)
@@ -370,7 +392,7 @@ class AlertDesk:
     def _delivered(self, rows: Sequence[_Row], carrier: str, status: int | None, message_id: str) -> None:
         now = self._clock.now()
         for row in rows:
-            told = tell(row.incident, row.delivery.told, row.say.reason, now)
+            told = after_notice(row.incident, row.delivery.told, row.say.reason, now)
 
             def note(row: _Row = row, told: Any = told) -> None:
                 fresh, record = self._row(row)
@@ -384,17 +406,17 @@ class AlertDesk:
                 )
                 after = fresh.delivered(told, sent)
                 # Silences and quiet hours only put off: the tick that finds the row due asks for them.
-                say = notify(row.incident, told, row.target, Around(), now=now)
+                say = decide_notice(row.incident, told, row.target, NotifyContext(), now=now)
                 moved = record.version != row.record.version + 1  # the incident changed meanwhile
                 due = now if moved or say.reason is not NotifyReason.NOTHING else say.again
-                expires = now + KEPT_ROWS if due is None and row.incident.state is IncidentState.RECOVERED else None
+                expires = now + DELIVERY_RETENTION if due is None and row.incident.state is IncidentState.RECOVERED else None
                 self._store.commit(Change(records=(_record(ROW, after, record, due=due, expires=expires),)))
 
             until_written(note, _OTHERS_FIRST)
             self._log("notice_sent", incident=row.incident.key, reason=row.say.reason, destination=carrier, status=status)
         self._note(carrier, lambda line: line.accepted(now))
 
-    def _failed(self, rows: Sequence[_Row], carrier: str, error: NotifyError) -> Line:
+    def _failed(self, rows: Sequence[_Row], carrier: str, error: NotifyError) -> DestinationHealth:
         now = self._clock.now()
         after = self._note(
             carrier,
@@ -454,65 +476,65 @@ class AlertDesk:
             chain.append(f"{pipeline}/{fallback}")
         return chain
 
-    def _lines(self, names: Sequence[str]) -> dict[str, tuple[Line, Record]]:
+    def _lines(self, names: Sequence[str]) -> dict[str, tuple[DestinationHealth, Record]]:
         found = self._store.find(LINE, names)
         return {
-            name: (from_object(Line, found[name].body), found[name])
+            name: (from_object(DestinationHealth, found[name].body), found[name])
             if name in found
-            else (Line(destination=name), Record(LINE, name, {}))
+            else (DestinationHealth(destination=name), Record(LINE, name, {}))
             for name in names
         }
 
-    def _note(self, name: str, change: Callable[[Line], Line]) -> Line:
+    def _note(self, name: str, change: Callable[[DestinationHealth], DestinationHealth]) -> DestinationHealth:
         """Write down how a destination took something, and tell when it went down or works again."""
 
-        def take() -> Line:
+        def take() -> DestinationHealth:
             now = self._clock.now()
             line, record = self._lines([name])[name]
             after = change(line)
             if after == line:
                 return after
             fallback = self._destinations[name].fallback
-            trouble = line_trouble(line, after, now, fallback)
+            trouble = destination_trouble(line, after, now, fallback)
             outbox = (trouble_message(trouble),) if trouble else ()
-            due = after.try_at if after.is_down else (after.accepted_at or now) + TESTED
+            due = after.try_at if after.is_down else (after.accepted_at or now) + SELF_TEST_INTERVAL
             self._store.commit(Change(records=(_record(LINE, after, record, due=due),), outbox=outbox))
             self._relay.send(outbox)
             return after
 
         return until_written(take, _OTHERS_FIRST)
 
-    def _test(self, name: str, now: datetime) -> Tested:
+    def _test(self, name: str, now: datetime) -> TestResult:
         notice = compose_test(name, key=f"test/{name}/{now.isoformat()}", now=now)
         try:
             receipt = self._notifiers[name].notify(notice)
         except NotifyError as error:
             why, retryable, retry_after = str(error), error.retryable, error.retry_after
             self._note(name, lambda line: line.refused(why, for_good=not retryable, retry_after=retry_after, now=now))
-            return Tested(name, error.status, why)
+            return TestResult(name, error.status, why)
         self._note(name, lambda line: line.accepted(now))
-        return Tested(name, receipt.status, "")
+        return TestResult(name, receipt.status, "")
 
     def _test_silent(self, now: datetime) -> None:
         """Try each destination that has taken nothing for a day, or that is down and may work again."""
         for name, (line, record) in self._lines(list(self._notifiers)).items():
             due = record.due is None or record.due <= now
-            if due and self._destinations[name].kind not in OWN and (line.try_at is None or line.try_at <= now):
+            if due and self._destinations[name].kind not in LOCAL_KINDS and (line.try_at is None or line.try_at <= now):
                 self._test(name, now)
 
     def _tidy(self, now: datetime) -> None:
-        for record in self._store.due(BOARD, now, AT_ONCE):
+        for record in self._store.due(BOARD, now, DUE_ROWS_PER_TICK):
             board = tidy(from_object(Board, record.body), now)
-            expires = None if board.is_live else now + KEPT
+            expires = None if board.is_live else now + INCIDENT_RETENTION
             with suppress(Conflict):
                 kept = replace(record, body=to_object(board), due=next_tidying(board), expires=expires)
                 self._store.commit(Change(records=(kept,)))
-        for record in self._store.due(SILENCE, now, AT_ONCE):
+        for record in self._store.due(SILENCE, now, DUE_ROWS_PER_TICK):
             with suppress(Conflict):
-                self._store.commit(Change(records=(replace(record, due=None, expires=now + KEPT),)))
+                self._store.commit(Change(records=(replace(record, due=None, expires=now + INCIDENT_RETENTION),)))
 
 
-def _planned(delivery: Delivery, say: Say, target: Target) -> Delivery:
+def _planned(delivery: Delivery, say: NotifyDecision, target: Target) -> Delivery:
     """The row with what the decision makes of it, beside what is said."""
     gathered = say.again if target.digest and say.reason is NotifyReason.NOTHING and not say.withheld else None
     never = delivery.told is None or delivery.told.over
@@ -529,7 +551,7 @@ def _wants(row: _Row, now: datetime) -> datetime | None:
 
 def _kept(row: _Row, now: datetime) -> Record:
     due = _wants(row, now)
-    expires = now + KEPT_ROWS if due is None and row.incident.state is IncidentState.RECOVERED else None
+    expires = now + DELIVERY_RETENTION if due is None and row.incident.state is IncidentState.RECOVERED else None
     return _record(ROW, row.delivery, row.record, due=due, expires=expires)
 
 

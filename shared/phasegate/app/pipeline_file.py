@@ -24,7 +24,7 @@ from yaml.nodes import MappingNode, Node, ScalarNode
 from phasegate.app.yaml_file import STR, At, YamlFile, printable, shown
 from phasegate.core.checks import base, kinds
 from phasegate.core.checks.kinds import KINDS, Check
-from phasegate.core.field_syntax import Between, Notation, Tagged
+from phasegate.core.field_syntax import Between, FieldSyntax, Tagged
 from phasegate.core.pipeline import model
 from phasegate.core.pipeline.model import Pipeline
 from phasegate.core.pipeline.validate import problems
@@ -33,11 +33,11 @@ from phasegate.errors import ConfigError, Problem
 Schema = dict[str, Any]
 
 
-More = Callable[[Pipeline], Iterable[Problem]]
+ExtraProblems = Callable[[Pipeline], Iterable[Problem]]
 """Looks for further problems in a pipeline whose file is right so far."""
 
 
-def load(path: Path, *, more: More | None = None) -> Pipeline:
+def load(path: Path, *, more: ExtraProblems | None = None) -> Pipeline:
     """The pipeline that a file describes.
 
     Raises:
@@ -56,7 +56,7 @@ def load(path: Path, *, more: More | None = None) -> Pipeline:
     return found
 
 
-def load_all(path: Path, *, more: More | None = None) -> tuple[Pipeline, ...]:
+def load_all(path: Path, *, more: ExtraProblems | None = None) -> tuple[Pipeline, ...]:
     """The pipelines of a file, or of every *.yaml file of a folder, by file name.
 
     Raises:
@@ -173,12 +173,12 @@ def _keys(at: At, part: Schema) -> list[str]:
 
 
 # `core` does not know pydantic, which asks types, and marks beside them, for methods of these names. They are set from here.
-def _written(mark: Notation, _source: object, _handler: object) -> core_schema.CoreSchema:
+def _written(mark: FieldSyntax, _source: object, _handler: object) -> core_schema.CoreSchema:
     # No notation has a place for no text at all; what the parser says then is what to say of a number, too.
     return core_schema.no_info_plain_validator_function(lambda value: mark.parse(value if isinstance(value, str) else ""))
 
 
-def _pattern(mark: Notation, _core: object, _handler: object) -> Schema:
+def _pattern(mark: FieldSyntax, _core: object, _handler: object) -> Schema:
     return {"type": "string", "pattern": mark.pattern, "examples": [mark.example]}
 
 
@@ -201,8 +201,8 @@ def _only(item: Mapping[str, Check]) -> Check:
     return check
 
 
-setattr(Notation, "__get_pydantic_core_schema__", _written)  # noqa: B010
-setattr(Notation, "__get_pydantic_json_schema__", _pattern)  # noqa: B010
+setattr(FieldSyntax, "__get_pydantic_core_schema__", _written)  # noqa: B010
+setattr(FieldSyntax, "__get_pydantic_json_schema__", _pattern)  # noqa: B010
 setattr(Between, "__get_pydantic_core_schema__", _bounded)  # noqa: B010
 setattr(Tagged, "__get_pydantic_core_schema__", _tagged)  # noqa: B010
 

@@ -19,7 +19,7 @@ EVERY = 60.0
 LARGEST = 10 * 2**20
 """Bytes of a body. Source: Pub/Sub, "Quotas and limits": a message has at most 10 MB."""
 
-PATIENCE = 10.0
+CLIENT_TIMEOUT = 10.0
 """Seconds for which a client may say nothing; so long may a stop take."""
 
 
@@ -65,7 +65,7 @@ class _Request:
 
 class _Handler(BaseHTTPRequestHandler):
     server: Server
-    timeout = PATIENCE
+    timeout = CLIENT_TIMEOUT
     server_version, sys_version = "phasegate", ""
 
     def do_GET(self) -> None:

@@ -12,31 +12,31 @@ from typing import TYPE_CHECKING, Protocol, TextIO
 from phasegate.app.pipeline_file import load_all
 from phasegate.app.settings import Settings
 from phasegate.core.field_syntax import Span
-from phasegate.core.gates.gate import Day
+from phasegate.core.gates.gate import GatesByPhase
 from phasegate.core.pipeline.model import Pipeline
 from phasegate.core.pipeline.sql import sql_texts
 from phasegate.errors import AdapterError, ConfigError, PhasegateError, Problem, SecretError
-from phasegate.gates.heartbeat import Heart
+from phasegate.gates.heartbeat import Heartbeats
 from phasegate.gates.monitor import Monitor
-from phasegate.gates.pauses import Pausing
+from phasegate.gates.pauses import Pauses
 from phasegate.installation.platform import Platform
 from phasegate.logs import Log, log
 from phasegate.messaging.bodies import ALERTS, EVENTS, PREFIX
-from phasegate.messaging.inbox import Handled, Outcome
+from phasegate.messaging.inbox import Handled, InboxResult
 from phasegate.messaging.outbox import Relay
 from phasegate.ports import Clock, Notifier, Publisher, Secrets
 
 # A process needs one desk or another; what it does not need it does not read.
 if TYPE_CHECKING:
     from phasegate.adapters.local import LocalBus
-    from phasegate.adapters.preflight_service import PreflightService
+    from phasegate.adapters.preflight_client import PreflightClient
     from phasegate.adapters.state.firestore import FirestoreStore
     from phasegate.adapters.state.sqlite import SQLiteHistory, SQLiteStore
     from phasegate.adapters.warehouse.bigquery import BigQueryWarehouse
     from phasegate.adapters.warehouse.duckdb import DuckDBWarehouse
-    from phasegate.alerts.ack_page import Acknowledging, Page
+    from phasegate.alerts.ack_page import AckPage, Page
     from phasegate.alerts.desk import AlertDesk
-    from phasegate.gates.preflight import ClearanceDesk
+    from phasegate.gates.preflight import PreflightChecks
     from phasegate.gates.preflight_http import Response
     from phasegate.gates.replay import Replay
     from phasegate.gates.tick import Hook, Tick
@@ -50,7 +50,7 @@ DIGEST = "PHASEGATE_DIGEST"
 """The variable in which functions find the digest of the source that they run."""
 
 
-Receive = Callable[[Mapping[str, str], bytes], Outcome]
+Receive = Callable[[Mapping[str, str], bytes], InboxResult]
 """Takes in one message, from the headers and the body of a request."""
 
 
@@ -202,7 +202,7 @@ class Wiring:
 
         return account()
 
-    def known_gates(self, pipeline: str, span: Span) -> Mapping[date, Day]:
+    def known_gates(self, pipeline: str, span: Span) -> Mapping[date, GatesByPhase]:
         """The gates of a span, where a state store is set and exists already; none otherwise."""
         setting = next(setting for setting in self.settings.given if setting.name == "state")
         if setting.value is None or (self.settings.state.scheme == "sqlite" and not Path(self.settings.state.rest).exists()):
@@ -287,18 +287,18 @@ class Wiring:
         return Replay(self.monitor, store=self.store, clock=self.clock)
 
     @cached_property
-    def clearances(self) -> "ClearanceDesk":
+    def clearances(self) -> "PreflightChecks":
         """What says whether a phase may start."""
-        from phasegate.gates.preflight import ClearanceDesk
+        from phasegate.gates.preflight import PreflightChecks
 
         with self._making:
-            return ClearanceDesk(self.pipelines, warehouse=self.warehouse, store=self.store, clock=self.clock)
+            return PreflightChecks(self.pipelines, warehouse=self.warehouse, store=self.store, clock=self.clock)
 
-    def preflight_service(self, address: str) -> "PreflightService":
+    def preflight_service(self, address: str) -> "PreflightClient":
         """The function that says whether a phase may start."""
-        from phasegate.adapters.preflight_service import PreflightService
+        from phasegate.adapters.preflight_client import PreflightClient
 
-        return PreflightService(address)
+        return PreflightClient(address)
 
     @cached_property
     def platform(self) -> Platform | None:
@@ -332,27 +332,27 @@ class Wiring:
         )
 
     @cached_property
-    def heart(self) -> Heart:
+    def heart(self) -> Heartbeats:
         """Where the functions note that they work."""
-        return Heart(self.store, self.store)
+        return Heartbeats(self.store, self.store)
 
     @cached_property
-    def pausing(self) -> Pausing:
+    def pausing(self) -> Pauses:
         """Puts and ends pauses."""
-        return Pausing(self.store, self.clock)
+        return Pauses(self.store, self.clock)
 
     @cached_property
     def tick(self) -> "Tick":
         """What happens once a minute."""
         from phasegate.gates.tick import Tick
         from phasegate.installation.checkup import Checkup
-        from phasegate.messaging.stuck import Unsent
+        from phasegate.messaging.stuck import StuckMessages
 
         # Whoever else wants a turn every minute is a hook here.
-        unsent = Unsent(self.store, self.store, self.relay, self.clock)
+        unsent = StuckMessages(self.store, self.store, self.relay, self.clock)
         checkup = Checkup(lambda: self.doctor.examine(), self.store, self.relay, self.clock)
         # The doctor last: it may take two minutes.
-        hooks: tuple[Hook, ...] = (unsent.mind, self.desk.tick, checkup.mind)
+        hooks: tuple[Hook, ...] = (unsent.check, self.desk.tick, checkup.check)
         return Tick(self.monitor, store=self.store, records=self.store, clock=self.clock, heart=self.heart, hooks=hooks)
 
     @cached_property
@@ -372,14 +372,14 @@ class Wiring:
             )
 
     @cached_property
-    def acknowledging(self) -> "Acknowledging | None":
+    def acknowledging(self) -> "AckPage | None":
         """The links in messages, and the page behind them; None when no address or key is set."""
         if self.settings.acknowledging is None:
             return None
-        from phasegate.alerts.ack_page import Acknowledging
+        from phasegate.alerts.ack_page import AckPage
 
         address, key = self.settings.acknowledging
-        return Acknowledging(address, lambda: self.secrets.get(key), self.clock)
+        return AckPage(address, lambda: self.secrets.get(key), self.clock)
 
     def check_secrets(self) -> None:
         """Ask for every secret that a destination needs.

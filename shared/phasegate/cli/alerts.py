@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from phasegate.cli.options import located, wired
-from phasegate.core.alerts.delivery import Delivery, Line
+from phasegate.core.alerts.delivery import Delivery, DestinationHealth
 from phasegate.core.alerts.wording import for_machines
 
 
@@ -59,7 +59,7 @@ def _row(row: Delivery) -> dict[str, Any]:
     }
 
 
-def _line(line: Line) -> dict[str, Any]:
+def _line(line: DestinationHealth) -> dict[str, Any]:
     return {
         "destination": line.destination,
         "down_since": line.down_since.isoformat() if line.down_since else None,

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from phasegate.errors import AdapterError, ConfigError, MessageError, PhasegateError, Refused
+from phasegate.errors import ActionRefused, AdapterError, ConfigError, MessageError, PhasegateError
 
 COMMANDS = {
     "accept-gap": "Live with a gap until a date.",
@@ -47,7 +47,7 @@ Exit codes:
 
 def load(name: str) -> click.Command:
     """A command, from the module of its name, or from the one of everything that is done by hand."""
-    module, found = ("acts", name.replace("-", "_")) if name in _BY_HAND else (name, "command")
+    module, found = ("actions", name.replace("-", "_")) if name in _BY_HAND else (name, "command")
     command: click.Command = getattr(import_module(f"phasegate.cli.{module}"), found)
     return command
 
@@ -98,4 +98,4 @@ def main(args: list[str] | None = None) -> None:
 
 def exit_code(error: PhasegateError) -> int:
     """2 when the asker can mend it, 3 when an outside system did not answer."""
-    return 3 if isinstance(error, AdapterError) else 2 if isinstance(error, ConfigError | MessageError | Refused) else 3
+    return 3 if isinstance(error, AdapterError) else 2 if isinstance(error, ConfigError | MessageError | ActionRefused) else 3

@@ -5,10 +5,10 @@ import json
 import click
 
 from phasegate.cli.options import located, pipeline_option, wired
-from phasegate.core.gates.preflight import Clearance, Word
-from phasegate.gates.preflight import clearance_body, read_wish
+from phasegate.core.gates.preflight import Clearance, PointOutcome
+from phasegate.gates.preflight import clearance_body, read_request
 
-_SIGNS = {Word.YES: "●", Word.WARNING: "◐", Word.NO: "✗", Word.UNVERIFIED: "?"}
+_SIGNS = {PointOutcome.YES: "●", PointOutcome.WARNING: "◐", PointOutcome.NO: "✗", PointOutcome.UNVERIFIED: "?"}
 
 
 @click.command(epilog="Example: phasegate preflight features 2013-02-09")
@@ -47,7 +47,7 @@ def command(
         "claim": unclaim or claim,
         "lease": lease,
     }
-    wish = read_wish(asked, wiring.pipelines, wiring.clock.now())
+    wish = read_request(asked, wiring.pipelines, wiring.clock.now())
     if unclaim:
         ended = wiring.clearances.give_back(wish)
         click.echo(f"{wish.run}: {f'what {unclaim} claimed is over' if ended else f'{unclaim} has claimed nothing'}")
@@ -62,7 +62,7 @@ def command(
 
 def _print(clearance: Clearance) -> None:
     """What stands in the way first, each with what would help."""
-    order = (Word.NO, Word.UNVERIFIED, Word.WARNING, Word.YES)
+    order = (PointOutcome.NO, PointOutcome.UNVERIFIED, PointOutcome.WARNING, PointOutcome.YES)
     click.echo(f"{'go' if clearance.go else 'no-go'}: {clearance.run}")
     for point in sorted(clearance.points, key=lambda point: order.index(point.word)):
         click.echo(f"  {_SIGNS[point.word]} {point.topic:<9}  {point.detail}")

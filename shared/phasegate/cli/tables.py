@@ -9,14 +9,14 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from phasegate.core.alerts.delivery import Delivery, Line
+from phasegate.core.alerts.delivery import Delivery, DestinationHealth
 from phasegate.core.alerts.incident import RANK, Incident
 from phasegate.core.alerts.notice import clean
 from phasegate.core.checks.base import CheckResult, Mode, Outcome
 from phasegate.core.checks.metrics import Cost
 from phasegate.core.field_syntax import Span
 from phasegate.core.gates.actions import in_force
-from phasegate.core.gates.gate import Day, Gate, GateState, standing
+from phasegate.core.gates.gate import Gate, GatesByPhase, GateState, effective_state
 from phasegate.core.gates.pause import Pause
 from phasegate.core.gates.reruns import Rerun
 from phasegate.core.gates.verdict import DateVerdict, PhaseVerdict, Verdict, points_lost
@@ -150,7 +150,7 @@ def _print_findings(out: Console, findings: Sequence[Finding]) -> None:
 
 def print_status(
     pipeline: Pipeline,
-    days: Mapping[date, Day],
+    days: Mapping[date, GatesByPhase],
     span: Span,
     again: Sequence[Rerun],
     unsent: int,
@@ -206,11 +206,11 @@ def print_status(
         out.print(f"\n{clock}", soft_wrap=True)
 
 
-def _state(day: Day, phase: str, pipeline: Pipeline) -> GateState:
-    return standing(day[phase], day, pipeline) if phase in day else GateState.WAITING
+def _state(day: GatesByPhase, phase: str, pipeline: Pipeline) -> GateState:
+    return effective_state(day[phase], day, pipeline) if phase in day else GateState.WAITING
 
 
-def _cell(day: Day, phase: str, pipeline: Pipeline) -> Text:
+def _cell(day: GatesByPhase, phase: str, pipeline: Pipeline) -> Text:
     text = _sign(*_STATES[_state(day, phase, pipeline)])
     generation = day[phase].generation if phase in day else 0
     return text + Text(f"{generation}", style="dim") if generation > 1 else text
@@ -223,7 +223,7 @@ def _held_up(pause: Pause) -> str:
 def print_gate(
     pipeline: Pipeline,
     gate: Gate,
-    day: Day,
+    day: GatesByPhase,
     events: Sequence[Event],
     pauses: Sequence[Pause],
     judged: PhaseVerdict | None,
@@ -231,7 +231,7 @@ def print_gate(
 ) -> None:
     """Why a gate stands where it stands: state, what people decided, producers, inputs, checks, history."""
     out = console()
-    state = standing(gate, day, pipeline)
+    state = effective_state(gate, day, pipeline)
     generation = f", generation {gate.generation}" if gate.generation else ""
     out.print(Text.assemble(_sign(*_STATES[state]), (f" {gate.run} is {state}{generation}", "bold")))
     out.print(escape(f"  {gate.detail}"), soft_wrap=True)
@@ -242,7 +242,7 @@ def print_gate(
     _print_producers(out, pipeline, gate)
     for upstream in pipeline.inputs(gate.run.phase, gate.run.run_date):
         source = day.get(upstream)
-        found = f"{standing(source, day, pipeline)}, generation {source.generation}" if source else "nothing known"
+        found = f"{effective_state(source, day, pipeline)}, generation {source.generation}" if source else "nothing known"
         used = f" (used generation {gate.consumed[upstream]})" if upstream in gate.consumed else ""
         out.print(f"  after {upstream}: {found}{used}")
     results = judged.results if judged else gate.results
@@ -329,7 +329,7 @@ def print_incidents(incidents: Sequence[Incident]) -> None:
             out.print(escape(f"  phasegate ack {shlex.quote(incident.key)}"), style="dim", soft_wrap=True)
 
 
-def print_deliveries(rows: Sequence[Delivery], lines: Sequence[Line]) -> None:
+def print_deliveries(rows: Sequence[Delivery], lines: Sequence[DestinationHealth]) -> None:
     """What each destination was told last and what waits for it; then how each is doing."""
     out = console()
     table = Table(box=None, padding=(0, 1), header_style="dim")

@@ -12,7 +12,7 @@ from phasegate.client.report import run_day
 from phasegate.client.retrying import retrying
 from phasegate.core.gates.preflight import Clearance, NotNow
 from phasegate.errors import AdapterError
-from phasegate.gates.preflight import read_clearance, read_wish
+from phasegate.gates.preflight import read_clearance, read_request
 from phasegate.ports import Clock
 
 PREFLIGHT = "PHASEGATE_PREFLIGHT"
@@ -53,7 +53,7 @@ def preflight(
         found = _asked(wiring, address, fields)
     else:
         wiring.settings.require("pipelines", "warehouse", "state")
-        found = wiring.clearances.ask(read_wish(fields, wiring.pipelines, wiring.clock.now()))
+        found = wiring.clearances.ask(read_request(fields, wiring.pipelines, wiring.clock.now()))
     if not found.go:
         objections = "; ".join(f"{each.detail}{f' ({each.cure})' if each.cure else ''}" for each in found.objections)
         raise NotNow(f"{found.run} must not start now: {objections}", found)

@@ -81,7 +81,7 @@ def report(
     publisher: Publisher | None = None,
     clock: Clock | None = None,
     environ: Mapping[str, str] = os.environ,
-) -> "Reporting":
+) -> "Reporter":
     """A block that publishes its run's completion message when it ends, on success and on failure.
 
         with phasegate.report("raw", producer="flights_loader", run_date=day) as run:
@@ -132,10 +132,10 @@ def report(
     names = declared.messages if declared else Messages()
     known = _accepted(declared, run, said, names) if declared else run
     to = topic or complete_topic(known.pipeline, known.phase)
-    return Reporting(run, said, names, to, publisher or _publisher(wiring), wiring.clock, strict=strict)
+    return Reporter(run, said, names, to, publisher or _publisher(wiring), wiring.clock, strict=strict)
 
 
-class Reporting:
+class Reporter:
     """The block of `report`."""
 
     def __init__(

@@ -1,6 +1,6 @@
 """Small notations of the pipeline file and what they mean: `7d`, `06:00 +1d`, `raw.flights`, `2013-12-24..2014-01-02`.
 
-A field annotated with a `Notation` is written as text in the file and held as the parsed value. The reader of the
+A field annotated with a `FieldSyntax` is written as text in the file and held as the parsed value. The reader of the
 pipeline file takes the parser, and the JSON Schema takes the pattern, from the annotation.
 """
 
@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 
 @dataclass(frozen=True, slots=True)
-class Notation:
+class FieldSyntax:
     """How a value is written in the pipeline file.
 
     Args:
@@ -146,7 +146,7 @@ def parse_daily(text: str) -> time:
     return time.fromisoformat(text.removeprefix("daily "))
 
 
-def parse_quiet(text: str) -> tuple[time, time]:
+def parse_hours(text: str) -> tuple[time, time]:
     """`22:00-07:00`: local hours, over midnight when the first is later."""
     if not re.fullmatch(rf"{_CLOCK}-{_CLOCK}", text, re.ASCII):
         raise ValueError("hours like 22:00-07:00")
@@ -181,32 +181,33 @@ _HOST = r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?"
 _ADDRESS = r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?"
 _SLUG = r"[a-z][a-z0-9_]{0,39}"
 
-Day = Annotated[date, Notation(parse_day, rf"^{_DAY}$", "2013-02-08")]
-Duration = Annotated[timedelta, Notation(parse_duration, rf"^{_DURATION}$", "7d")]
-Dates = Annotated[Span, Notation(parse_span, rf"^{_DAY}(\.\.{_DAY})?$", "2013-12-24..2014-01-02")]
-DueTime = Annotated[Due, Notation(parse_due, rf"^({_DUE})$", "06:00 +1d")]
-Weekdays = Annotated[frozenset[int], Notation(parse_weekdays, r"^[a-z]{3}([-, ]+[a-z]{3})*$", "mon-fri")]
-Daily = Annotated[time, Notation(parse_daily, rf"^daily {_CLOCK}$", "daily 08:00")]
-Hours = Annotated[tuple[time, time], Notation(parse_quiet, rf"^{_CLOCK}-{_CLOCK}$", "22:00-07:00")]
-Zone = Annotated[str, Notation(parse_zone, r"^[A-Za-z][\w+-]*(/[\w+-]+)*$", "America/New_York")]
-Column = Annotated[str, Notation(_matching(_NAME, "a column name"), rf"^{_NAME}$", "flight_date")]
+Day = Annotated[date, FieldSyntax(parse_day, rf"^{_DAY}$", "2013-02-08")]
+Duration = Annotated[timedelta, FieldSyntax(parse_duration, rf"^{_DURATION}$", "7d")]
+Dates = Annotated[Span, FieldSyntax(parse_span, rf"^{_DAY}(\.\.{_DAY})?$", "2013-12-24..2014-01-02")]
+DueTime = Annotated[Due, FieldSyntax(parse_due, rf"^({_DUE})$", "06:00 +1d")]
+Weekdays = Annotated[frozenset[int], FieldSyntax(parse_weekdays, r"^[a-z]{3}([-, ]+[a-z]{3})*$", "mon-fri")]
+Daily = Annotated[time, FieldSyntax(parse_daily, rf"^daily {_CLOCK}$", "daily 08:00")]
+Hours = Annotated[tuple[time, time], FieldSyntax(parse_hours, rf"^{_CLOCK}-{_CLOCK}$", "22:00-07:00")]
+Zone = Annotated[str, FieldSyntax(parse_zone, r"^[A-Za-z][\w+-]*(/[\w+-]+)*$", "America/New_York")]
+Column = Annotated[str, FieldSyntax(_matching(_NAME, "a column name"), rf"^{_NAME}$", "flight_date")]
 Table = Annotated[
     str,
-    Notation(_matching(_TABLE, "a table name like dataset.table"), rf"^{_TABLE}$", "raw.flights"),
+    FieldSyntax(_matching(_TABLE, "a table name like dataset.table"), rf"^{_TABLE}$", "raw.flights"),
 ]
 Tables = Annotated[
     str,
-    Notation(_matching(_TABLES, "a table, or several like raw.tmp_*"), rf"^{_TABLES}$", "raw.tmp_*"),
+    FieldSyntax(_matching(_TABLES, "a table, or several like raw.tmp_*"), rf"^{_TABLES}$", "raw.tmp_*"),
 ]
 SecretReference = Annotated[
-    str, Notation(_matching(_REFERENCE, "a reference like secret://chat-webhook"), rf"^{_REFERENCE}$", "secret://chat-webhook")
+    str,
+    FieldSyntax(_matching(_REFERENCE, "a reference like secret://chat-webhook"), rf"^{_REFERENCE}$", "secret://chat-webhook"),
 ]
-Host = Annotated[str, Notation(_matching(_HOST, "a host like smtp.example.com"), rf"^{_HOST}$", "smtp.example.com")]
+Host = Annotated[str, FieldSyntax(_matching(_HOST, "a host like smtp.example.com"), rf"^{_HOST}$", "smtp.example.com")]
 MailAddress = Annotated[
-    str, Notation(_matching(_ADDRESS, "a mail address like data@example.com"), rf"^{_ADDRESS}$", "data@example.com")
+    str, FieldSyntax(_matching(_ADDRESS, "a mail address like data@example.com"), rf"^{_ADDRESS}$", "data@example.com")
 ]
 Slug = Annotated[
-    str, Notation(_matching(_SLUG, "a name of lower-case letters, digits and _, at most 40"), rf"^{_SLUG}$", "raw")
+    str, FieldSyntax(_matching(_SLUG, "a name of lower-case letters, digits and _, at most 40"), rf"^{_SLUG}$", "raw")
 ]
 Share = Annotated[float, Between(0, 1)]
 """From 0 to 1, not a percentage."""

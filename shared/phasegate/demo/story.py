@@ -24,7 +24,7 @@ from phasegate.core.pipeline.model import Pipeline
 from phasegate.demo import warehouse as loaders
 from phasegate.errors import ConfigError
 from phasegate.gates.backfill import Validation, validate
-from phasegate.gates.preflight import Wish
+from phasegate.gates.preflight import PreflightRequest
 from phasegate.logs import silent
 from phasegate.messaging.bodies import go_topic
 from phasegate.ports import Outgoing
@@ -35,7 +35,7 @@ WIDTH = 110
 TICK = timedelta(minutes=10)
 """How often the clock ticks here; it does so every minute where nobody waits for it."""
 
-Say = Callable[[str], None]
+Print = Callable[[str], None]
 Work = Callable[[duckdb.DuckDBPyConnection], None]
 
 _BUILD = {"clean": loaders.build_clean, "features": loaders.build_features, "predictions": loaders.build_predictions}
@@ -51,7 +51,7 @@ class Story:
         say: Is given each line.
     """
 
-    def __init__(self, folder: Path, pipelines: Path, say: Say) -> None:
+    def __init__(self, folder: Path, pipelines: Path, say: Print) -> None:
         self._say = say
         self._folder = folder
         self._file = folder / "warehouse.duckdb"
@@ -148,7 +148,7 @@ class Story:
 
     def _ask(self, phase: str, day: date) -> None:
         """A job asks whether it may start, and stays away when it may not."""
-        clearance = self._wiring.clearances.ask(Wish(RunKey(self._pipeline.name, phase, day)))
+        clearance = self._wiring.clearances.ask(PreflightRequest(RunKey(self._pipeline.name, phase, day)))
         for point in clearance.objections:
             self._say(f"         ✗ no-go: {point.detail}; a go {point.cure}")
 

@@ -7,7 +7,7 @@ from datetime import date, datetime
 from phasegate.core.checks.base import CheckResult, Mode, Outcome
 from phasegate.core.checks.metrics import Cost
 from phasegate.core.field_syntax import Span, parse_day
-from phasegate.core.gates.gate import Day, is_live
+from phasegate.core.gates.gate import GatesByPhase, is_live
 from phasegate.core.gates.verdict import DateVerdict, PhaseVerdict, Verdict, judge_date, summarise
 from phasegate.core.pipeline.model import Pipeline
 from phasegate.errors import ConfigError
@@ -115,7 +115,7 @@ def validate(
     *,
     warehouse: Warehouse,
     now: datetime,
-    known: Mapping[date, Day] | None = None,
+    known: Mapping[date, GatesByPhase] | None = None,
     progress: Progress | None = None,
 ) -> Validation:
     """Judge some phases on every date of a span. Writes nothing.
@@ -135,7 +135,7 @@ def validate(
     )
 
 
-def _accept(day: DateVerdict, gates: Day, now: datetime) -> DateVerdict:
+def _accept(day: DateVerdict, gates: GatesByPhase, now: datetime) -> DateVerdict:
     """The same, with the gaps that a person accepted and that have not expired."""
     accepted = {name for name, gate in gates.items() if gate.gap is not None and is_live(gate.gap, now)}
     if not accepted:

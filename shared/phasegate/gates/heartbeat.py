@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
-from phasegate.core.gates.schedule import STANDS_STILL
+from phasegate.core.gates.schedule import CLOCK_STOPPED_AFTER
 from phasegate.errors import AdapterError, Conflict
 from phasegate.logs import log
 from phasegate.ports import Change, Record, Records, StateStore
@@ -18,7 +18,7 @@ EVERY = timedelta(seconds=50)
 """A heartbeat is written no more often: less than a minute, so that every tick leaves one."""
 
 
-class Heart:
+class Heartbeats:
     """Notes heartbeats; the log line `heartbeat` feeds a metric.
 
     Args:
@@ -56,11 +56,11 @@ def last_beats(records: Records, names: Sequence[str] = (WATCH,)) -> Mapping[str
     return {name: datetime.fromisoformat(record.body["at"]) for name, record in found.items()}
 
 
-def stopped(records: Records, now: datetime) -> str:
+def clock_stopped_message(records: Records, now: datetime) -> str:
     """That nobody watches the clock, as a sentence without a full stop; empty while it ticks."""
     last = last_beats(records).get(WATCH)
     if last is None:
         return "the clock has never ticked here: silence is noticed by nobody (phasegate serve, or the function watch)"
-    if now - last <= STANDS_STILL:
+    if now - last <= CLOCK_STOPPED_AFTER:
         return ""
     return f"the clock has not ticked since {last:%Y-%m-%d %H:%M} UTC: silence is noticed by nobody"

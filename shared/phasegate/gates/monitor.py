@@ -8,19 +8,19 @@ from datetime import UTC, date, datetime, time, timedelta
 from phasegate.core.checks.base import Answers
 from phasegate.core.checks.metrics import Cost, Query
 from phasegate.core.field_syntax import Span
-from phasegate.core.gates.actions import Act, apply, needs_verdict
+from phasegate.core.gates.actions import Action, apply, needs_verdict
 from phasegate.core.gates.completion import Envelope, Report, RunKey, parse_completion
 from phasegate.core.gates.decide import Case, Decision, decide, needs_measuring
-from phasegate.core.gates.gate import Day, Gate, Retries
+from phasegate.core.gates.gate import Gate, GatesByPhase, Retries
 from phasegate.core.gates.pause import Pause
-from phasegate.core.gates.rerun_requests import Chance, Request, Step, in_vain, postponed, step
-from phasegate.core.gates.schedule import deadline, groups, to_look_at
+from phasegate.core.gates.rerun_requests import Random, RerunRequest, RetryStep, next_retry_step, postponed, retries_exhausted
+from phasegate.core.gates.schedule import deadline, gates_to_look_at, group_nearby_dates
 from phasegate.core.gates.verdict import PhaseVerdict, Verdict, judge_phase, queries
 from phasegate.core.pipeline.model import Pipeline
-from phasegate.errors import ConfigError, Conflict, Refused, WarehouseError
+from phasegate.errors import ActionRefused, ConfigError, Conflict, WarehouseError
 from phasegate.gates.pauses import paused, paused_phases
 from phasegate.messaging.bodies import alert_message, event_message, retry_message, signal_message
-from phasegate.messaging.inbox import Handled, Intake, Outcome
+from phasegate.messaging.inbox import Handled, Inbox, InboxResult
 from phasegate.messaging.outbox import Relay
 from phasegate.messaging.retry_on_conflict import attempts
 from phasegate.ports import Change, Clock, Event, Outbox, Outgoing, Publisher, Record, State, Warehouse
@@ -59,10 +59,10 @@ def measure(
         WarehouseError: The warehouse could not be asked at all.
         ConfigError: SQL of the pipeline file does not parse.
     """
-    return ask(warehouse, pipeline, queries(pipeline, phases, keys=keys), span, progress)
+    return run_queries(warehouse, pipeline, queries(pipeline, phases, keys=keys), span, progress)
 
 
-def ask(
+def run_queries(
     warehouse: Warehouse, pipeline: Pipeline, asked: Sequence[Query], span: Span, progress: Progress | None = None
 ) -> Answers:
     """What the warehouse answers on every date of a span; see `measure`."""
@@ -83,15 +83,15 @@ BREAKER = "breaker"
 
 
 @dataclass(frozen=True, slots=True)
-class Signed:
+class SignedAction:
     """An act by hand, and who does it."""
 
-    act: Act
+    act: Action
     by: str
 
 
 @dataclass(frozen=True, slots=True)
-class Acted:
+class ActionResult:
     """What became of an act on one gate.
 
     Args:
@@ -105,10 +105,10 @@ class Acted:
 
 
 @dataclass(frozen=True, slots=True)
-class Asking:
+class RerunPlan:
     """Requests to run again, and the budget that is spent with them."""
 
-    requests: tuple[Request, ...] = ()
+    requests: tuple[RerunRequest, ...] = ()
     records: tuple[Record, ...] = ()
 
 
@@ -137,7 +137,7 @@ class Monitor:
         outbox: Outbox,
         publisher: Publisher,
         clock: Clock,
-        chance: Chance = random.random,
+        chance: Random = random.random,
     ) -> None:
         self.pipelines = {pipeline.name: pipeline for pipeline in pipelines}
         self._warehouse = warehouse
@@ -145,9 +145,9 @@ class Monitor:
         self._clock = clock
         self._chance = chance
         self._relay = Relay(outbox, publisher, clock)
-        self._intake = Intake(store, self._relay, clock)
+        self._intake = Inbox(store, self._relay, clock)
 
-    def handle(self, envelope: Envelope) -> Outcome:
+    def handle(self, envelope: Envelope) -> InboxResult:
         """Take in one message; when this returns, its effect is stored, and sent as far as the bus took it.
 
         Raises:
@@ -155,11 +155,11 @@ class Monitor:
         """
         return self._intake.take(envelope, self._handle)
 
-    def receive(self, headers: Mapping[str, str], body: bytes) -> Outcome:
+    def receive(self, headers: Mapping[str, str], body: bytes) -> InboxResult:
         """Take in one message as an HTTP request brings it; see `handle`."""
         return self._intake.receive(headers, body, self._handle)
 
-    def _handle(self, envelope: Envelope) -> Outcome:
+    def _handle(self, envelope: Envelope) -> InboxResult:
         completion = parse_completion(envelope, tuple(self.pipelines.values()), now=self._clock.now())
         return self._settle(completion.run, completion.report, envelope.message_id)
 
@@ -169,7 +169,7 @@ class Monitor:
         assert decision is not None, "without a message there is no duplicate"
         return decision
 
-    def act(self, run: RunKey, act: Act, by: str, *, dry_run: bool = False) -> Decision:
+    def act(self, run: RunKey, act: Action, by: str, *, dry_run: bool = False) -> Decision:
         """Do something to a gate by hand; it is judged at once, by the same rules as ever.
 
         Args:
@@ -181,28 +181,28 @@ class Monitor:
             Refused: The act makes no sense on this gate now.
         """
         self.pipelines[run.pipeline].phase(run.phase)
-        decision = self._settle(run, signed=Signed(act, by), dry_run=dry_run).decision
+        decision = self._settle(run, signed=SignedAction(act, by), dry_run=dry_run).decision
         assert decision is not None, "without a message there is no duplicate"
         return decision
 
-    def act_on(self, runs: Sequence[RunKey], act: Act, by: str, *, dry_run: bool = False) -> tuple[Acted, ...]:
+    def act_on(self, runs: Sequence[RunKey], act: Action, by: str, *, dry_run: bool = False) -> tuple[ActionResult, ...]:
         """Do one thing to several gates of a phase, by date; see `act`. What is refused on one is done on the others.
 
         The tables are measured together: one query per table for all dates that lie close together.
         """
-        pipeline, signed = self.pipelines[runs[0].pipeline], Signed(act, by)
+        pipeline, signed = self.pipelines[runs[0].pipeline], SignedAction(act, by)
         pause = paused(self._store, pipeline.name, runs[0].phase, self._clock.now())
-        done: list[Acted] = []
-        for group in groups(runs):
+        done: list[ActionResult] = []
+        for group in group_nearby_dates(runs):
             dates = self._read(pipeline, group, {}, all_measured=needs_verdict(act))
             for run in group:
                 dates[run.run_date].pause = pause
                 try:
                     outcome = self._settle(run, signed=signed, dry_run=dry_run, read=dates[run.run_date])
-                except Refused as refused:
-                    done.append(Acted(run, None, str(refused)))
+                except ActionRefused as refused:
+                    done.append(ActionResult(run, None, str(refused)))
                 else:
-                    done.append(Acted(run, outcome.decision))
+                    done.append(ActionResult(run, outcome.decision))
         return tuple(sorted(done, key=lambda acted: acted.run.run_date))
 
     def watch(self, span: Span) -> tuple[Decision, ...]:
@@ -212,19 +212,19 @@ class Monitor:
             days = self._store.load(pipeline.name, span)
             now = self._clock.now()
             skip = paused_phases(self._store, pipeline, now)
-            runs = to_look_at(pipeline, days, span, now, since=span.first, paused=skip)
+            runs = gates_to_look_at(pipeline, days, span, now, since=span.first, paused=skip)
             decisions += self.look_at(pipeline, runs, days)
         self.relay()
         return tuple(decisions)
 
-    def look_at(self, pipeline: Pipeline, runs: Sequence[RunKey], days: Mapping[date, Day]) -> tuple[Decision, ...]:
+    def look_at(self, pipeline: Pipeline, runs: Sequence[RunKey], days: Mapping[date, GatesByPhase]) -> tuple[Decision, ...]:
         """Judge gates without messages, measured together: one query per table for all dates that lie close together.
 
         Args:
             days: The gates as they are known, read before now; dates that are missing are read.
         """
         decisions = []
-        for group in groups(runs):
+        for group in group_nearby_dates(runs):
             dates = self._read(pipeline, group, days)
             for run in group:
                 outcome = self._settle(run, read=dates[run.run_date])
@@ -233,7 +233,7 @@ class Monitor:
         return tuple(decisions)
 
     def _read(
-        self, pipeline: Pipeline, group: Sequence[RunKey], days: Mapping[date, Day], *, all_measured: bool = False
+        self, pipeline: Pipeline, group: Sequence[RunKey], days: Mapping[date, GatesByPhase], *, all_measured: bool = False
     ) -> Mapping[date, _Date]:
         """The gates of some dates, and what the tables say of those that want it, or of all, measured together."""
         span = Span(group[-1].run_date, group[0].run_date)
@@ -252,10 +252,10 @@ class Monitor:
         report: Report | None = None,
         message_id: str | None = None,
         *,
-        signed: Signed | None = None,
+        signed: SignedAction | None = None,
         dry_run: bool = False,
         read: _Date | None = None,
-    ) -> Outcome:
+    ) -> InboxResult:
         """Load, measure, decide and record, again from the start when the gate moved meanwhile; then send.
 
         Args:
@@ -273,41 +273,41 @@ class Monitor:
                 read.pause = paused(self._store, run.pipeline, run.phase, self._clock.now())
             day, judge = read.gates, read.judge
             known = day.get(run.phase, Gate(run))
-            gate = known.hear(report) if report else known
+            gate = known.with_report(report) if report else known
             if gate is None:
                 self._store.commit(Change(handled=message_id))
-                return Outcome(message_id or TICK, Handled.DUPLICATE)
+                return InboxResult(message_id or TICK, Handled.DUPLICATE)
             if signed is not None:
                 judge = judge or self._judge([run] if needs_verdict(signed.act) else [])
                 gate = self._apply(signed, known, day, judge)
             decision, asking = self._ask_again(_with_cost(self._decide(gate, day, judge, read.pause), spent), day)
             change = self._change(decision, known, day, message_id, asking, signed)
             if change is None or dry_run:
-                return Outcome(message_id or TICK, Handled.DECIDED, decision)
+                return InboxResult(message_id or TICK, Handled.DECIDED, decision)
             try:
                 committed = self._store.commit(change)
             except Conflict:
                 spent = (decision.verdict and decision.verdict.cost) or spent
                 continue
             if not committed:
-                return Outcome(message_id or TICK, Handled.DUPLICATE)
+                return InboxResult(message_id or TICK, Handled.DUPLICATE)
             day[run.phase] = replace(decision.gate, version=decision.gate.version + 1)
             self._relay.send(change.outbox)
-            return Outcome(message_id or TICK, Handled.DECIDED, decision)
+            return InboxResult(message_id or TICK, Handled.DECIDED, decision)
         raise Conflict(f"{run}: the gate kept moving while it was judged")
 
-    def _case(self, run: RunKey, day: Day, gate: Gate | None = None) -> Case:
+    def _case(self, run: RunKey, day: GatesByPhase, gate: Gate | None = None) -> Case:
         pipeline = self.pipelines[run.pipeline]
         due = deadline(pipeline, run.phase, run.run_date, day)
         return Case(pipeline, gate or day.get(run.phase, Gate(run)), day, None, due.at if due else None, self._clock.now())
 
-    def _apply(self, signed: Signed, known: Gate, day: Day, judge: Judge) -> Gate:
+    def _apply(self, signed: SignedAction, known: Gate, day: GatesByPhase, judge: Judge) -> Gate:
         case = self._case(known.run, day, known)
         if needs_verdict(signed.act):
             case = replace(case, verdict=judge(known.run))
         return apply(signed.act, case, signed.by)
 
-    def _decide(self, gate: Gate, day: Day, judge: Judge | None, pause: Pause | None) -> Decision:
+    def _decide(self, gate: Gate, day: GatesByPhase, judge: Judge | None, pause: Pause | None) -> Decision:
         case = replace(self._case(gate.run, day, gate), pause=pause)
         if needs_measuring(case):
             case = replace(case, verdict=(judge or self._judge([gate.run]))(gate.run))
@@ -333,40 +333,46 @@ class Monitor:
 
         return judge
 
-    def _ask_again(self, decision: Decision, day: Day) -> tuple[Decision, Asking]:
+    def _ask_again(self, decision: Decision, day: GatesByPhase) -> tuple[Decision, RerunPlan]:
         """The decision with what is done about running again, and the requests with the budget that they are taken from."""
-        gate, now, asking = decision.gate, self._clock.now(), Asking()
+        gate, now, asking = decision.gate, self._clock.now(), RerunPlan()
         pipeline = self.pipelines[gate.run.pipeline]
-        found = step(pipeline, gate, day, now, self._chance)
+        found = next_retry_step(pipeline, gate, day, now, self._chance)
         if found.ask:
             found, asking = self._allowed(pipeline, gate, found, now)
         gate = replace(gate, retries=found.retries)
-        told = in_vain(gate, now) if found.given_up else None
+        told = retries_exhausted(gate, now) if found.given_up else None
         names = ", ".join(request.producer for request in asking.requests)
         detail = f"{decision.detail}; asked {names} to run again" if names else decision.detail
         return replace(decision, gate=gate, detail=detail, alerts=(*decision.alerts, *([told] if told else []))), asking
 
-    def _allowed(self, pipeline: Pipeline, gate: Gate, wanted: Step, now: datetime) -> tuple[Step, Asking]:
+    def _allowed(self, pipeline: Pipeline, gate: Gate, wanted: RetryStep, now: datetime) -> tuple[RetryStep, RerunPlan]:
         """The requests that the breaker and the day's budget of the phase let through."""
         phase, before = f"{pipeline.name}/{gate.run.phase}", gate.retries or Retries()
         policy = pipeline.phase(gate.run.phase).retry
         assert policy is not None, "only a phase with a policy asks"
         breaker = self._store.find(BREAKER, [phase]).get(phase)
         if breaker and breaker.expires is None and breaker.body["run_date"] != str(gate.run.run_date):
-            return postponed(before, now + policy.at_most), Asking()
+            return postponed(before, now + policy.at_most), RerunPlan()
         key = f"{phase}/{pipeline.today(now)}"
         budget = self._store.find(BUDGET, [key]).get(key, Record(BUDGET, key, {"used": 0}))
-        ask = wanted.ask[: max(policy.budget_per_day - budget.body["used"], 0)]
-        if not ask:
+        producers = wanted.ask[: max(policy.budget_per_day - budget.body["used"], 0)]
+        if not producers:
             tomorrow = datetime.combine(pipeline.today(now) + timedelta(days=1), time(), pipeline.zone)
-            return postponed(before, tomorrow.astimezone(UTC) + self._chance() * policy.at_most), Asking()
+            return postponed(before, tomorrow.astimezone(UTC) + self._chance() * policy.at_most), RerunPlan()
         assert wanted.retries is not None
         attempt = wanted.retries.asked + 1
-        spent = replace(budget, body={"used": budget.body["used"] + len(ask)}, expires=now + timedelta(days=2))
-        return wanted, Asking(tuple(Request(gate.run, name, attempt, gate.detail, now) for name in ask), (spent,))
+        spent = replace(budget, body={"used": budget.body["used"] + len(producers)}, expires=now + timedelta(days=2))
+        return wanted, RerunPlan(tuple(RerunRequest(gate.run, name, attempt, gate.detail, now) for name in producers), (spent,))
 
     def _change(
-        self, decision: Decision, known: Gate, day: Day, message_id: str | None, asking: Asking, signed: Signed | None
+        self,
+        decision: Decision,
+        known: Gate,
+        day: GatesByPhase,
+        message_id: str | None,
+        asking: RerunPlan,
+        signed: SignedAction | None,
     ) -> Change | None:
         """The decision as one atomic change; None when a look found nothing that is not stored already."""
         signals = (signal_message(decision.signal),) if decision.signal else ()

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 
-from phasegate.core.gates.pause import Pause, Pauses, begin, end, live, subject
+from phasegate.core.gates.pause import Pause, PauseHistory, begin, end, live, subject
 from phasegate.core.pipeline.model import Pipeline
 from phasegate.messaging.retry_on_conflict import until_written
 from phasegate.ports import Change, Clock, Record, Records, State
@@ -38,7 +38,7 @@ def remembered(records: Records, pipeline: str, phase: str) -> Sequence[Pause]:
     return sorted((pause for pauses in found.values() for pause in pauses), key=lambda pause: pause.at)
 
 
-class Pausing:
+class Pauses:
     """Puts and ends pauses.
 
     Args:
@@ -74,8 +74,8 @@ class Pausing:
         now = self._clock.now()
         return self._change(name, lambda known: end(name, known, now, by, why), dry_run)[-1]
 
-    def _change(self, name: str, change: Callable[[Pauses], Pauses], dry_run: bool) -> Pauses:
-        def take() -> Pauses:
+    def _change(self, name: str, change: Callable[[PauseHistory], PauseHistory], dry_run: bool) -> PauseHistory:
+        def take() -> PauseHistory:
             record = self._store.find(KIND, [name]).get(name, Record(KIND, name, {"pauses": []}))
             pauses = change(_pauses(record))
             if dry_run:
@@ -94,9 +94,9 @@ def _named(pipeline: Pipeline, phase: str | None) -> str:
     return subject(pipeline.name, phase)
 
 
-def _read(records: Records, keys: Sequence[str]) -> Mapping[str, Pauses]:
+def _read(records: Records, keys: Sequence[str]) -> Mapping[str, PauseHistory]:
     return {key: _pauses(record) for key, record in records.find(KIND, keys).items()}
 
 
-def _pauses(record: Record) -> Pauses:
+def _pauses(record: Record) -> PauseHistory:
     return tuple(from_object(Pause, each) for each in record.body["pauses"])

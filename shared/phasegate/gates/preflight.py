@@ -8,13 +8,13 @@ from typing import Any
 from phasegate.core.checks.base import Answers
 from phasegate.core.field_syntax import Span, parse_day, parse_duration
 from phasegate.core.gates.completion import EARLIEST, FAR_FUTURE, RunKey
-from phasegate.core.gates.gate import Day
-from phasegate.core.gates.preflight import Claim, Clearance, Point, Start, Topic, Word, preflight
+from phasegate.core.gates.gate import GatesByPhase
+from phasegate.core.gates.preflight import Claim, Clearance, PointOutcome, PreflightCase, PreflightPoint, Topic, preflight
 from phasegate.core.gates.verdict import needed
 from phasegate.core.pipeline.model import Pipeline
 from phasegate.errors import ConfigError, Problem, WarehouseError
-from phasegate.gates.heartbeat import stopped
-from phasegate.gates.monitor import BREAKER, BUDGET, ask
+from phasegate.gates.heartbeat import clock_stopped_message
+from phasegate.gates.monitor import BREAKER, BUDGET, run_queries
 from phasegate.gates.pauses import paused
 from phasegate.messaging.retry_on_conflict import until_written
 from phasegate.ports import Change, Clock, Record, State, Warehouse
@@ -33,7 +33,7 @@ FIELDS = ("phase", "date", "pipeline", "producer", "claim", "lease")
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class PreflightRequest:
     """A phase that wants to start.
 
     Args:
@@ -47,7 +47,7 @@ class Wish:
     lease: timedelta = LEASE
 
 
-def read_wish(fields: Mapping[str, Any], pipelines: Sequence[Pipeline], now: datetime) -> Wish:
+def read_request(fields: Mapping[str, Any], pipelines: Sequence[Pipeline], now: datetime) -> PreflightRequest:
     """What is asked, from named texts: of a command, a query or a JSON body.
 
     Raises:
@@ -84,7 +84,7 @@ def read_wish(fields: Mapping[str, Any], pipelines: Sequence[Pipeline], now: dat
     lease = _lease(given, problems)
     if problems or day is None:
         raise ConfigError(problems=problems)
-    return Wish(RunKey(pipeline.name, phase, day), producer, owner, lease)
+    return PreflightRequest(RunKey(pipeline.name, phase, day), producer, owner, lease)
 
 
 def _pipeline(name: str | None, pipelines: Sequence[Pipeline], problems: list[Problem]) -> Pipeline | None:
@@ -136,7 +136,7 @@ def _known(names: Sequence[str]) -> str:
     return f"known: {', '.join(names)}"
 
 
-class ClearanceDesk:
+class PreflightChecks:
     """Answers whether a phase may start. Reads only, unless the run is claimed."""
 
     def __init__(self, pipelines: Sequence[Pipeline], *, warehouse: Warehouse, store: State, clock: Clock) -> None:
@@ -146,7 +146,7 @@ class ClearanceDesk:
         self._store = store
         self._clock = clock
 
-    def ask(self, wish: Wish) -> Clearance:
+    def ask(self, wish: PreflightRequest) -> Clearance:
         """The answer; with an owner, a *go* claims the run in one commit with what the answer rests on.
 
         Raises:
@@ -158,7 +158,7 @@ class ClearanceDesk:
         asked = needed(pipeline, needs)
         answers: Answers | str
         try:
-            answers = ask(self._warehouse, pipeline, asked, Span(run.run_date, run.run_date)) if asked else Answers(())
+            answers = run_queries(self._warehouse, pipeline, asked, Span(run.run_date, run.run_date)) if asked else Answers(())
         except (WarehouseError, ConfigError) as error:
             answers = str(error)
 
@@ -177,7 +177,7 @@ class ClearanceDesk:
 
         return until_written(take, f"{run}: it kept moving while it was looked at")
 
-    def give_back(self, wish: Wish) -> bool:
+    def give_back(self, wish: PreflightRequest) -> bool:
         """End the claims of an owner on a run; False when there was none."""
 
         def take() -> bool:
@@ -194,19 +194,19 @@ class ClearanceDesk:
     def _claims(self, run: RunKey) -> Record:
         return self._store.find(CLAIM, [str(run)]).get(str(run), Record(CLAIM, str(run), {"claims": []}))
 
-    def _start(self, wish: Wish, pipeline: Pipeline) -> tuple[Record, Start]:
+    def _start(self, wish: PreflightRequest, pipeline: Pipeline) -> tuple[Record, PreflightCase]:
         """The claims as they are stored, and everything but what the tables say."""
         run, phase = wish.run, f"{wish.run.pipeline}/{wish.run.phase}"
         back = pipeline.phase(run.phase).look_back or timedelta()
         # Claims before gates: whoever ends a claim by a report is then seen in the gate.
         record = self._claims(run)
-        days: Mapping[date, Day] = self._store.load(pipeline.name, Span(run.run_date - back, run.run_date))
+        days: Mapping[date, GatesByPhase] = self._store.load(pipeline.name, Span(run.run_date - back, run.run_date))
         now = self._clock.now()
         today = f"{phase}/{pipeline.today(now)}"
         budget = self._store.find(BUDGET, [today]).get(today)
         breaker = self._store.find(BREAKER, [phase]).get(phase)
         is_open = breaker is not None and breaker.expires is None
-        start = Start(
+        start = PreflightCase(
             pipeline,
             run,
             now,
@@ -218,7 +218,7 @@ class ClearanceDesk:
             requests_today=budget.body["used"] if budget else 0,
             trial=date.fromisoformat(breaker.body["run_date"]) if breaker and is_open else None,
             pause=paused(self._store, pipeline.name, run.phase, now),
-            clock=stopped(self._store, now),
+            clock=clock_stopped_message(self._store, now),
         )
         return record, start
 
@@ -256,7 +256,7 @@ def clearance_body(clearance: Clearance) -> Mapping[str, Any]:
     }
 
 
-def _point(point: Point) -> Mapping[str, Any]:
+def _point(point: PreflightPoint) -> Mapping[str, Any]:
     return {
         "topic": point.topic,
         "word": point.word,
@@ -274,7 +274,9 @@ def read_clearance(body: Mapping[str, Any]) -> Clearance:
     """
     run = RunKey(str(body["pipeline"]), str(body["phase"]), parse_day(body["date"]))
     points = tuple(
-        Point(Topic(each["topic"]), Word(each["word"]), str(each["detail"]), str(each["cure"] or ""), tuple(each["next"]))
+        PreflightPoint(
+            Topic(each["topic"]), PointOutcome(each["word"]), str(each["detail"]), str(each["cure"] or ""), tuple(each["next"])
+        )
         for each in body["reasons"]
     )
     found = Clearance(run, datetime.fromisoformat(body["at"]), points, _claimed(body["claim"]) if body["claim"] else None)

@@ -6,7 +6,7 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from phasegate.errors import AdapterError, ConfigError, Problem
-from phasegate.gates.preflight import ClearanceDesk, clearance_body, read_wish
+from phasegate.gates.preflight import PreflightChecks, clearance_body, read_request
 from phasegate.logs import log
 from phasegate.ports import Clock
 
@@ -17,7 +17,7 @@ Response = tuple[str, int, dict[str, str]]
 """Body, status and headers."""
 
 
-def respond(desk: ClearanceDesk, clock: Clock, method: str, query: bytes, body: bytes) -> Response:
+def respond(desk: PreflightChecks, clock: Clock, method: str, query: bytes, body: bytes) -> Response:
     """Answer a question: 200 with go or no-go, 400 for one that makes no sense, 503 when the state can't be read.
 
     What is no go says `"go": false`, errors included. A GET only looks; a claim is posted.
@@ -25,7 +25,7 @@ def respond(desk: ClearanceDesk, clock: Clock, method: str, query: bytes, body: 
     if method not in ("GET", "HEAD", "POST"):
         return _error(405, "ask with GET, or POST to claim", {"Allow": "GET, HEAD, POST"})
     try:
-        wish = read_wish(_fields(method, query, body), desk.pipelines, clock.now())
+        wish = read_request(_fields(method, query, body), desk.pipelines, clock.now())
         if wish.owner and method != "POST":
             raise ConfigError(problems=[Problem("claim", "expected POST, because a claim is kept", method)])
         clearance = desk.ask(wish)

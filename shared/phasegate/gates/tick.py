@@ -9,12 +9,12 @@ from phasegate.core.alerts.incident import Trouble, TroubleCause
 from phasegate.core.checks.metrics import Cost
 from phasegate.core.field_syntax import Span
 from phasegate.core.gates.decide import Decision
-from phasegate.core.gates.gate import AlertState, Day
+from phasegate.core.gates.gate import AlertState, GatesByPhase
 from phasegate.core.gates.rerun_requests import streak
-from phasegate.core.gates.schedule import OLDER, first_watched, to_look_at, window
+from phasegate.core.gates.schedule import OLDER_GATES_PER_TICK, first_watched, gates_to_look_at, window
 from phasegate.core.pipeline.model import Pipeline
 from phasegate.errors import Conflict, PhasegateError
-from phasegate.gates.heartbeat import WATCH, Heart, last_beats
+from phasegate.gates.heartbeat import WATCH, Heartbeats, last_beats
 from phasegate.gates.monitor import BREAKER, Monitor
 from phasegate.gates.pauses import paused_phases
 from phasegate.messaging.bodies import trouble_message
@@ -55,7 +55,7 @@ class Tick:
         store: State,
         records: Records,
         clock: Clock,
-        heart: Heart,
+        heart: Heartbeats,
         hooks: Sequence[Hook] = (),
     ) -> None:
         self._monitor = monitor
@@ -101,9 +101,9 @@ class Tick:
         span = window(pipeline, now, last)
         days = self._store.load(pipeline.name, span)
         self._mind_breakers(pipeline, days, now)
-        older = self._store.restless(pipeline.name, span.first, OLDER)
+        older = self._store.awaiting_clock(pipeline.name, span.first, OLDER_GATES_PER_TICK)
         paused = paused_phases(self._records, pipeline, now)
-        runs = to_look_at(pipeline, days, span, now, since=since, older=older, paused=paused)
+        runs = gates_to_look_at(pipeline, days, span, now, since=since, older=older, paused=paused)
         return self._monitor.look_at(pipeline, runs, days)
 
     def _since(self, pipeline: Pipeline, now: datetime) -> date:
@@ -118,7 +118,7 @@ class Tick:
             return self._since(pipeline, now)
         return since
 
-    def _mind_breakers(self, pipeline: Pipeline, days: Mapping[date, Day], now: datetime) -> None:
+    def _mind_breakers(self, pipeline: Pipeline, days: Mapping[date, GatesByPhase], now: datetime) -> None:
         """Stop asking a phase that fails date after date, but for its newest date; ask again once that one is released."""
         policies = {phase: declared.retry for phase, declared in pipeline.phases.items() if declared.retry}
         known = self._records.find(BREAKER, [f"{pipeline.name}/{phase}" for phase in policies]) if policies else {}
@@ -136,7 +136,7 @@ class Tick:
             elif trial is not None and failed and failed[0] > trial:
                 self._set(replace(found, body={**found.body, "run_date": str(failed[0])}))
 
-    def _is_over(self, pipeline: Pipeline, phase: str, trial: date, days: Mapping[date, Day]) -> bool:
+    def _is_over(self, pipeline: Pipeline, phase: str, trial: date, days: Mapping[date, GatesByPhase]) -> bool:
         gates = days[trial] if trial in days else self._store.load(pipeline.name, Span(trial, trial)).get(trial, {})
         return phase in gates and not gates[phase].is_unsettled
 

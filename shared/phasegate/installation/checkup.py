@@ -31,7 +31,7 @@ class Checkup:
         self._relay = relay
         self._clock = clock
 
-    def mind(self) -> None:
+    def check(self) -> None:
         """Look, if it is time; the first time is a while after the first tick, when grants count and everything has begun."""
         now = self._clock.now()
         record = self._store.find(KIND, [KEY]).get(KEY)

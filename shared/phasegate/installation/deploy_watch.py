@@ -3,9 +3,18 @@
 from collections.abc import Mapping
 
 from phasegate.core.gates.completion import Envelope
-from phasegate.installation.deployment import Installation, Run, Said, Standing, newer_run, overlapping, read_message, take
+from phasegate.installation.deployment import (
+    Deployment,
+    DeploymentMessage,
+    Installation,
+    SubjectState,
+    newer_run,
+    overlapping,
+    read_message,
+    take,
+)
 from phasegate.messaging.bodies import trouble_message
-from phasegate.messaging.inbox import Handled, Intake, Outcome
+from phasegate.messaging.inbox import Handled, Inbox, InboxResult
 from phasegate.messaging.outbox import Relay
 from phasegate.messaging.retry_on_conflict import until_written
 from phasegate.ports import Change, Clock, Record, Records, StateStore
@@ -30,9 +39,9 @@ class DeployWatch:
         self._records = records
         self._relay = relay
         self._clock = clock
-        self._intake = Intake(store, relay, clock)
+        self._intake = Inbox(store, relay, clock)
 
-    def receive(self, headers: Mapping[str, str], body: bytes) -> Outcome:
+    def receive(self, headers: Mapping[str, str], body: bytes) -> InboxResult:
         """Take in one message as an HTTP request brings it; when this returns, its effect is stored.
 
         Raises:
@@ -40,34 +49,34 @@ class DeployWatch:
         """
         return self._intake.receive(headers, body, self._handle)
 
-    def _handle(self, envelope: Envelope) -> Outcome:
+    def _handle(self, envelope: Envelope) -> InboxResult:
         said = read_message(envelope, self._installation, now=self._clock.now())
         if said.passed_over:
-            return Outcome(envelope.message_id, Handled.PASSED_OVER, detail=said.passed_over)
+            return InboxResult(envelope.message_id, Handled.PASSED_OVER, detail=said.passed_over)
         return until_written(lambda: self._note(envelope.message_id, said), "deployments: others kept writing first")
 
-    def _note(self, message_id: str, said: Said) -> Outcome:
+    def _note(self, message_id: str, said: DeploymentMessage) -> InboxResult:
         keys = [word.subject for word in said.words]
         known = self._records.find(KIND, [*keys, RUN])
-        last = from_object(Run, known[RUN].body) if RUN in known else None
+        last = from_object(Deployment, known[RUN].body) if RUN in known else None
         if overlapping(said, last):
-            return Outcome(message_id, Handled.PASSED_OVER, detail="a deployment was under way when it compared")
+            return InboxResult(message_id, Handled.PASSED_OVER, detail="a deployment was under way when it compared")
         records, outbox, told = [], [], []
         if said.run is not None and (run := newer_run(last, said.run)) is not None:
             records.append(_after(known, RUN, run))
         for word in said.words:
-            standing = from_object(Standing, known[word.subject].body) if word.subject in known else None
+            standing = from_object(SubjectState, known[word.subject].body) if word.subject in known else None
             if (taken := take(word, standing)) is not None:
                 after, trouble = taken
                 records.append(_after(known, word.subject, after))
                 outbox += [trouble_message(trouble)] if trouble else []
                 told.append(f"{word.subject}: {word.wrong or 'well'}")
         if not records:
-            return Outcome(message_id, Handled.DUPLICATE)
+            return InboxResult(message_id, Handled.DUPLICATE)
         self._store.commit(Change(records=tuple(records), outbox=tuple(outbox)))
         self._relay.send(outbox)
-        return Outcome(message_id, Handled.DECIDED, detail="; ".join(told))
+        return InboxResult(message_id, Handled.DECIDED, detail="; ".join(told))
 
 
-def _after(known: Mapping[str, Record], key: str, value: Run | Standing) -> Record:
+def _after(known: Mapping[str, Record], key: str, value: Deployment | SubjectState) -> Record:
     return Record(KIND, key, to_object(value), known[key].version if key in known else 0)

@@ -60,7 +60,7 @@ class Installation:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Word:
+class SubjectReport:
     """What a message says of one subject.
 
     Args:
@@ -83,7 +83,7 @@ class Word:
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class Deployment:
     """A deployment, as far as it is known.
 
     Args:
@@ -100,7 +100,7 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class DeploymentMessage:
     """What a message says.
 
     Args:
@@ -109,13 +109,13 @@ class Said:
         passed_over: Why it says nothing that concerns us; empty otherwise.
     """
 
-    words: tuple[Word, ...] = ()
-    run: Run | None = None
+    words: tuple[SubjectReport, ...] = ()
+    run: Deployment | None = None
     passed_over: str = ""
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class SubjectState:
     """The newest that is known of a subject.
 
     Args:
@@ -127,7 +127,7 @@ class Standing:
     since: datetime | None = None
 
 
-def read_message(envelope: Envelope, installation: Installation, *, now: datetime) -> Said:
+def read_message(envelope: Envelope, installation: Installation, *, now: datetime) -> DeploymentMessage:
     """What a message of Cloud Build, or of the check for drift, says.
 
     Raises:
@@ -151,24 +151,24 @@ def read_message(envelope: Envelope, installation: Installation, *, now: datetim
     raise MessageError("neither a build nor a drift report: it has no outcome, and no id with a status")
 
 
-def _read_build(body: Mapping[str, Any], installation: Installation, latest: datetime) -> Said:
+def _read_build(body: Mapping[str, Any], installation: Installation, latest: datetime) -> DeploymentMessage:
     status, build = _one_of(body["status"], _KNOWN), _text(body["id"])
     kind = _kind(body, installation)
     if kind is None:
-        return Said(passed_over=f"build {build} is not one of {installation.prefix}'s")
+        return DeploymentMessage(passed_over=f"build {build} is not one of {installation.prefix}'s")
     began = _time(body["startTime"], latest) if body.get("startTime") else None
     has_ended = status == "SUCCESS" or status in _FAILED
     # A build that expired or was cancelled in the queue never began, and may have no end either.
     ended = _time(body.get("finishTime") or body["createTime"], latest) if has_ended else None
-    run = Run(build, began, ended) if began is not None and kind == "deploy" else None
+    run = Deployment(build, began, ended) if began is not None and kind == "deploy" else None
     if ended is None:
-        return Said(run=run, passed_over="" if run else f"build {build} has not ended")
+        return DeploymentMessage(run=run, passed_over="" if run else f"build {build} has not ended")
     subject = f"{installation.prefix}-{kind}"
-    good = Word(
+    good = SubjectReport(
         subject=subject, cause=TroubleCause.BUILD_FAILED, id=build, at=ended, well=f"build {_short_id(build)} succeeded"
     )
     if status == "SUCCESS":
-        return Said((good,), run)
+        return DeploymentMessage((good,), run)
     step = next((_text(each.get("id", "")) for each in body.get("steps", ()) if each.get("status") in _FAILED), "")
     commit = _text(body.get("substitutions", {}).get("COMMIT_SHA", ""))
     told = [_text(body.get("failureInfo", {}).get("detail", "")), _text(body.get("statusDetail", ""))]
@@ -181,7 +181,7 @@ def _read_build(body: Mapping[str, Any], installation: Installation, latest: dat
         effect=_BUILDS[kind],
         next=(_log(build, installation, _region(body)),),
     )
-    return Said((bad,), run)
+    return DeploymentMessage((bad,), run)
 
 
 def _kind(body: Mapping[str, Any], installation: Installation) -> str | None:
@@ -207,7 +207,7 @@ def _log(build: str, installation: Installation, region: str) -> str:
     return shlex.join(["gcloud", "builds", "log", build, *where, f"--project={installation.project}"])
 
 
-def _read_drift(body: Mapping[str, Any], installation: Installation, latest: datetime) -> Said:
+def _read_drift(body: Mapping[str, Any], installation: Installation, latest: datetime) -> DeploymentMessage:
     outcome = _one_of(body["outcome"], {"clean", "drifted", "failed"})
     at, build, commit = _time(body["at"], latest), _text(body["build"]), _text(body["commit"])
     changes = [_read_change(change) for change in _list(body["changes"])]
@@ -215,12 +215,14 @@ def _read_drift(body: Mapping[str, Any], installation: Installation, latest: dat
     if outcome == "drifted" and not changes and not more:
         raise ValueError("drifted, and nothing is named")
     name = build or at.isoformat()
-    compared = Word(subject=COMPARISON, cause=TroubleCause.NOT_COMPARED, id=name, at=at, well="the comparison works again")
+    compared = SubjectReport(
+        subject=COMPARISON, cause=TroubleCause.NOT_COMPARED, id=name, at=at, well="the comparison works again"
+    )
     where = [f"build: {build}"] if build else []
     against = [f"compared with commit {commit}"] if commit else []
     make = [f"PROJECT={shlex.quote(installation.project)}", f"PREFIX={shlex.quote(installation.prefix)}"]
     if outcome == "failed":
-        return Said(
+        return DeploymentMessage(
             (
                 replace(
                     compared,
@@ -231,11 +233,11 @@ def _read_drift(body: Mapping[str, Any], installation: Installation, latest: dat
                 ),
             )
         )
-    infrastructure = Word(
+    infrastructure = SubjectReport(
         subject=INFRASTRUCTURE, cause=TroubleCause.DRIFT, id=name, at=at, well="everything is as it was deployed"
     )
     if outcome == "clean":
-        return Said((infrastructure, compared))
+        return DeploymentMessage((infrastructure, compared))
     number = len(changes) + more
     first = ", ".join(changes[:3]) + (f", and {number - 3} more" if number > 3 else "")
     drifted = replace(
@@ -246,7 +248,7 @@ def _read_drift(body: Mapping[str, Any], installation: Installation, latest: dat
         effect="Messages, gates or alerts may go missing because of it.",
         next=(" ".join(["make", "plan", *make]), " ".join(["make", "deploy", *make])),
     )
-    return Said((drifted, compared))
+    return DeploymentMessage((drifted, compared))
 
 
 def _read_change(change: Mapping[str, Any]) -> str:
@@ -260,30 +262,30 @@ def _read_change(change: Mapping[str, Any]) -> str:
     return f"{address} {_ACTIONS[action]}{f' ({named})' if named else ''}"[:_LONGEST]
 
 
-def overlapping(said: Said, run: Run | None) -> bool:
+def overlapping(said: DeploymentMessage, run: Deployment | None) -> bool:
     """True when a comparison met a deployment half-way: what it found says nothing."""
     return run is not None and any(word.subject == INFRASTRUCTURE and run.covers(word.at) for word in said.words)
 
 
-def newer_run(known: Run | None, run: Run) -> Run | None:
+def newer_run(known: Deployment | None, run: Deployment) -> Deployment | None:
     """The deployment to remember; None when the message tells nothing new of it."""
     if known is None or run.began > known.began:
         return run
     return run if known.id == run.id and known.ended is None and run.ended is not None else None
 
 
-def take(word: Word, known: Standing | None) -> tuple[Standing, Trouble | None] | None:
+def take(word: SubjectReport, known: SubjectState | None) -> tuple[SubjectState, Trouble | None] | None:
     """Where a subject stands after a word about it, and what to tell; None when that is old, or known already."""
     if known is not None and (known.at, known.id) >= (word.at, word.id):
         return None
     since = known.since if known is not None else None
     if word.wrong:
-        after = Standing(word.id, word.at, since or word.at)
+        after = SubjectState(word.id, word.at, since or word.at)
         return after, _trouble(word, AlertState.FIRING, word.wrong, after.since or word.at)
-    return Standing(word.id, word.at), None if since is None else _trouble(word, AlertState.RECOVERED, word.well, since)
+    return SubjectState(word.id, word.at), None if since is None else _trouble(word, AlertState.RECOVERED, word.well, since)
 
 
-def _trouble(word: Word, state: AlertState, detail: str, since: datetime) -> Trouble:
+def _trouble(word: SubjectReport, state: AlertState, detail: str, since: datetime) -> Trouble:
     return Trouble(
         key=f"{word.cause}/{word.subject}/{word.id}",
         cause=word.cause,

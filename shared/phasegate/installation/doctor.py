@@ -7,16 +7,16 @@ from functools import partial
 from typing import TypeVar
 
 from phasegate.alerts.desk import LINE
-from phasegate.core.alerts.delivery import Line
-from phasegate.core.installation.finding import Finding, Unseen
+from phasegate.core.alerts.delivery import DestinationHealth
+from phasegate.core.installation.finding import Finding, NotChecked
 from phasegate.core.pipeline.model import Pipeline
 from phasegate.errors import AdapterError, ConfigError
 from phasegate.gates.heartbeat import WATCH, last_beats
 from phasegate.installation.deploy_watch import KIND as DEPLOYMENT
-from phasegate.installation.deployment import COMPARISON, Installation, Standing
+from phasegate.installation.deployment import COMPARISON, Installation, SubjectState
 from phasegate.installation.examination import (
     Facts,
-    Seen,
+    Observed,
     datasets,
     examine,
     history_table,
@@ -29,7 +29,7 @@ from phasegate.installation.platform import Function, Platform, Tables
 from phasegate.ports import Clock, Records, Secrets
 from phasegate.serialization import from_object
 
-PATIENCE = timedelta(minutes=2)
+EXAMINATION_TIMEOUT = timedelta(minutes=2)
 """After this time nothing more is asked."""
 
 K = TypeVar("K")
@@ -76,7 +76,7 @@ class Doctor:
         return examine(self._pipelines, self._installation, self._look(), now=self._clock.now())
 
     def _look(self) -> Facts:
-        eyes = _Eyes(self._clock)
+        eyes = _Observer(self._clock)
         names = dict.fromkeys(table for pipeline in self._pipelines for table in wanted_columns(pipeline))
         on_platform = self._of_platform(self._platform, eyes) if self._platform is not None else Facts()
         history = (history_table(self._installation),) if self._platform is not None else ()
@@ -93,12 +93,12 @@ class Doctor:
             down=eyes.see(self._down),
         )
 
-    def _of_platform(self, platform: Platform, eyes: "_Eyes") -> Facts:
-        functions: Seen[Mapping[str, Function]] = eyes.see(platform.functions)
+    def _of_platform(self, platform: Platform, eyes: "_Observer") -> Facts:
+        functions: Observed[Mapping[str, Function]] = eyes.see(platform.functions)
         known = functions if isinstance(functions, Mapping) else {}
         regions = {name: function.region for name, function in ours(self._installation, known).items()}
         region = next(iter(regions.values()), None)
-        nowhere = Unseen("it is not known in which region the functions are")
+        nowhere = NotChecked("it is not known in which region the functions are")
         wanted = wanted_grants(self._pipelines, self._installation, regions)
         return Facts(
             functions=functions,
@@ -123,30 +123,32 @@ class Doctor:
 
     def _down(self) -> Mapping[str, str]:
         names = [f"{pipeline.name}/{name}" for pipeline in self._pipelines for name in pipeline.alerts.destinations]
-        lines = {name: from_object(Line, record.body) for name, record in self._records().find(LINE, names).items()}
+        lines = {
+            name: from_object(DestinationHealth, record.body) for name, record in self._records().find(LINE, names).items()
+        }
         return {name: line.why for name, line in lines.items() if line.is_down}
 
     def _compared(self) -> datetime | None:
         found = self._records().find(DEPLOYMENT, [COMPARISON]).get(COMPARISON)
-        return None if found is None else from_object(Standing, found.body).at
+        return None if found is None else from_object(SubjectState, found.body).at
 
 
-class _Eyes:
+class _Observer:
     """Looks, until there is no time left: a platform that does not answer must not hold up the clock that waits for it."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._until = clock.now() + PATIENCE
+        self._until = clock.now() + EXAMINATION_TIMEOUT
 
-    def see(self, look: Callable[[], T]) -> Seen[T]:
+    def see(self, look: Callable[[], T]) -> Observed[T]:
         """What is seen, or why nothing is."""
         if self._clock.now() > self._until:
-            return Unseen(f"there was no time left: looking had taken {PATIENCE.total_seconds():.0f} s already")
+            return NotChecked(f"there was no time left: looking had taken {EXAMINATION_TIMEOUT.total_seconds():.0f} s already")
         try:
             return look()
         except AdapterError as error:
-            return Unseen(str(error))
+            return NotChecked(str(error))
 
-    def see_each(self, names: Iterable[K], look: Callable[[K], T]) -> Mapping[K, Seen[T]]:
+    def see_each(self, names: Iterable[K], look: Callable[[K], T]) -> Mapping[K, Observed[T]]:
         """The same of several."""
         return {name: self.see(partial(look, name)) for name in names}

@@ -1,6 +1,7 @@
 """The doctor: what an installation must be like, by the pipeline files and the platform's traps, against what it is like.
 
-Nothing is asked here. What was seen comes in as `Facts`; what could not be looked at comes in as `Unseen`, and is never fine.
+Nothing is asked here. What was seen comes in as `Facts`; what could not be looked at comes in as `NotChecked` and never
+counts as fine.
 """
 
 import re
@@ -13,12 +14,12 @@ from typing import TypeAlias, TypeVar
 
 from phasegate.core.checks.kinds import SchemaCheck
 from phasegate.core.checks.metrics import PairSource, TableSource
-from phasegate.core.gates.schedule import STANDS_STILL
+from phasegate.core.gates.schedule import CLOCK_STOPPED_AFTER
 from phasegate.core.gates.verdict import queries
-from phasegate.core.installation.finding import Finding, Health, Unseen
+from phasegate.core.installation.finding import Finding, Health, NotChecked
 from phasegate.core.pipeline.model import DestinationKind, Pipeline
 from phasegate.installation.deployment import Installation
-from phasegate.installation.platform import Function, Grants, Job, Kind, Resource, Subscription, Table
+from phasegate.installation.platform import Function, Grants, Job, Resource, ResourceKind, Subscription, Table
 
 ACK_SECONDS = 600
 """The longest that Pub/Sub waits for an answer, and so the longest that a function may take. Left out it is 10 s."""
@@ -46,7 +47,7 @@ ZONES_KEPT = timedelta(days=2 * 365)
 
 
 T = TypeVar("T")
-Seen: TypeAlias = T | Unseen
+Observed: TypeAlias = T | NotChecked
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,18 +69,18 @@ class Facts:
 
     digest: str = ""
     settings: Mapping[str, str] = field(default_factory=dict)
-    subscriptions: Seen[Mapping[str, Subscription]] | None = None
-    functions: Seen[Mapping[str, Function]] | None = None
-    jobs: Seen[Mapping[str, Job]] | None = None
-    grants: Mapping[Resource, Seen[Grants]] = field(default_factory=dict)
-    secrets: Mapping[str, Seen[str]] = field(default_factory=dict)
-    tables: Mapping[str, Seen[Table | None]] = field(default_factory=dict)
-    datasets: Mapping[str, Seen[Sequence[str]]] = field(default_factory=dict)
+    subscriptions: Observed[Mapping[str, Subscription]] | None = None
+    functions: Observed[Mapping[str, Function]] | None = None
+    jobs: Observed[Mapping[str, Job]] | None = None
+    grants: Mapping[Resource, Observed[Grants]] = field(default_factory=dict)
+    secrets: Mapping[str, Observed[str]] = field(default_factory=dict)
+    tables: Mapping[str, Observed[Table | None]] = field(default_factory=dict)
+    datasets: Mapping[str, Observed[Sequence[str]]] = field(default_factory=dict)
     zones: tuple[str, str] = ("", "")
-    platform_time: Seen[tuple[datetime, datetime]] | None = None
-    beat: Seen[datetime | None] = None
-    compared: Seen[datetime | None] = None
-    down: Seen[Mapping[str, str]] = field(default_factory=dict)
+    platform_time: Observed[tuple[datetime, datetime]] | None = None
+    beat: Observed[datetime | None] = None
+    compared: Observed[datetime | None] = None
+    down: Observed[Mapping[str, str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,17 +213,21 @@ def wanted_grants(
     found: dict[Resource, tuple[tuple[str, str], ...]] = {}
     for name, wanted in wanted_subscriptions(pipelines).items():
         if wanted.dead:
-            found[Resource(Kind.SUBSCRIPTION, f"{prefix}-{name}")] = (("roles/pubsub.subscriber", _PUBSUB),)
+            found[Resource(ResourceKind.SUBSCRIPTION, f"{prefix}-{name}")] = (("roles/pubsub.subscriber", _PUBSUB),)
     for topic, publishers in wanted_publishers(pipelines).items():
         members = (each if each.startswith("gcp-sa-") else account(installation, each) for each in publishers)
-        found[Resource(Kind.TOPIC, f"{prefix}-{topic}")] = tuple(("roles/pubsub.publisher", member) for member in members)
+        found[Resource(ResourceKind.TOPIC, f"{prefix}-{topic}")] = tuple(
+            ("roles/pubsub.publisher", member) for member in members
+        )
     for function in EVENT_FUNCTIONS:
         if function in regions:
-            service = Resource(Kind.SERVICE, _dashed(installation, function), regions[function])
+            service = Resource(ResourceKind.SERVICE, _dashed(installation, function), regions[function])
             found[service] = (("roles/run.invoker", account(installation, "push")),)
     for secret in wanted_secrets(pipelines):
         readers = (account(installation, name) for name in TELLING)
-        found[Resource(Kind.SECRET, secret)] = tuple(("roles/secretmanager.secretAccessor", reader) for reader in readers)
+        found[Resource(ResourceKind.SECRET, secret)] = tuple(
+            ("roles/secretmanager.secretAccessor", reader) for reader in readers
+        )
     return found
 
 
@@ -242,7 +247,7 @@ def ours(installation: Installation, found: Mapping[str, Function]) -> Mapping[s
 
 
 @dataclass(frozen=True, slots=True)
-class _Patient:
+class _Installed:
     """What is looked at: the installation and its pipelines, as the facts tell of them."""
 
     pipelines: Sequence[Pipeline]
@@ -266,7 +271,7 @@ class _Patient:
 
 def examine(pipelines: Sequence[Pipeline], installation: Installation, facts: Facts, *, now: datetime) -> tuple[Finding, ...]:
     """Everything that was looked at, in the order in which a deployment needs it."""
-    patient = _Patient(pipelines, installation, facts, now)
+    patient = _Installed(pipelines, installation, facts, now)
     of_platform = (_functions, _subscriptions, _jobs, _grants, _secrets)
     of_all = (_destinations, _tables, _history, _datasets, _calendars, _zones, _clock, _heartbeat, _comparison)
     found = [finding for part in (*of_platform, *of_all) for finding in part(patient)]
@@ -281,15 +286,15 @@ def _verdict(subject: str, fine: str, wrong: Sequence[tuple[str, str]]) -> Itera
         yield Finding(subject, Health.WRONG, said, mend)
 
 
-def _unseen(subject: str, unseen: Unseen, mend: str = "") -> Finding:
+def _unseen(subject: str, unseen: NotChecked, mend: str = "") -> Finding:
     return Finding(subject, Health.UNSEEN, unseen.reason, mend)
 
 
-def _functions(patient: _Patient) -> Iterator[Finding]:
+def _functions(patient: _Installed) -> Iterator[Finding]:
     found = patient.facts.functions
     if found is None:
         return
-    if isinstance(found, Unseen):
+    if isinstance(found, NotChecked):
         yield _unseen("functions", found)
         return
     for name, timeout in TIMEOUTS.items():
@@ -303,7 +308,7 @@ def _functions(patient: _Patient) -> Iterator[Finding]:
         yield from _verdict(subject, fine, wrong)
 
 
-def _function_faults(patient: _Patient, name: str, function: Function, timeout: int) -> Iterator[str]:
+def _function_faults(patient: _Installed, name: str, function: Function, timeout: int) -> Iterator[str]:
     digest, env = patient.facts.digest, function.environment
     if function.state != "ACTIVE":
         yield f"its state is {function.state}, not ACTIVE"
@@ -329,11 +334,11 @@ def _function_faults(patient: _Patient, name: str, function: Function, timeout: 
         yield f"revision {function.serving} answers, not {function.revision or 'the deployed one'}"
 
 
-def _subscriptions(patient: _Patient) -> Iterator[Finding]:
+def _subscriptions(patient: _Installed) -> Iterator[Finding]:
     found = patient.facts.subscriptions
     if found is None:
         return
-    if isinstance(found, Unseen):
+    if isinstance(found, NotChecked):
         yield _unseen("subscriptions", found)
         return
     for name, wanted in wanted_subscriptions(patient.pipelines).items():
@@ -349,7 +354,7 @@ def _subscriptions(patient: _Patient) -> Iterator[Finding]:
 
 
 def _subscription_faults(
-    patient: _Patient, full: str, wanted: WantedSubscription, found: Subscription
+    patient: _Installed, full: str, wanted: WantedSubscription, found: Subscription
 ) -> Iterator[tuple[str, str]]:
     def update(*options: str) -> str:
         return patient.gcloud("pubsub", "subscriptions", "update", full, *options)
@@ -397,7 +402,7 @@ def history_table(installation: Installation) -> str:
 
 
 def _push_faults(
-    patient: _Patient, function: str, found: Subscription, update: Callable[..., str]
+    patient: _Installed, function: str, found: Subscription, update: Callable[..., str]
 ) -> Iterator[tuple[str, str]]:
     known = patient.functions.get(function)
     endpoint = known.uri if known else found.endpoint
@@ -415,11 +420,11 @@ def _push_faults(
         yield f"its token is for {found.audience or 'nobody'}, not for {endpoint}: {function} refuses it", again
 
 
-def _jobs(patient: _Patient) -> Iterator[Finding]:
+def _jobs(patient: _Installed) -> Iterator[Finding]:
     found = patient.facts.jobs
     if found is None:
         return
-    if isinstance(found, Unseen):
+    if isinstance(found, NotChecked):
         yield _unseen("scheduler", found)
         return
     prefix, topics = patient.installation.prefix, f"projects/{patient.installation.project}/topics"
@@ -451,13 +456,13 @@ def _jobs(patient: _Patient) -> Iterator[Finding]:
         yield from _verdict(subject, f"{job.schedule} {job.zone}", wrong)
 
 
-def _grants(patient: _Patient) -> Iterator[Finding]:
+def _grants(patient: _Installed) -> Iterator[Finding]:
     regions = {name: function.region for name, function in patient.functions.items()}
     for resource, wanted in wanted_grants(patient.pipelines, patient.installation, regions).items():
         if (found := patient.facts.grants.get(resource)) is None:
             continue
         subject = f"grants on {resource.kind.removesuffix('s')} {resource.name}"
-        if isinstance(found, Unseen):
+        if isinstance(found, NotChecked):
             yield _unseen(subject, found)
             continue
         wrong = [
@@ -480,12 +485,12 @@ def _shown(member: str) -> str:
     return f"the agent {member}" if member.startswith("gcp-sa-") else member.partition(":")[2]
 
 
-def _grant(patient: _Patient, resource: Resource, role: str, member: str) -> str:
+def _grant(patient: _Installed, resource: Resource, role: str, member: str) -> str:
     group = {
-        Kind.SUBSCRIPTION: ("pubsub", "subscriptions"),
-        Kind.TOPIC: ("pubsub", "topics"),
-        Kind.SERVICE: ("run", "services"),
-        Kind.SECRET: ("secrets",),
+        ResourceKind.SUBSCRIPTION: ("pubsub", "subscriptions"),
+        ResourceKind.TOPIC: ("pubsub", "topics"),
+        ResourceKind.SERVICE: ("run", "services"),
+        ResourceKind.SECRET: ("secrets",),
     }[resource.kind]
     where = (f"--region={resource.region}",) if resource.region else ()
     if not role:
@@ -497,10 +502,10 @@ def _grant(patient: _Patient, resource: Resource, role: str, member: str) -> str
     return f'{command} --member="serviceAccount:service-{number}@{member}.iam.gserviceaccount.com"'
 
 
-def _secrets(patient: _Patient) -> Iterator[Finding]:
+def _secrets(patient: _Installed) -> Iterator[Finding]:
     for name, found in patient.facts.secrets.items():
         subject = f"secret {name}"
-        if isinstance(found, Unseen):
+        if isinstance(found, NotChecked):
             yield _unseen(subject, found)
             continue
         add = patient.gcloud("secrets", "versions", "add", name, "--data-file=-") if patient.facts.functions is not None else ""
@@ -510,7 +515,7 @@ def _secrets(patient: _Patient) -> Iterator[Finding]:
 _HERE_ONLY = (DestinationKind.CONSOLE, DestinationKind.EML)
 
 
-def _destinations(patient: _Patient) -> Iterator[Finding]:
+def _destinations(patient: _Installed) -> Iterator[Finding]:
     in_cloud = patient.facts.functions is not None
     for pipeline in patient.pipelines:
         subject = f"destinations of {pipeline.name}"
@@ -533,14 +538,14 @@ def _destinations(patient: _Patient) -> Iterator[Finding]:
         yield from _verdict(subject, f"{', '.join(sorted(routed))}", wrong)
 
 
-def _tables(patient: _Patient) -> Iterator[Finding]:
+def _tables(patient: _Installed) -> Iterator[Finding]:
     for pipeline in patient.pipelines:
         wanted = wanted_columns(pipeline)
         for name, columns in wanted.items():
             if name not in patient.facts.tables:
                 continue
             subject, found = f"table {name}", patient.facts.tables[name]
-            if isinstance(found, Unseen):
+            if isinstance(found, NotChecked):
                 yield _unseen(subject, found)
             elif found is None:
                 said = "it is not there" + (", and is read by checks" if name not in pipeline.date_columns else "")
@@ -551,11 +556,11 @@ def _tables(patient: _Patient) -> Iterator[Finding]:
                 yield from _verdict(subject, fine, list(_table_faults(pipeline, name, columns, found)))
 
 
-def _history(patient: _Patient) -> Iterator[Finding]:
+def _history(patient: _Installed) -> Iterator[Finding]:
     name = history_table(patient.installation)
     if name in patient.facts.tables:
         found = patient.facts.tables[name]
-        if isinstance(found, Unseen):
+        if isinstance(found, NotChecked):
             yield _unseen(f"table {name}", found)
             return
         wrong = [] if found else [("it is not there: no decision is kept for analysis", patient.deploy)]
@@ -580,12 +585,12 @@ def _table_faults(pipeline: Pipeline, name: str, columns: Mapping[str, str], fou
         )
 
 
-def _datasets(patient: _Patient) -> Iterator[Finding]:
+def _datasets(patient: _Installed) -> Iterator[Finding]:
     named = {table for pipeline in patient.pipelines for table in wanted_columns(pipeline)}
     patterns = [pattern for pipeline in patient.pipelines for pattern in pipeline.unwatched]
     for dataset, found in patient.facts.datasets.items():
         subject = f"dataset {dataset}"
-        if isinstance(found, Unseen):
+        if isinstance(found, NotChecked):
             yield _unseen(subject, found)
             continue
         others = [name for name in found if name not in named and not any(fnmatchcase(name, each) for each in patterns)]
@@ -595,7 +600,7 @@ def _datasets(patient: _Patient) -> Iterator[Finding]:
         yield from _verdict(subject, "every table in it is named in a pipeline file", [(said, mend)] if others else ())
 
 
-def _calendars(patient: _Patient) -> Iterator[Finding]:
+def _calendars(patient: _Installed) -> Iterator[Finding]:
     for pipeline in patient.pipelines:
         last: date | None = pipeline.calendar.to
         until = pipeline.today(patient.now) + AHEAD
@@ -606,7 +611,7 @@ def _calendars(patient: _Patient) -> Iterator[Finding]:
         yield from _verdict(f"calendar of {pipeline.name}", f"it reaches beyond {until}", wrong)
 
 
-def _zones(patient: _Patient) -> Iterator[Finding]:
+def _zones(patient: _Installed) -> Iterator[Finding]:
     source, version = patient.facts.zones
     names = ", ".join(dict.fromkeys(pipeline.timezone for pipeline in patient.pipelines))
     subject = f"time zones ({names})"
@@ -619,10 +624,10 @@ def _zones(patient: _Patient) -> Iterator[Finding]:
     yield from _verdict(subject, f"rules of {version}, from {source}", wrong)
 
 
-def _clock(patient: _Patient) -> Iterator[Finding]:
+def _clock(patient: _Installed) -> Iterator[Finding]:
     found, beat = patient.facts.platform_time, patient.facts.beat
     mend = "timedatectl set-ntp true"
-    if isinstance(found, Unseen):
+    if isinstance(found, NotChecked):
         yield _unseen("clock", found)
     elif found is not None:
         there, here = found
@@ -635,9 +640,9 @@ def _clock(patient: _Patient) -> Iterator[Finding]:
         yield from _verdict("clock", "it is not behind the last tick", wrong)
 
 
-def _heartbeat(patient: _Patient) -> Iterator[Finding]:
+def _heartbeat(patient: _Installed) -> Iterator[Finding]:
     beat = patient.facts.beat
-    if isinstance(beat, Unseen):
+    if isinstance(beat, NotChecked):
         yield _unseen("heartbeat", beat)
         return
     job = f"{patient.installation.prefix}-tick"
@@ -646,17 +651,17 @@ def _heartbeat(patient: _Patient) -> Iterator[Finding]:
     mend = run if patient.facts.functions is not None else "phasegate serve"
     if beat is None:
         wrong = [("the clock has never ticked here: silence is noticed by nobody", mend)]
-    elif patient.now - beat > STANDS_STILL:
+    elif patient.now - beat > CLOCK_STOPPED_AFTER:
         wrong = [(f"the clock has not ticked since {beat:%Y-%m-%d %H:%M} UTC: silence is noticed by nobody", mend)]
     else:
         wrong = []
     yield from _verdict("heartbeat", f"the clock ticked at {beat:%H:%M:%S} UTC" if beat else "", wrong)
 
 
-def _comparison(patient: _Patient) -> Iterator[Finding]:
+def _comparison(patient: _Installed) -> Iterator[Finding]:
     """Whether drift is looked for; where it never was, nobody has asked for it."""
     compared = patient.facts.compared
-    if isinstance(compared, Unseen):
+    if isinstance(compared, NotChecked):
         yield _unseen("check for drift", compared)
     elif compared is not None:
         region = next((function.region for function in patient.functions.values()), "REGION")

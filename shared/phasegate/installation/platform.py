@@ -93,7 +93,7 @@ class Table:
     partition: str | None = None
 
 
-class Kind(StrEnum):
+class ResourceKind(StrEnum):
     """What may be granted on."""
 
     SUBSCRIPTION = "subscriptions"
@@ -106,7 +106,7 @@ class Kind(StrEnum):
 class Resource:
     """Something that rights are granted on; a service has a region."""
 
-    kind: Kind
+    kind: ResourceKind
     name: str
     region: str = ""
 

@@ -12,7 +12,7 @@ from phasegate.core.checks.base import CheckResult
 from phasegate.core.gates.completion import TRACEPARENT, Report, RunKey, completion_fields
 from phasegate.core.gates.decide import Decision
 from phasegate.core.gates.gate import Alert, GoSignal
-from phasegate.core.gates.rerun_requests import Request
+from phasegate.core.gates.rerun_requests import RerunRequest
 from phasegate.core.pipeline.model import AlertSeverity, Messages
 from phasegate.ports import Event, Outgoing, Rejected
 
@@ -45,7 +45,7 @@ def retry_topic(pipeline: str, phase: str) -> str:
     return f"{pipeline}-{phase}-retry"
 
 
-def retry_message(request: Request) -> Outgoing:
+def retry_message(request: RerunRequest) -> Outgoing:
     """A request to run again."""
     run = request.run
     body = {

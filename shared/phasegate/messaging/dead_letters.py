@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from phasegate.core.gates.completion import Envelope
 from phasegate.messaging.bodies import undelivered_message
-from phasegate.messaging.inbox import Handled, Intake, Outcome, keep
+from phasegate.messaging.inbox import Handled, Inbox, InboxResult, as_rejected
 from phasegate.messaging.outbox import Relay
 from phasegate.ports import Change, Clock, State
 
@@ -21,9 +21,9 @@ class DeadLetters:
         self._store = store
         self._relay = relay
         self._clock = clock
-        self._intake = Intake(store, relay, clock)
+        self._intake = Inbox(store, relay, clock)
 
-    def receive(self, headers: Mapping[str, str], body: bytes) -> Outcome:
+    def receive(self, headers: Mapping[str, str], body: bytes) -> InboxResult:
         """Take in one message as an HTTP request brings it.
 
         Raises:
@@ -31,15 +31,15 @@ class DeadLetters:
         """
         return self._intake.receive(headers, body, self._keep)
 
-    def _keep(self, envelope: Envelope) -> Outcome:
+    def _keep(self, envelope: Envelope) -> InboxResult:
         told = envelope.attributes
         source = told.get(f"{FORWARDED}SourceSubscription", "").rpartition("/")[2][:255]
         times, reason = told.get(f"{FORWARDED}SourceDeliveryCount", ""), "given up"
         if source:
             reason = f"given up by {source}" + (f" after {times} attempts" if times.isdecimal() else "")
-        kept = keep(envelope, self._clock.now(), reason, source)
+        kept = as_rejected(envelope, self._clock.now(), reason, source)
         message = undelivered_message(kept)
         if not self._store.commit(Change(handled=f"dead/{kept.message_id}", outbox=(message,), rejected=kept)):
-            return Outcome(kept.message_id, Handled.DUPLICATE)
+            return InboxResult(kept.message_id, Handled.DUPLICATE)
         self._relay.send((message,))
-        return Outcome(kept.message_id, Handled.KEPT, detail=reason)
+        return InboxResult(kept.message_id, Handled.KEPT, detail=reason)

@@ -28,7 +28,7 @@ class Handled(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class InboxResult:
     """What became of a message.
 
     Args:
@@ -44,13 +44,13 @@ class Outcome:
     detail: str = ""
 
 
-def keep(envelope: Envelope, now: datetime, reason: str, source: str = "") -> Rejected:
+def as_rejected(envelope: Envelope, now: datetime, reason: str, source: str = "") -> Rejected:
     """A message as it is kept, to be looked at and replayed."""
     data = envelope.data.decode(errors="replace")[:LONGEST_KEPT]
     return Rejected(envelope.message_id, now, reason, data, envelope.attributes, envelope.published_at, source)
 
 
-class Intake:
+class Inbox:
     """What every function that takes messages does in the same way."""
 
     def __init__(self, store: StateStore, relay: Relay, clock: Clock) -> None:
@@ -58,7 +58,7 @@ class Intake:
         self._relay = relay
         self._clock = clock
 
-    def receive(self, headers: Mapping[str, str], body: bytes, handle: Callable[[Envelope], Outcome]) -> Outcome:
+    def receive(self, headers: Mapping[str, str], body: bytes, handle: Callable[[Envelope], InboxResult]) -> InboxResult:
         """Take in one message as an HTTP request brings it; see `take`."""
         try:
             envelope = read_envelope(headers, body)
@@ -66,7 +66,7 @@ class Intake:
             return self._reject(Envelope(content_id(body), body, {}), error)
         return self.take(envelope, handle)
 
-    def take(self, envelope: Envelope, handle: Callable[[Envelope], Outcome]) -> Outcome:
+    def take(self, envelope: Envelope, handle: Callable[[Envelope], InboxResult]) -> InboxResult:
         """Take in one message.
 
         Args:
@@ -80,11 +80,11 @@ class Intake:
         except MessageError as error:
             return self._reject(envelope, error)
 
-    def _reject(self, envelope: Envelope, error: MessageError) -> Outcome:
+    def _reject(self, envelope: Envelope, error: MessageError) -> InboxResult:
         """Record a message that makes no sense, and tell people once."""
-        rejected = keep(envelope, self._clock.now(), str(error))
+        rejected = as_rejected(envelope, self._clock.now(), str(error))
         message = rejected_message(rejected)
         if not self._store.commit(Change(handled=envelope.message_id, outbox=(message,), rejected=rejected)):
-            return Outcome(envelope.message_id, Handled.DUPLICATE)
+            return InboxResult(envelope.message_id, Handled.DUPLICATE)
         self._relay.send((message,))
-        return Outcome(envelope.message_id, Handled.REJECTED, problem=str(error))
+        return InboxResult(envelope.message_id, Handled.REJECTED, problem=str(error))

@@ -24,7 +24,7 @@ _FAR = timedelta(days=36_500)
 _LOOKED_AT = 200
 
 
-class Unsent:
+class StuckMessages:
     """Tells people of what can't be sent, on the topic of alerts; that this one is silent can only be logged."""
 
     def __init__(self, store: State, outbox: Outbox, relay: Relay, clock: Clock) -> None:
@@ -33,7 +33,7 @@ class Unsent:
         self._relay = relay
         self._clock = clock
 
-    def mind(self) -> None:
+    def check(self) -> None:
         """Compare what is stuck with what people know."""
         now = self._clock.now()
         # First, so that nothing that another tick tells meanwhile is taken to be over.

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import trustme
-from phasegate.adapters.channels.http import Patience
+from phasegate.adapters.channels.timeouts import Timeouts
 from phasegate.adapters.secrets import RememberedSecrets
 from phasegate.core.alerts.notice import Commands, Facts, Link, Links, Listing, Notice, Paragraph, Tone
 
@@ -17,7 +17,7 @@ from tests.receivers import Receiver, Reply
 
 SCHEMAS = Path(__file__).parent / "schemas"
 AT = datetime(2026, 3, 3, 6, tzinfo=UTC)
-IMPATIENT = Patience(connect=2, silence=0.5, body=0.3, whole=1.5)
+IMPATIENT = Timeouts(connect=2, silence=0.5, body=0.3, whole=1.5)
 
 # What each chat answers when it takes a message, and when it refuses one.
 USUAL = {

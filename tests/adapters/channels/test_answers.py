@@ -11,7 +11,7 @@ from time import monotonic
 import pytest
 from phasegate.adapters.channels import notifier
 from phasegate.adapters.channels.webhook import signature
-from phasegate.core.alerts.notice import REPEAT, digest
+from phasegate.core.alerts.notice import REPEAT, short_hash
 from phasegate.core.pipeline.model import Alerts, Destination, DestinationKind
 from phasegate.core.secret import Secret
 from phasegate.errors import NotifyError
@@ -215,7 +215,7 @@ def test_a_webhook_is_signed(kind: str, receiver: Receiver, store: Store) -> Non
     signed = posted.headers["X-Phasegate-Timestamp"].encode() + b"." + posted.body
     mine = hmac.new(canary("signing").encode(), signed, hashlib.sha256).hexdigest()
     assert posted.headers["X-Phasegate-Signature"] == f"v1={mine}"
-    assert posted.headers["X-Phasegate-Key"] == posted.object["key"] == digest(notice().key)
+    assert posted.headers["X-Phasegate-Key"] == posted.object["key"] == short_hash(notice().key)
 
 
 @pytest.mark.parametrize("kind", ["webhook"])

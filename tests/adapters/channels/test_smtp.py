@@ -7,7 +7,7 @@ from time import monotonic
 import pytest
 import trustme
 from phasegate.adapters.channels.smtp import Mailer
-from phasegate.core.alerts.notice import digest
+from phasegate.core.alerts.notice import short_hash
 from phasegate.core.pipeline.model import Mail
 from phasegate.errors import NotifyError
 
@@ -70,8 +70,8 @@ def test_a_repeat_is_the_same_mail_and_an_incident_one_thread(mails: Mailer, pos
     mails.notify(notice(possible_duplicate=True))
     mails.notify(notice(key="another"))
     first, repeat, later = post.mails
-    assert first["Message-ID"] == repeat["Message-ID"] == f"<{digest(notice().key)}@example.com>" != later["Message-ID"]
-    assert first["References"] == later["References"] == f"<{digest(notice().thread)}@example.com>"
+    assert first["Message-ID"] == repeat["Message-ID"] == f"<{short_hash(notice().key)}@example.com>" != later["Message-ID"]
+    assert first["References"] == later["References"] == f"<{short_hash(notice().thread)}@example.com>"
     assert "may have reached you before" in repeat.get_body(("plain",)).get_content()
 
 

@@ -13,7 +13,7 @@ import requests
 from google.auth.credentials import AnonymousCredentials
 from google.auth.transport.requests import AuthorizedSession
 from google.cloud.bigquery import Client, QueryJobConfig, ScalarQueryParameter
-from phasegate.adapters.warehouse.bigquery import AT_ONCE, BigQueryWarehouse
+from phasegate.adapters.warehouse.bigquery import PARALLEL_QUERIES, BigQueryWarehouse
 from phasegate.adapters.warehouse.dialect import Dialect, render
 from phasegate.app.pipeline_file import load
 from phasegate.core.checks.kinds import KINDS
@@ -24,8 +24,8 @@ from phasegate.core.checks.metrics import (
     AnyMetric,
     Cost,
     CustomSource,
+    ExpectedKeys,
     Fault,
-    KeysOf,
     Nulls,
     Orphans,
     PairSource,
@@ -329,7 +329,7 @@ def test_what_jobs_were_billed_is_counted() -> None:
 
 def test_queries_are_asked_at_once_up_to_a_limit() -> None:
     """As many wait for each other as may be under way; one more would wait in vain."""
-    full, more = Barrier(AT_ONCE), Barrier(AT_ONCE + 1)
+    full, more = Barrier(PARALLEL_QUERIES), Barrier(PARALLEL_QUERIES + 1)
 
     def job(body: dict) -> Answered:
         full.wait(10)
@@ -337,8 +337,8 @@ def test_queries_are_asked_at_once_up_to_a_limit() -> None:
             more.wait(0.05)
         return done(body)
 
-    asked = [Query(TableSource(f"raw.t{n}", "d"), (Rows(),)) for n in range(2 * AT_ONCE)]
-    assert len(list(warehouse(scripted(job)).measure(asked, DAYS))) == 2 * AT_ONCE
+    asked = [Query(TableSource(f"raw.t{n}", "d"), (Rows(),)) for n in range(2 * PARALLEL_QUERIES)]
+    assert len(list(warehouse(scripted(job)).measure(asked, DAYS))) == 2 * PARALLEL_QUERIES
 
 
 # Ids of jobs.
@@ -625,7 +625,7 @@ def test_tables_of_one_name_in_two_projects_are_compared(emulated: BigQueryWareh
     create(bigquery_client, "other-project.raw.flights", "d DATE, x INT64", [(DAY, 1)])
     pair = PairSource("raw.flights", "d", "other-project.raw.flights", "d")
 
-    answer = ask(emulated, Orphans(("x",), ("x",), True), KeysOf(("x",)), source=pair)
+    answer = ask(emulated, Orphans(("x",), ("x",), True), ExpectedKeys(("x",)), source=pair)
 
     assert not answer.unmeasured and answer.numbers == {DAY: (2, 1)}
 

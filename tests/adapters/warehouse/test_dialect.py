@@ -7,16 +7,13 @@ from pathlib import Path
 
 import pytest
 from phasegate.adapters.warehouse.dialect import Dialect, Param, Statement, render, table_name
-from phasegate.adapters.warehouse.googlesql import Refused
+from phasegate.adapters.warehouse.googlesql import UnsupportedSql
 from phasegate.core.checks.metrics import (
     Aggregate,
-    Breaking,
     Checksum,
     CustomSource,
     Distinct,
-    KeysOf,
-    KeysPresent,
-    Linked,
+    ExpectedKeys,
     Newest,
     NotIn,
     NotMatching,
@@ -25,10 +22,13 @@ from phasegate.core.checks.metrics import (
     Orphans,
     OutOfRange,
     PairSource,
+    PresentKeys,
     Query,
+    Referencing,
     Rows,
     Surplus,
     TableSource,
+    Violating,
 )
 from phasegate.core.field_syntax import Span
 from phasegate.errors import ConfigError
@@ -57,21 +57,21 @@ QUERIES = {
         ),
     ),
     "not_matching": Query(FLIGHTS, (NotMatching("tailnum", "^N[0-9A-Z]{1,5}$"), NotMatching("tailnum", "^N", FLOWN))),
-    "breaking": Query(FLIGHTS, (Breaking("arr_time >= dep_time OR arr_delay > 0.5"), Breaking("dep_time > 0", FLOWN))),
+    "breaking": Query(FLIGHTS, (Violating("arr_time >= dep_time OR arr_delay > 0.5"), Violating("dep_time > 0", FLOWN))),
     "newest": Query(FLIGHTS, (Newest("loaded_at"), Newest("loaded_at", FLOWN))),
     "aggregate": Query(FLIGHTS, (Aggregate("AVG(dep_delay)"), Aggregate("SAFE_DIVIDE(COUNTIF(late), COUNT(*))"))),
     "aggregate_where": Query(
         FLIGHTS, (Aggregate("AVG(dep_delay)", FLOWN), Rows(), Aggregate("MAX(dep_delay)", FLOWN), Aggregate("SUM(x)", "x > 0 -- late"))
     ),
     "checksum": Query(FLIGHTS, (Rows(), Checksum(("flight_id",)), Checksum(("carrier", "flight_date"), FLOWN))),
-    "linked": Query(PAIR, (Linked(("carrier",)), Linked(("carrier",), FLOWN))),
-    "orphans": Query(PAIR, (Linked(("carrier", "flight")), Orphans(("carrier", "flight"), ("carrier", "number"), dated=True))),
+    "linked": Query(PAIR, (Referencing(("carrier",)), Referencing(("carrier",), FLOWN))),
+    "orphans": Query(PAIR, (Referencing(("carrier", "flight")), Orphans(("carrier", "flight"), ("carrier", "number"), dated=True))),
     "orphans_undated": Query(
         PairSource("raw.flights", "flight_date", "raw.planes", None), (Orphans(("tailnum",), ("tail",), False, FLOWN),)
     ),
-    "coverage": Query(PAIR, (KeysOf(("carrier",), FLOWN), KeysPresent(("carrier",), ("airline",), FLOWN))),
+    "coverage": Query(PAIR, (ExpectedKeys(("carrier",), FLOWN), PresentKeys(("carrier",), ("airline",), FLOWN))),
     "all_comparisons": Query(
-        PAIR, (Linked(("a",)), Orphans(("a",), ("b",), True), KeysOf(("c",)), KeysPresent(("c",), ("d",)), Orphans(("a",), ("e",), False))
+        PAIR, (Referencing(("a",)), Orphans(("a",), ("b",), True), ExpectedKeys(("c",)), PresentKeys(("c",), ("d",)), Orphans(("a",), ("e",), False))
     ),
     "custom": Query(CustomSource("SELECT flight_date FROM raw.flights WHERE flight_date BETWEEN @from AND @to AND a > 0", "flight_date"), (Rows(),)),
     "custom_value": Query(
@@ -144,7 +144,7 @@ def test_values_carry_their_googlesql_types() -> None:
         Query(FLIGHTS, (Surplus(("x", "1")),)),
         Query(CustomSource("SELECT 1", "d", "x;"), (Rows(),)),
         Query(FLIGHTS, (OutOfRange("x", float("nan"), None),)),
-        Query(PairSource("raw.flights", "d", "raw.planes", None), (KeysOf(("x",)),)),
+        Query(PairSource("raw.flights", "d", "raw.planes", None), (ExpectedKeys(("x",)),)),
         Query(PairSource("raw.flights", "d", "raw.planes", None), (Orphans(("x",), ("x",), dated=True),)),
     ],
 )
@@ -162,8 +162,8 @@ def test_a_project_is_kept_in_bigquery_and_dropped_on_one_machine() -> None:
 
 
 def test_only_duckdb_refuses_what_it_would_answer_otherwise() -> None:
-    query = Query(FLIGHTS, (Breaking("a / b > 1"),))
+    query = Query(FLIGHTS, (Violating("a / b > 1"),))
 
     assert "NOT (a / b > 1)" in render(query, SPAN, Dialect.BIGQUERY).text
-    with pytest.raises(Refused):
+    with pytest.raises(UnsupportedSql):
         render(query, SPAN, Dialect.DUCKDB)

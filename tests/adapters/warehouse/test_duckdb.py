@@ -14,26 +14,26 @@ from phasegate.core.checks.metrics import (
     Aggregate,
     Answer,
     AnyMetric,
-    Breaking,
     Cost,
     CustomSource,
     Distinct,
+    ExpectedKeys,
     Fault,
-    KeysOf,
-    KeysPresent,
-    Linked,
     Newest,
     NotMatching,
     Nulls,
     Orphans,
     OutOfRange,
     PairSource,
+    PresentKeys,
     Query,
+    Referencing,
     Rows,
     Source,
     Surplus,
     TableSource,
     Unmeasured,
+    Violating,
 )
 from phasegate.core.field_syntax import Span
 from phasegate.errors import ConfigError, WarehouseError
@@ -165,7 +165,7 @@ def test_files_and_folders_of_files_are_tables(folder: Path, table: str, rows: i
 def test_two_tables_of_a_folder_are_compared(folder: Path) -> None:
     pair = PairSource("raw.flights", "d", "clean.flights", "d")
 
-    assert ask(folder, pair, Linked(("x",)), Orphans(("x",), ("x",), dated=True)).numbers == {DAY: (2, 1)}
+    assert ask(folder, pair, Referencing(("x",)), Orphans(("x",), ("x",), dated=True)).numbers == {DAY: (2, 1)}
 
 
 def test_a_file_that_cannot_be_read_sinks_its_table_only(folder: Path) -> None:
@@ -203,7 +203,7 @@ def test_a_table_that_is_there_twice_is_not_guessed(folder: Path) -> None:
             "raw.flights.dep_time is INT64, a run date column must be DATE",
         ),
         (FLIGHTS, Nulls("dep_tme"), Fault.COLUMN, "table raw.flights has no column dep_tme; did you mean dep_time?"),
-        (FLIGHTS, Breaking("Dep_Tme > 1"), Fault.COLUMN, "table raw.flights has no column Dep_Tme; did you mean dep_time?"),
+        (FLIGHTS, Violating("Dep_Tme > 1"), Fault.COLUMN, "table raw.flights has no column Dep_Tme; did you mean dep_time?"),
         (
             FLIGHTS,
             Aggregate("MAX(flights.dep_tme)"),
@@ -264,14 +264,16 @@ def test_a_condition_on_the_other_table_of_a_pair_is_told_of_that_table(path: Pa
         connection.execute("CREATE TABLE raw.planes (day DATE, s VARCHAR, seats BIGINT)")
     pair = PairSource("raw.flights", "d", "raw.planes", "day")
 
-    assert fault(path, KeysOf(("s",), "seat > 1"), pair).reason == "table raw.planes has no column seat; did you mean seats?"
-    assert fault(path, Linked(("s",), "dep > 1"), pair).reason.startswith("table raw.flights has no column dep")
+    assert (
+        fault(path, ExpectedKeys(("s",), "seat > 1"), pair).reason == "table raw.planes has no column seat; did you mean seats?"
+    )
+    assert fault(path, Referencing(("s",), "dep > 1"), pair).reason.startswith("table raw.flights has no column dep")
 
 
 def test_a_value_of_the_data_is_not_told(path: Path) -> None:
     insert(path, "('2013-06-03', 9, 1, 'a secret')")
 
-    got = fault(path, Breaking("s = 1 OR s > 0"))
+    got = fault(path, Violating("s = 1 OR s > 0"))
 
     assert got.fault is Fault.SQL and "a secret" not in got.reason
 
@@ -279,7 +281,7 @@ def test_a_value_of_the_data_is_not_told(path: Path) -> None:
 @pytest.mark.parametrize(
     ("source", "metric"),
     [
-        (FLIGHTS, Breaking("dep_time / x > 1")),
+        (FLIGHTS, Violating("dep_time / x > 1")),
         (FLIGHTS, Rows("SAFE_CAST(s AS INT64) IS NULL")),
         (FLIGHTS, Aggregate("APPROX_COUNT_DISTINCT(s)")),
         (FLIGHTS, NotMatching("x", "1")),
@@ -294,7 +296,7 @@ def test_what_duckdb_might_answer_otherwise_is_refused(path: Path, source: Sourc
 
 
 def test_refused_sql_leaves_the_other_numbers_alone(path: Path) -> None:
-    refused = Breaking("dep_time / x > 1")
+    refused = Violating("dep_time / x > 1")
 
     answer = ask(path, FLIGHTS, Rows(), refused, Nulls("s"))
 
@@ -328,9 +330,9 @@ def test_sql_that_does_not_parse_stops_before_anything_is_asked(tmp_path: Path) 
 
 def test_users_sql_on_a_column_that_holds_nan_is_refused(path: Path) -> None:
     insert(path, "('2013-06-03', 4, 'NaN', 'c')")
-    on_x = (Breaking("x < 9"), Aggregate("MIN(x)"), Rows("X > 1"))
+    on_x = (Violating("x < 9"), Aggregate("MIN(x)"), Rows("X > 1"))
 
-    answer = ask(path, FLIGHTS, Rows(), *on_x, Breaking("dep_time < 9"), OutOfRange("x", 0, 9))
+    answer = ask(path, FLIGHTS, Rows(), *on_x, Violating("dep_time < 9"), OutOfRange("x", 0, 9))
 
     assert answer.unmeasured == dict.fromkeys(on_x, answer.unmeasured[on_x[0]])
     assert answer.unmeasured[on_x[0]] == Unmeasured(
@@ -340,7 +342,7 @@ def test_users_sql_on_a_column_that_holds_nan_is_refused(path: Path) -> None:
 
 
 def test_users_sql_on_a_column_without_nan_costs_no_statement_more(path: Path) -> None:
-    answer = ask(path, FLIGHTS, Breaking("x < 2"), Aggregate("MIN(x)"))
+    answer = ask(path, FLIGHTS, Violating("x < 2"), Aggregate("MIN(x)"))
 
     assert not answer.unmeasured and answer.numbers == {DAY: (1, 0.0)} and answer.cost == Cost(1)
 
@@ -348,7 +350,7 @@ def test_users_sql_on_a_column_without_nan_costs_no_statement_more(path: Path) -
 def test_nan_on_another_date_does_no_harm(path: Path) -> None:
     insert(path, "('2013-06-04', 4, 'NaN', 'c')")
 
-    assert ask(path, FLIGHTS, Breaking("x < 2")).numbers == {DAY: (1,)}
+    assert ask(path, FLIGHTS, Violating("x < 2")).numbers == {DAY: (1,)}
 
 
 def test_nan_is_looked_for_on_both_sides_of_a_pair(path: Path) -> None:
@@ -357,8 +359,8 @@ def test_nan_is_looked_for_on_both_sides_of_a_pair(path: Path) -> None:
         connection.execute("CREATE TABLE raw.other AS SELECT * FROM raw.flights WHERE NOT isnan(x)")
     pair = PairSource("raw.flights", "d", "raw.other", "d")
     own, others = (
-        (Linked(("s",), "x > 1"), Orphans(("s",), ("s",), True, "x > 1")),
-        (KeysOf(("s",), "x > 1"), KeysPresent(("s",), ("s",), "x > 1")),
+        (Referencing(("s",), "x > 1"), Orphans(("s",), ("s",), True, "x > 1")),
+        (ExpectedKeys(("s",), "x > 1"), PresentKeys(("s",), ("s",), "x > 1")),
     )
 
     answer = ask(path, pair, *own, *others)

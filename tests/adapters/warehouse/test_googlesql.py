@@ -9,7 +9,7 @@ from itertools import product
 
 import duckdb
 import pytest
-from phasegate.adapters.warehouse.googlesql import Refused, _plain, _translated, check_sql, to_duckdb
+from phasegate.adapters.warehouse.googlesql import UnsupportedSql, _plain, _translated, check_sql, to_duckdb
 from phasegate.core.pipeline.sql import SqlKind
 from phasegate.errors import ConfigError
 
@@ -311,7 +311,7 @@ def test_a_query_gives_what_the_reference_says(
 def test_what_is_not_known_to_agree_is_refused_by_name(text: str, named: str) -> None:
     reason = check_sql(text, CONDITION)
     assert reason is not None and named in reason
-    with pytest.raises(Refused, match="DuckDB"):
+    with pytest.raises(UnsupportedSql, match="DuckDB"):
         to_duckdb(text, CONDITION)
 
 

@@ -13,13 +13,13 @@ from phasegate.core.alerts.incident import (
     Board,
     Incident,
     IncidentState,
+    IncidentUpdate,
     NotifyReason,
-    Statement,
     fold,
     read_alert,
     tidy,
 )
-from phasegate.core.alerts.routing import Around, Silence, Target, Told, notify, tell
+from phasegate.core.alerts.routing import NotificationState, NotifyContext, Silence, Target, after_notice, decide_notice
 
 START = datetime(2026, 3, 2, tzinfo=UTC)
 UTC_ZONE = ZoneInfo("UTC")
@@ -30,7 +30,7 @@ DAYS = ("2026-03-01", "2026-03-02", "2026-03-03")
 
 def statement(
     day: str, at: datetime, *, cause: str = "checks_failed", over: bool = False, severity: str = "critical"
-) -> Statement:
+) -> IncidentUpdate:
     """What an alert about raw of a day says."""
     body = {
         "key": f"shop/raw/{day}/{at.isoformat()}", "pipeline": "shop", "phase": "raw", "run_date": day, "severity": severity,
@@ -44,12 +44,12 @@ def statement(
 said = st.tuples(st.sampled_from(DAYS), st.sampled_from(CAUSES), st.booleans())
 
 
-def story(steps: list[tuple[str, str, bool]]) -> list[Statement]:
+def story(steps: list[tuple[str, str, bool]]) -> list[IncidentUpdate]:
     """Alerts of one phase in the order in which they were decided, a minute apart."""
     return [statement(day, START + timedelta(minutes=n), cause=cause, over=over) for n, (day, cause, over) in enumerate(steps)]
 
 
-def played(statements: list[Statement]) -> Board:
+def played(statements: list[IncidentUpdate]) -> Board:
     board = EMPTY
     for each in statements:
         board = fold(board, each)
@@ -93,19 +93,19 @@ class People:
 
     def __init__(self, target: Target) -> None:
         self.target = target
-        self.told: Told | None = None
+        self.told: NotificationState | None = None
         self.withheld = False
         self.heard: list[tuple[NotifyReason, datetime, datetime]] = []
 
     def look(self, incident: Incident, now: datetime, silences: tuple[Silence, ...]) -> None:
-        around = Around(silences=silences, was_withheld=self.withheld)
-        say = notify(incident, self.told, self.target, around, now=now)
+        around = NotifyContext(silences=silences, was_withheld=self.withheld)
+        say = decide_notice(incident, self.told, self.target, around, now=now)
         never = self.told is None or self.told.over
         self.withheld = never and (say.withheld or (self.withheld and say.reason is NotifyReason.NOTHING))
         if say.reason is NotifyReason.NOTHING:
             assert say.again is None or say.again > now, "nothing that is due now is put off to now"
             return
-        self.told = tell(incident, self.told, say.reason, now)
+        self.told = after_notice(incident, self.told, say.reason, now)
         self.withheld = False
         self.heard.append((say.reason, incident.opened_at, now))
 

@@ -4,7 +4,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pytest
-from phasegate.core.checks.base import Answers, CheckResult, Mode, Outcome, PlacedCheck, Severity, Site, evaluate, plan
+from phasegate.core.checks.base import Answers, CheckContext, CheckResult, Mode, Outcome, PlacedCheck, Severity, evaluate, plan
 from phasegate.core.checks.kinds import (
     KINDS,
     AcceptedValues,
@@ -23,20 +23,17 @@ from phasegate.core.checks.kinds import (
     SchemaCheck,
     Sql,
     Unique,
-    spell,
+    format_number,
 )
 from phasegate.core.checks.metrics import (
     Aggregate,
     Answer,
     AnyMetric,
-    Breaking,
     Cost,
     CustomSource,
     Distinct,
+    ExpectedKeys,
     Fault,
-    KeysOf,
-    KeysPresent,
-    Linked,
     Newest,
     NotIn,
     NotMatching,
@@ -46,11 +43,14 @@ from phasegate.core.checks.metrics import (
     Orphans,
     OutOfRange,
     PairSource,
+    PresentKeys,
     Query,
+    Referencing,
     Rows,
     Surplus,
     TableSource,
     Unmeasured,
+    Violating,
 )
 from phasegate.core.pipeline.model import applies, check_name
 
@@ -58,7 +58,7 @@ DAY = date(2013, 2, 8)
 DUE = datetime(2013, 2, 9, 6, tzinfo=UTC)
 FLIGHTS = TableSource("raw.flights", "flight_date")
 DATES = {"raw.flights": "flight_date", "raw.weather": "weather_date", "raw.schedule": "flight_date"}
-SITE = Site(FLIGHTS, DATES, lambda _: DUE)
+SITE = CheckContext(FLIGHTS, DATES, lambda _: DUE)
 EXPECTED = Query(TableSource("raw.schedule", "flight_date"), (Distinct("flight_id"),))
 DOWN = Unmeasured(Fault.UNAVAILABLE, "the warehouse is down")
 
@@ -393,7 +393,7 @@ def test_a_share_equal_to_its_bound_as_written_passes(per_mille, of):
         ),
         (
             Invariant(that="arr >= dep", acceptable=0.5),
-            {Rows(): 2, Breaking("arr >= dep"): 1},
+            {Rows(): 2, Violating("arr >= dep"): 1},
             ACCEPTABLE,
             0.5,
             "none",
@@ -401,7 +401,7 @@ def test_a_share_equal_to_its_bound_as_written_passes(per_mille, of):
         ),
         (
             References(columns=("carrier",), table="raw.airlines", to=("code",)),
-            {Linked(("carrier",)): 9, Orphans(("carrier",), ("code",), False): 1},
+            {Referencing(("carrier",)): 9, Orphans(("carrier",), ("code",), False): 1},
             FAILED,
             1 / 9,
             "none",
@@ -409,7 +409,7 @@ def test_a_share_equal_to_its_bound_as_written_passes(per_mille, of):
         ),
         (
             References(columns=("hour", "origin"), table="raw.weather"),
-            {Linked(("hour", "origin")): 9, Orphans(("hour", "origin"), ("hour", "origin"), True): 0},
+            {Referencing(("hour", "origin")): 9, Orphans(("hour", "origin"), ("hour", "origin"), True): 0},
             PASSED,
             0.0,
             "none",
@@ -464,7 +464,7 @@ COVERAGE = Coverage(of="raw.schedule", key=("id",), columns=("flight_id",), of_w
     ],
 )
 def test_coverage(present, keys, outcome, message):
-    numbers: Numbers = {KeysOf(("id",), "live"): keys, KeysPresent(("id",), ("flight_id",), "live"): present}
+    numbers: Numbers = {ExpectedKeys(("id",), "live"): keys, PresentKeys(("id",), ("flight_id",), "live"): present}
     found = result(COVERAGE, numbers)
     assert (found.outcome, found.message) == (outcome, message)
     assert found.measured == (present / keys if keys else None)
@@ -613,7 +613,7 @@ def test_a_number_that_could_not_be_measured_is_never_a_pass(check):
     """Whichever of its numbers is missing, the check is not evaluated and says why."""
     metrics = {metric for _, metric in check.wanted(SITE)}
     for missing in metrics:
-        numbers: Numbers = {Rows(): 5, Linked(("a",)): 5, KeysOf(("a",)): 5, **expects(5)}
+        numbers: Numbers = {Rows(): 5, Referencing(("a",)): 5, ExpectedKeys(("a",)): 5, **expects(5)}
         found = result(check, numbers, unmeasured=(missing,))
         assert (found.outcome, found.measured, found.unmeasured) == (NOT, None, DOWN)
         assert found.message == "could not be measured: the warehouse is down"
@@ -701,15 +701,15 @@ def test_all_numbers_of_a_table_travel_in_one_query():
         FLIGHTS: (Rows(), Nulls("a"), Nulls("b"), Distinct("a", "x")),
         TableSource("raw.weather", "weather_date"): (Rows(),),
         weather: (
-            Linked(("a",)),
+            Referencing(("a",)),
             Orphans(("a",), ("a",), True),
-            Linked(("b",)),
+            Referencing(("b",)),
             Orphans(("b",), ("b",), True),
-            KeysOf(("a",)),
-            KeysPresent(("a",), ("a",)),
+            ExpectedKeys(("a",)),
+            PresentKeys(("a",), ("a",)),
         ),
-        PairSource("raw.flights", "flight_date", "raw.weather", None): (Linked(("a",)), Orphans(("a",), ("a",), False)),
-        PairSource("raw.flights", "flight_date", "raw.airlines", None): (Linked(("a",)), Orphans(("a",), ("a",), False)),
+        PairSource("raw.flights", "flight_date", "raw.weather", None): (Referencing(("a",)), Orphans(("a",), ("a",), False)),
+        PairSource("raw.flights", "flight_date", "raw.airlines", None): (Referencing(("a",)), Orphans(("a",), ("a",), False)),
         CustomSource(QUERY, "flight_date", table="raw.flights"): (Rows(),),
         CustomSource(f"{QUERY} AND x", "flight_date", table="raw.flights"): (Rows(),),
     }
@@ -819,7 +819,7 @@ def test_every_kind_has_a_case_here():
     ],
 )
 def test_a_number_is_spelled_for_people(number, text):
-    assert spell(number) == text
+    assert format_number(number) == text
 
 
 def test_what_was_measured_costs_the_sum_of_its_queries():

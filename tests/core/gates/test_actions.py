@@ -8,13 +8,13 @@ import pytest
 from phasegate.core.checks.base import CheckResult, Mode, Outcome, Severity
 from phasegate.core.checks.kinds import RowCount
 from phasegate.core.field_syntax import Due
-from phasegate.core.gates.actions import AcceptGap, Act, EndGap, EndWaiver, LiftHold, PutHold, Waive, apply
+from phasegate.core.gates.actions import AcceptGap, Action, EndGap, EndWaiver, LiftHold, PutHold, Waive, apply
 from phasegate.core.gates.completion import Report, RunKey, Status
 from phasegate.core.gates.decide import Case, Decision, decide
 from phasegate.core.gates.gate import AcceptedGap, Gate, GateState, Hold, Override, Reason
 from phasegate.core.gates.verdict import Fingerprint, OutputVerdict, PhaseVerdict, Verdict, judge
 from phasegate.core.pipeline.model import Calendar, Output, Phase, Pipeline, Producer
-from phasegate.errors import Refused
+from phasegate.errors import ActionRefused
 
 DAY = date(2026, 3, 2)
 NOW = datetime(2026, 3, 3, 7, tzinfo=UTC)
@@ -194,13 +194,13 @@ BEFORE = replace(gate(), run=RunKey("shop", "raw", DAY - timedelta(days=1)))
         (EndGap(), gate(), None, "nobody has accepted a gap"),
     ],
 )  # fmt: skip
-def test_what_makes_no_sense_is_refused(act: Act, gate: Gate, verdict: PhaseVerdict | None, said: str) -> None:
-    with pytest.raises(Refused) as refused:
+def test_what_makes_no_sense_is_refused(act: Action, gate: Gate, verdict: PhaseVerdict | None, said: str) -> None:
+    with pytest.raises(ActionRefused) as refused:
         apply(act, case(gate, verdict), "ann")
     assert str(refused.value).startswith(str(gate.run))
     assert said in str(refused.value)
 
 
 def test_nobody_does_nothing() -> None:
-    with pytest.raises(Refused, match="who does it"):
+    with pytest.raises(ActionRefused, match="who does it"):
         apply(PutHold("why"), case(gate()), " ")

@@ -10,7 +10,7 @@ from phasegate.core.checks.base import CheckResult, Mode, Outcome, Severity
 from phasegate.core.checks.metrics import Fault, Unmeasured
 from phasegate.core.field_syntax import Due
 from phasegate.core.gates.completion import Report, RunKey, Status
-from phasegate.core.gates.decide import RULES, UNVERIFIED_PATIENCE, Case, Decision, decide, needs_measuring
+from phasegate.core.gates.decide import RULES, UNVERIFIED_GRACE, Case, Decision, decide, needs_measuring
 from phasegate.core.gates.gate import (
     AcceptedGap,
     Alert,
@@ -20,9 +20,9 @@ from phasegate.core.gates.gate import (
     Hold,
     Override,
     Reason,
+    effective_state,
     is_released,
     may_start,
-    standing,
 )
 from phasegate.core.gates.verdict import Fingerprint, Fingerprints, OutputVerdict, PhaseVerdict, Verdict, judge
 from phasegate.core.pipeline.model import (
@@ -517,9 +517,9 @@ def test_an_accepted_gap_ends_its_alert_and_expires():
 
 def test_patience_ends_after_ten_minutes_and_not_before():
     first = decided(gate(), BLIND)
-    almost = decided(first.gate, BLIND, now=NOW + UNVERIFIED_PATIENCE - timedelta(seconds=1))
+    almost = decided(first.gate, BLIND, now=NOW + UNVERIFIED_GRACE - timedelta(seconds=1))
     assert almost.alerts == ()
-    assert [alert.cause for alert in decided(almost.gate, BLIND, now=NOW + UNVERIFIED_PATIENCE).alerts] == ["not_measured"]
+    assert [alert.cause for alert in decided(almost.gate, BLIND, now=NOW + UNVERIFIED_GRACE).alerts] == ["not_measured"]
 
 
 def test_looking_again_changes_nothing():
@@ -636,7 +636,7 @@ def test_an_open_gate_is_stale_when_an_input_was_released_again():
     raw, clean, stock = opened("raw", 2), opened("clean", consumed={"raw": 1}), opened("stock", consumed={"raw": 2})
     report_gate = opened("report", consumed={"clean": 1, "stock": 1})
     day = days(raw, clean, stock, report_gate)
-    states = {phase: standing(day[phase], day, SHOP) for phase in day}
+    states = {phase: effective_state(day[phase], day, SHOP) for phase in day}
     assert states == {"raw": "open", "clean": "stale", "stock": "open", "report": "stale"}
     assert not is_released(SHOP, "clean", day)
     assert not may_start(SHOP, "report", DAY, day)
@@ -648,13 +648,13 @@ def test_a_gate_is_no_longer_stale_when_it_ran_again():
     again = opened("clean", reports={"clean": report("clean", began=NOW)}, consumed={"raw": 1})
     found = decided(again, tables("clean"), day=days(opened("raw", 2, at=NOW - MINUTE)))
     assert (found.reason, found.gate.consumed) == (Reason.NOTHING_NEW, {"raw": 2})
-    assert standing(found.gate, days(opened("raw", 2)), SHOP) is GateState.OPEN
+    assert effective_state(found.gate, days(opened("raw", 2)), SHOP) is GateState.OPEN
 
 
 @pytest.mark.parametrize("state", [GateState.WAITING, GateState.HELD, GateState.OVERDUE, GateState.UNVERIFIED])
 def test_a_shut_gate_is_what_it_is(state):
     day = days(opened("raw", 2), silent("clean", state=state))
-    assert standing(day["clean"], day, SHOP) is state
+    assert effective_state(day["clean"], day, SHOP) is state
     assert not is_released(SHOP, "clean", day)
 
 
@@ -677,7 +677,7 @@ def test_a_shut_gate_is_what_it_is(state):
 def test_only_a_newer_word_is_taken_in(known, heard, taken):
     """A duplicate or an old attempt is not; of two that end at one time, one always wins, in whatever order they come."""
     before = gate("raw", known)
-    after = before.hear(heard)
+    after = before.with_report(heard)
     assert (after is not None) is taken
     if after is not None:
         assert after.reports[heard.producer] == heard

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from phasegate.core.gates.pause import REMEMBERED, Pause, begin, end, live, subject
-from phasegate.errors import Refused
+from phasegate.errors import ActionRefused
 
 NOW = datetime(2026, 3, 3, 7, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -55,11 +55,11 @@ def test_only_so_many_are_remembered() -> None:
     [({"until": NOW}, "is past; it would end before it began"), ({"why": " "}, "needs a reason"), ({"by": ""}, "who wants it")],
 )
 def test_a_pause_without_end_reason_or_person_is_refused(wrong: dict[str, object], said: str) -> None:
-    with pytest.raises(Refused, match=said):
+    with pytest.raises(ActionRefused, match=said):
         begin((), replace(PAUSE, **wrong))
 
 
 def test_what_is_not_paused_cannot_go_on() -> None:
     for known in ((), (PAUSE,)):
-        with pytest.raises(Refused, match="shop/raw is not paused"):
+        with pytest.raises(ActionRefused, match="shop/raw is not paused"):
             end("shop/raw", known, NOW + HOUR, "ann", "")

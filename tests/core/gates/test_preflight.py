@@ -13,7 +13,7 @@ from phasegate.core.field_syntax import Due, Span
 from phasegate.core.gates.completion import Report, RunKey, Status
 from phasegate.core.gates.gate import AcceptedGap, Gate, GateState, Hold, Retries
 from phasegate.core.gates.pause import Pause
-from phasegate.core.gates.preflight import Claim, Clearance, Start, Topic, Word, preflight
+from phasegate.core.gates.preflight import Claim, Clearance, PointOutcome, PreflightCase, Topic, preflight
 from phasegate.core.gates.verdict import needed
 from phasegate.core.pipeline.model import Calendar, Expected, GateMode, Need, Output, Part, Phase, Pipeline, Producer, Retry
 from phasegate.core.pipeline.validate import problems as problems_of
@@ -70,15 +70,17 @@ def gates(*found: Gate) -> dict[date, dict[str, Gate]]:
 
 def start(
     *found: Gate, pipeline: Pipeline = SHOP, day: date = DAY, numbers: Any = None, broken: Sequence[str] = (), **more: Any
-) -> Start:
+) -> PreflightCase:
     """A start of `report` to which nothing objects, but for what is said."""
     needs = pipeline.needs("report", day, NOW)
     warehouse = ScriptedWarehouse({**NUMBERS, **(numbers or {})}, broken=set(broken))
     answers = Answers(list(warehouse.measure(needed(pipeline, needs), Span(day, day))), pipeline.calendar.expected.asked())  # type: ignore[union-attr]
-    return Start(pipeline, RunKey("shop", "report", day), NOW, gates(*found), **{"answers": answers, "needs": needs, **more})
+    return PreflightCase(
+        pipeline, RunKey("shop", "report", day), NOW, gates(*found), **{"answers": answers, "needs": needs, **more}
+    )
 
 
-def objections(answer: Clearance) -> list[tuple[Topic, Word, str]]:
+def objections(answer: Clearance) -> list[tuple[Topic, PointOutcome, str]]:
     return [(point.topic, point.word, point.detail) for point in answer.objections]
 
 
@@ -91,12 +93,12 @@ def test_nothing_stands_in_the_way() -> None:
     assert answer.go
     assert not answer.unknown
     assert {(point.topic, point.word, point.detail) for point in answer.points} == {
-        (Topic.CALENDAR, Word.YES, "a run is expected on 2026-03-02"),
-        (Topic.UPSTREAM, Word.YES, "raw is open, generation 1"),
-        (Topic.UPSTREAM, Word.YES, "stock is open, generation 1"),
-        (Topic.INPUTS, Word.YES, "rates.daily is as needed, with 1,772,514,000 rows"),
-        (Topic.INPUTS, Word.YES, "ads.clicks is as needed, with 50 rows"),
-        (Topic.RUNNING, Word.YES, "nothing else is known to run for this gate"),
+        (Topic.CALENDAR, PointOutcome.YES, "a run is expected on 2026-03-02"),
+        (Topic.UPSTREAM, PointOutcome.YES, "raw is open, generation 1"),
+        (Topic.UPSTREAM, PointOutcome.YES, "stock is open, generation 1"),
+        (Topic.INPUTS, PointOutcome.YES, "rates.daily is as needed, with 1,772,514,000 rows"),
+        (Topic.INPUTS, PointOutcome.YES, "ads.clicks is as needed, with 50 rows"),
+        (Topic.RUNNING, PointOutcome.YES, "nothing else is known to run for this gate"),
     }
 
 
@@ -109,31 +111,33 @@ HELD = gate("report", GateState.HELD, reports={"report": WANTED})
     ("given", "topic", "word", "detail", "cure"),
     [
         # The calendar.
-        ({"day": date(2026, 2, 1)}, Topic.CALENDAR, Word.NO, "the calendar has no run on 2026-02-01", "nothing is to be done"),
-        ({"day": date(2026, 1, 3)}, Topic.CALENDAR, Word.NO, "report does not run in warm_up", "nothing is to be done"),
-        ({"day": date(2025, 1, 3)}, Topic.CALENDAR, Word.NO, "the calendar has no run on 2025-01-03", "nothing is to be done"),
-        ({"numbers": {("plan.days", DAY): 0}}, Topic.CALENDAR, Word.NO, "nothing is expected on 2026-03-02", "announced"),
-        ({"broken": ["plan.days"]}, Topic.CALENDAR, Word.UNVERIFIED, "whether a run is expected could not be measured: table plan.days", "once the warehouse answers"),
+        ({"day": date(2026, 2, 1)}, Topic.CALENDAR, PointOutcome.NO, "the calendar has no run on 2026-02-01", "nothing is to be done"),
+        ({"day": date(2026, 1, 3)}, Topic.CALENDAR, PointOutcome.NO, "report does not run in warm_up", "nothing is to be done"),
+        ({"day": date(2025, 1, 3)}, Topic.CALENDAR, PointOutcome.NO, "the calendar has no run on 2025-01-03", "nothing is to be done"),
+        ({"numbers": {("plan.days", DAY): 0}}, Topic.CALENDAR, PointOutcome.NO, "nothing is expected on 2026-03-02", "announced"),
+        ({"broken": ["plan.days"]}, Topic.CALENDAR, PointOutcome.UNVERIFIED, "whether a run is expected could not be measured: table plan.days", "once the warehouse answers"),
         # What it waits for.
-        ({"found": [gate("raw", GateState.WAITING, detail="orders has not reported")]}, Topic.UPSTREAM, Word.NO, "raw is waiting: orders has not reported", "once raw has run"),
-        ({"found": [gate("raw", GateState.OVERDUE)]}, Topic.UPSTREAM, Word.NO, "raw is overdue", "once raw has run"),
-        ({"found": [gate("raw", GateState.HELD, detail="x")]}, Topic.UPSTREAM, Word.NO, "raw is held: x", "once the tables of raw pass"),
-        ({"found": [gate("raw", GateState.UNVERIFIED)]}, Topic.UPSTREAM, Word.NO, "raw is unverified", "could be measured"),
+        ({"found": [gate("raw", GateState.WAITING, detail="orders has not reported")]}, Topic.UPSTREAM, PointOutcome.NO, "raw is waiting: orders has not reported", "once raw has run"),
+        ({"found": [gate("raw", GateState.OVERDUE)]}, Topic.UPSTREAM, PointOutcome.NO, "raw is overdue", "once raw has run"),
+        ({"found": [gate("raw", GateState.HELD, detail="x")]}, Topic.UPSTREAM, PointOutcome.NO, "raw is held: x", "once the tables of raw pass"),
+        ({"found": [gate("raw", GateState.UNVERIFIED)]}, Topic.UPSTREAM, PointOutcome.NO, "raw is unverified", "could be measured"),
         # What it reads.
-        ({"numbers": {("rates.daily", DAY): 0}}, Topic.INPUTS, Word.NO, "table rates.daily has 0 rows, expected at least 1", "once rates.daily is as report needs it"),
-        ({"numbers": {("rates.daily", DAY): int(NOW.timestamp()) - 3 * 3600}}, Topic.INPUTS, Word.NO, "the newest rates.daily.loaded_at is 3 h older than now, expected within 2 h before now", "once rates.daily"),
-        ({"broken": ["rates.daily"]}, Topic.INPUTS, Word.UNVERIFIED, "rates.daily could not be measured: table rates.daily does not answer", "once the warehouse answers"),
+        ({"numbers": {("rates.daily", DAY): 0}}, Topic.INPUTS, PointOutcome.NO, "table rates.daily has 0 rows, expected at least 1", "once rates.daily is as report needs it"),
+        ({"numbers": {("rates.daily", DAY): int(NOW.timestamp()) - 3 * 3600}}, Topic.INPUTS, PointOutcome.NO, "the newest rates.daily.loaded_at is 3 h older than now, expected within 2 h before now", "once rates.daily"),
+        ({"broken": ["rates.daily"]}, Topic.INPUTS, PointOutcome.UNVERIFIED, "rates.daily could not be measured: table rates.daily does not answer", "once the warehouse answers"),
         # Who keeps it back.
-        ({"pipeline": with_report(mode=GateMode.PAUSE, until=date(2026, 3, 9))}, Topic.PAUSE, Word.NO, "report is paused in the pipeline file until 2026-03-09", "after 2026-03-09, or the pipeline file says mode: enforce"),
-        ({"pause": Pause("shop/report", "bob", "migration", NOW, NOW + HOUR)}, Topic.PAUSE, Word.NO, "shop/report is paused by bob until 2026-03-03 07:00 UTC: migration", "once that is over, or ended"),
-        ({"found": [gate("report", GateState.WAITING, hold=Hold("ann", "audit", NOW - HOUR, NOW + HOUR))]}, Topic.PAUSE, Word.NO, "ann holds shop/report/2026-03-02 until 2026-03-03 07:00 UTC: audit", "once that is over, or the hold is ended"),
-        ({"found": [gate("report", hold=Hold("ann", "audit", NOW))], "claims": ()}, Topic.PAUSE, Word.NO, "ann holds shop/report/2026-03-02: audit", "once the hold is ended"),
-        ({"claims": (CLAIM,)}, Topic.RUNNING, Word.NO, "other runs shop/report/2026-03-02 since 2026-03-03 05:00 UTC", "once it reports, at 2026-03-03 07:00 UTC at the latest"),
-        ({"found": [HELD], "requests_today": 5}, Topic.BUDGET, Word.NO, "5 of 5 repetitions of report of today are used up", "from 2026-03-04 on (UTC)"),
-        ({"found": [HELD], "trial": date(2026, 3, 1)}, Topic.BUDGET, Word.NO, "report fails date after date, and only 2026-03-01 is tried", "once report of 2026-03-01 is released"),
+        ({"pipeline": with_report(mode=GateMode.PAUSE, until=date(2026, 3, 9))}, Topic.PAUSE, PointOutcome.NO, "report is paused in the pipeline file until 2026-03-09", "after 2026-03-09, or the pipeline file says mode: enforce"),
+        ({"pause": Pause("shop/report", "bob", "migration", NOW, NOW + HOUR)}, Topic.PAUSE, PointOutcome.NO, "shop/report is paused by bob until 2026-03-03 07:00 UTC: migration", "once that is over, or ended"),
+        ({"found": [gate("report", GateState.WAITING, hold=Hold("ann", "audit", NOW - HOUR, NOW + HOUR))]}, Topic.PAUSE, PointOutcome.NO, "ann holds shop/report/2026-03-02 until 2026-03-03 07:00 UTC: audit", "once that is over, or the hold is ended"),
+        ({"found": [gate("report", hold=Hold("ann", "audit", NOW))], "claims": ()}, Topic.PAUSE, PointOutcome.NO, "ann holds shop/report/2026-03-02: audit", "once the hold is ended"),
+        ({"claims": (CLAIM,)}, Topic.RUNNING, PointOutcome.NO, "other runs shop/report/2026-03-02 since 2026-03-03 05:00 UTC", "once it reports, at 2026-03-03 07:00 UTC at the latest"),
+        ({"found": [HELD], "requests_today": 5}, Topic.BUDGET, PointOutcome.NO, "5 of 5 repetitions of report of today are used up", "from 2026-03-04 on (UTC)"),
+        ({"found": [HELD], "trial": date(2026, 3, 1)}, Topic.BUDGET, PointOutcome.NO, "report fails date after date, and only 2026-03-01 is tried", "once report of 2026-03-01 is released"),
     ],
 )  # fmt: skip
-def test_each_thing_that_stands_in_the_way(given: dict[str, Any], topic: Topic, word: Word, detail: str, cure: str) -> None:
+def test_each_thing_that_stands_in_the_way(
+    given: dict[str, Any], topic: Topic, word: PointOutcome, detail: str, cure: str
+) -> None:
     """It alone, once, with what would make it a yes."""
     found = given.pop("found", ())
     answer = preflight(start(*found, **given))
@@ -145,14 +149,14 @@ def test_each_thing_that_stands_in_the_way(given: dict[str, Any], topic: Topic, 
     assert cure in told[0].cure
     if "day" not in given and "broken" not in given:
         assert len(answer.objections) == 1
-    assert answer.unknown is (word is Word.UNVERIFIED)
+    assert answer.unknown is (word is PointOutcome.UNVERIFIED)
 
 
 def test_a_stale_upstream_stands_in_the_way() -> None:
     """raw was released again, and stock, built on it, was not built again."""
     chained = replace(SHOP, phases={**SHOP.phases, "stock": replace(SHOP.phases["stock"], after=("raw",))})
     answer = preflight(start(gate("raw", generation=2), gate("stock", consumed={"raw": 1}), pipeline=chained))
-    assert objections(answer) == [(Topic.UPSTREAM, Word.NO, "stock is stale: an input was released again since")]
+    assert objections(answer) == [(Topic.UPSTREAM, PointOutcome.NO, "stock is stale: an input was released again since")]
     assert answer.objections[0].next == ("phasegate explain stock 2026-03-02 --pipeline shop",)
 
 
@@ -190,7 +194,7 @@ def test_an_upstream_without_a_run_or_with_an_accepted_gap_does_not(state: GateS
 def test_what_is_told_and_does_not_stand_in_the_way(given: dict[str, Any], topic: Topic, detail: str) -> None:
     answer = preflight(start(*given.pop("found", ()), **given))
     assert answer.go
-    (warning,) = [point for point in answer.points if point.word is Word.WARNING]
+    (warning,) = [point for point in answer.points if point.word is PointOutcome.WARNING]
     assert warning.topic is topic
     assert warning.detail.startswith(detail)
 
@@ -203,15 +207,15 @@ def test_an_earlier_date_before_the_look_back_is_of_no_interest() -> None:
 def test_a_warehouse_that_does_not_answer_is_a_no() -> None:
     answer = preflight(start(answers="no route to host"))
     assert objections(answer) == [
-        (Topic.CALENDAR, Word.UNVERIFIED, "whether a run is expected could not be measured: no route to host"),
-        (Topic.INPUTS, Word.UNVERIFIED, "rates.daily, ads.clicks could not be measured: no route to host"),
+        (Topic.CALENDAR, PointOutcome.UNVERIFIED, "whether a run is expected could not be measured: no route to host"),
+        (Topic.INPUTS, PointOutcome.UNVERIFIED, "rates.daily, ads.clicks could not be measured: no route to host"),
     ]
     assert answer.unknown
 
 
 def test_what_is_wrong_for_sure_is_not_called_unknown() -> None:
     answer = preflight(start(gate("raw", GateState.HELD), broken=["rates.daily"]))
-    assert {point.word for point in answer.objections} == {Word.NO, Word.UNVERIFIED}
+    assert {point.word for point in answer.objections} == {PointOutcome.NO, PointOutcome.UNVERIFIED}
     assert not answer.unknown
 
 
@@ -224,7 +228,7 @@ def test_a_number_that_was_not_measured_is_no_zero() -> None:
         for query in asked
     ]
     answer = preflight(start(answers=Answers(answers, SHOP.calendar.expected.asked())))  # type: ignore[union-attr]
-    assert [(point.word, point.cure) for point in answer.objections] == [(Word.UNVERIFIED, "once it can be measured")]
+    assert [(point.word, point.cure) for point in answer.objections] == [(PointOutcome.UNVERIFIED, "once it can be measured")]
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from phasegate.core.checks.base import CheckResult, Mode, Outcome, Severity
 from phasegate.core.checks.kinds import RowCount
 from phasegate.core.gates.completion import Report, RunKey, Status
 from phasegate.core.gates.gate import Gate, GateState, Reason, Retries
-from phasegate.core.gates.rerun_requests import Step, delay, in_vain, step, streak, to_ask
+from phasegate.core.gates.rerun_requests import RetryStep, delay, next_retry_step, retries_exhausted, streak, to_ask
 from phasegate.core.gates.verdict import Verdict
 from phasegate.core.pipeline.model import Calendar, Output, Phase, Pipeline, Producer, Retry
 
@@ -93,7 +93,7 @@ def played(answer: timedelta | None, minutes: int = 400) -> tuple[list[float], l
         now = NOW + timedelta(seconds=second)
         if failing_at is not None and now >= failing_at:
             found, failing_at = replace(found, reports={"a": report("a", at=now)}), None
-        done = step(SHOP, found, {}, now, lambda: 0.5)
+        done = next_retry_step(SHOP, found, {}, now, lambda: 0.5)
         found = replace(found, retries=done.retries)
         if done.ask:
             asked.append(second / 60)
@@ -113,18 +113,20 @@ def test_a_request_that_nobody_answers_has_failed_after_the_longest_wait() -> No
 
 
 def test_a_phase_without_a_policy_is_never_asked() -> None:
-    assert step(SHOP, gate(Reason.NOTHING_HEARD, state=OVERDUE, phase="plain"), {}, NOW, lambda: 0.5) == Step(None)
+    assert next_retry_step(SHOP, gate(Reason.NOTHING_HEARD, state=OVERDUE, phase="plain"), {}, NOW, lambda: 0.5) == RetryStep(
+        None
+    )
 
 
 def test_what_was_given_up_stays_so_and_says_so_once() -> None:
     spent = replace(FAILED, retries=Retries(4, NOW - MINUTE, None, given_up=True))
-    assert step(SHOP, spent, {}, NOW, lambda: 0.5) == Step(spent.retries)
-    assert in_vain(spent, NOW) is None, "nobody is told of a gate of which they know nothing"
+    assert next_retry_step(SHOP, spent, {}, NOW, lambda: 0.5) == RetryStep(spent.retries)
+    assert retries_exhausted(spent, NOW) is None, "nobody is told of a gate of which they know nothing"
 
 
 def test_trouble_that_passes_by_itself_stops_the_plan_and_keeps_the_count() -> None:
     planned = gate(Reason.UPSTREAM_SHUT, state=OVERDUE, retries=Retries(2, NOW, NOW + MINUTE))
-    assert step(SHOP, planned, {}, NOW, lambda: 0.5).retries == Retries(2, NOW, None)
+    assert next_retry_step(SHOP, planned, {}, NOW, lambda: 0.5).retries == Retries(2, NOW, None)
 
 
 def dated(states: str) -> list[Gate]:

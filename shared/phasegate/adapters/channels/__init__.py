@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TextIO
 
-from phasegate.adapters.channels.patience import USUAL, Patience
+from phasegate.adapters.channels.timeouts import DEFAULT_TIMEOUTS, Timeouts
 from phasegate.core.field_syntax import place
 from phasegate.core.pipeline.model import Alerts, Destination, DestinationKind, Pipeline
 from phasegate.errors import ConfigError, Problem
@@ -20,7 +20,7 @@ def notifier(
     clock: Clock,
     folder: Path,
     screen: TextIO | None = None,
-    patience: Patience = USUAL,
+    patience: Timeouts = DEFAULT_TIMEOUTS,
 ) -> Notifier:
     """The notifier of a destination; its libraries are imported now, its secrets are asked for when it first sends.
 

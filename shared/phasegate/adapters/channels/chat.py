@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from phasegate.adapters.channels.http import Answer, post
-from phasegate.adapters.channels.patience import USUAL, Patience
+from phasegate.adapters.channels.timeouts import DEFAULT_TIMEOUTS, Timeouts
 from phasegate.core.alerts.notice import Notice, clean, fit
 from phasegate.core.secret import Secret
 from phasegate.errors import ConfigError, NotifyError, SecretError
@@ -53,9 +53,9 @@ def encoded(payload: Payload) -> bytes:
 class ChatNotifier:
     """Posts notices as cards to the webhook of a chat."""
 
-    def __init__(self, channel: Channel, *, webhook: str, secrets: Secrets, patience: Patience = USUAL) -> None:
+    def __init__(self, channel: Channel, *, webhook: str, secrets: Secrets, patience: Timeouts = DEFAULT_TIMEOUTS) -> None:
         self._channel = channel
-        self._door = Door(webhook, secrets, patience, query=channel.query)
+        self._door = WebhookPost(webhook, secrets, patience, query=channel.query)
 
     def notify(self, notice: Notice) -> Receipt:
         """See `Notifier.notify`."""
@@ -73,11 +73,11 @@ Headers: TypeAlias = Callable[[Secret | None], Mapping[str, str]]
 """Makes the headers of an attempt, given the key of the door."""
 
 
-class Door:
+class WebhookPost:
     """An address that is a secret, perhaps with a key: asked for when they are needed, and again when they are refused."""
 
     def __init__(
-        self, reference: str, secrets: Secrets, patience: Patience, *, query: str = "", key: str | None = None
+        self, reference: str, secrets: Secrets, patience: Timeouts, *, query: str = "", key: str | None = None
     ) -> None:
         self._reference = reference
         self._key = key

@@ -18,9 +18,9 @@ from phasegate.core.alerts.notice import (
     Listing,
     Notice,
     Paragraph,
-    digest,
     headline,
     plain,
+    short_hash,
 )
 
 BUDGET = 4_000
@@ -43,14 +43,14 @@ def card(notice: Notice) -> Payload:
     }
     return {
         "fallbackText": _inert(headline(notice)),
-        "cardsV2": [{"cardId": digest(notice.key), "card": shown}],
-        "thread": {"threadKey": digest(notice.thread)},
+        "cardsV2": [{"cardId": short_hash(notice.key), "card": shown}],
+        "thread": {"threadKey": short_hash(notice.thread)},
     }
 
 
 def text(notice: Notice) -> Payload:
     """The notice as plain text."""
-    return {"text": _inert(f"{headline(notice)}\n{plain(notice)}"), "thread": {"threadKey": digest(notice.thread)}}
+    return {"text": _inert(f"{headline(notice)}\n{plain(notice)}"), "thread": {"threadKey": short_hash(notice.thread)}}
 
 
 _SIGNS = str.maketrans({"<": "‹", ">": "›", "*": "∗", "_": "＿", "~": "∼", "`": "ʼ"})

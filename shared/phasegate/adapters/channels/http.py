@@ -19,7 +19,7 @@ from time import monotonic
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-from phasegate.adapters.channels.patience import USUAL, Patience
+from phasegate.adapters.channels.timeouts import DEFAULT_TIMEOUTS, Timeouts
 from phasegate.core.alerts.notice import clean
 from phasegate.core.secret import Secret
 from phasegate.errors import ConfigError, NotifyError
@@ -80,7 +80,13 @@ def _utc(text: str) -> datetime:
 
 
 def post(
-    address: Secret, body: bytes, headers: Mapping[str, str], *, told: str, query: str = "", patience: Patience = USUAL
+    address: Secret,
+    body: bytes,
+    headers: Mapping[str, str],
+    *,
+    told: str,
+    query: str = "",
+    patience: Timeouts = DEFAULT_TIMEOUTS,
 ) -> Answer:
     """Post a body, once, and give the answer, whatever it says; a redirect is an answer, too, and is not followed.
 
@@ -118,7 +124,7 @@ def is_address(address: Secret) -> bool:
 
 
 def _exchange(
-    address: Secret, body: bytes, headers: Mapping[str, str], query: str, patience: Patience
+    address: Secret, body: bytes, headers: Mapping[str, str], query: str, patience: Timeouts
 ) -> tuple[Answer | None, str, bool]:
     """The answer; without one, why, and whether the body may have arrived."""
     parts = urlsplit(address.reveal())
@@ -149,7 +155,7 @@ def _exchange(
 class _Exchange:
     """One request and its answer, as far as it came."""
 
-    def __init__(self, connection: HTTPSConnection, patience: Patience) -> None:
+    def __init__(self, connection: HTTPSConnection, patience: Timeouts) -> None:
         self._connection = connection
         self._patience = patience
         self.has_sent = False

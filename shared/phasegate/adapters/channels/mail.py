@@ -17,9 +17,9 @@ from phasegate.core.alerts.notice import (
     Notice,
     Paragraph,
     Tone,
-    digest,
     fit,
     plain,
+    short_hash,
 )
 from phasegate.errors import NotifyError
 from phasegate.ports import Receipt
@@ -31,21 +31,21 @@ BUDGET = 90_000
 def render(notice: Notice, *, sender: str, to: Sequence[str]) -> EmailMessage:
     """The notice as a mail; the same notice has the same Message-ID, the notices of an incident are one thread."""
     domain = sender.rpartition("@")[2]
-    thread = f"<{digest(notice.thread)}@{domain}>"
+    thread = f"<{short_hash(notice.thread)}@{domain}>"
     mail = EmailMessage(policy=SMTP)
     mail["Subject"] = subject(notice)
     mail["From"] = formataddr(("phasegate", sender))
     mail["To"] = ", ".join(to)
     mail["Date"] = format_datetime(notice.at)
-    mail["Message-ID"] = f"<{digest(notice.key)}@{domain}>"
+    mail["Message-ID"] = f"<{short_hash(notice.key)}@{domain}>"
     mail["In-Reply-To"] = mail["References"] = thread
     mail["Auto-Submitted"] = "auto-generated"  # no holiday notice answers it
-    mail["X-Phasegate-Key"] = digest(notice.key)
+    mail["X-Phasegate-Key"] = short_hash(notice.key)
     if notice.tone is Tone.CRITICAL:
         mail["Importance"] = "high"
     mail.set_content(fit(notice, plain, len, BUDGET), cte="quoted-printable")
     mail.add_alternative(fit(notice, html, lambda made: len(made.encode()), BUDGET), subtype="html", cte="quoted-printable")
-    mail.set_boundary(f"part-{digest(notice.key)}")
+    mail.set_boundary(f"part-{short_hash(notice.key)}")
     return mail
 
 
@@ -137,7 +137,7 @@ class MailFolder:
         """See `Notifier.notify`."""
         mail = render(notice, sender=self._sender, to=self._to)
         readable = "".join(c if c.isascii() and (c.isalnum() or c in "-_") else "_" for c in notice.key)
-        name = f"{readable[:100]}-{digest(notice.key)[:8]}.eml"
+        name = f"{readable[:100]}-{short_hash(notice.key)[:8]}.eml"
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             (self._folder / name).write_bytes(written(mail))

@@ -9,7 +9,7 @@ from email.message import EmailMessage
 from phasegate.adapters.channels.chat import secret
 from phasegate.adapters.channels.http import tls, within
 from phasegate.adapters.channels.mail import render, written
-from phasegate.adapters.channels.patience import USUAL, Patience
+from phasegate.adapters.channels.timeouts import DEFAULT_TIMEOUTS, Timeouts
 from phasegate.core.alerts.notice import Notice, clean
 from phasegate.core.pipeline.model import Mail
 from phasegate.core.secret import Secret
@@ -33,7 +33,7 @@ class Mailer:
         *,
         to: Sequence[str],
         secrets: Secrets,
-        patience: Patience = USUAL,
+        patience: Timeouts = DEFAULT_TIMEOUTS,
         from_the_first_byte: bool | None = None,
     ) -> None:
         self._server = server
@@ -57,7 +57,7 @@ class Mailer:
 
     def _send(self, mail: EmailMessage, password: Secret) -> NotifyError | None:
         """Send a mail, or say why not; an error is given back, not raised, so that none of the client's is its context."""
-        talk = _Talk(self._server, password, self._patience, from_the_first_byte=self._from_the_first_byte)
+        talk = _SmtpSession(self._server, password, self._patience, from_the_first_byte=self._from_the_first_byte)
         try:
             within(self._patience.whole, lambda: talk.run(self._server.from_, self._to, written(mail)))
         except smtplib.SMTPNotSupportedError:
@@ -90,10 +90,10 @@ _REPLACED = frozenset({534, 535})
 """Answers to a password that is not the right one."""
 
 
-class _Talk:
+class _SmtpSession:
     """One connection to a server, and how far it came."""
 
-    def __init__(self, server: Mail, password: Secret, patience: Patience, *, from_the_first_byte: bool) -> None:
+    def __init__(self, server: Mail, password: Secret, patience: Timeouts, *, from_the_first_byte: bool) -> None:
         self._server = server
         self._password = password
         self._patience = patience

@@ -5,9 +5,9 @@ import hmac
 from collections.abc import Mapping
 from typing import Any
 
-from phasegate.adapters.channels.chat import Door, Payload, encoded
-from phasegate.adapters.channels.patience import USUAL, Patience
-from phasegate.core.alerts.notice import Notice, digest, fit, headline, plain, shorten
+from phasegate.adapters.channels.chat import Payload, WebhookPost, encoded
+from phasegate.adapters.channels.timeouts import DEFAULT_TIMEOUTS, Timeouts
+from phasegate.core.alerts.notice import Notice, fit, headline, plain, short_hash, shorten
 from phasegate.core.secret import Secret
 from phasegate.ports import Clock, Receipt, Secrets
 
@@ -32,9 +32,9 @@ class Webhook:
         key: str | None,
         secrets: Secrets,
         clock: Clock,
-        patience: Patience = USUAL,
+        patience: Timeouts = DEFAULT_TIMEOUTS,
     ) -> None:
-        self._door = Door(address, secrets, patience, key=key)
+        self._door = WebhookPost(address, secrets, patience, key=key)
         self._clock = clock
 
     def notify(self, notice: Notice) -> Receipt:
@@ -47,7 +47,7 @@ class Webhook:
     def _headers(self, notice: Notice, body: bytes, key: Secret | None) -> Mapping[str, str]:
         timestamp = str(int(self._clock.now().timestamp()))
         signed = {"X-Phasegate-Signature": f"v1={signature(key, timestamp, body)}"} if key else {}
-        return {"X-Phasegate-Key": digest(notice.key), "X-Phasegate-Timestamp": timestamp, **signed}
+        return {"X-Phasegate-Key": short_hash(notice.key), "X-Phasegate-Timestamp": timestamp, **signed}
 
 
 def signature(key: Secret, timestamp: str, body: bytes) -> str:
@@ -59,8 +59,8 @@ def payload(notice: Notice) -> Payload:
     """The notice for people, as text, and for machines."""
     made = {
         "version": 1,
-        "key": digest(notice.key),
-        "thread": digest(notice.thread),
+        "key": short_hash(notice.key),
+        "thread": short_hash(notice.thread),
         "tone": notice.tone,
         "headline": headline(notice),
         "subject": notice.subject,

@@ -61,7 +61,7 @@ from google.cloud.firestore import (
 from phasegate.adapters.google_errors import RETRYABLE, GoogleError, is_retryable
 from phasegate.core.field_syntax import Span
 from phasegate.core.gates.completion import RunKey
-from phasegate.core.gates.gate import Day, Gate
+from phasegate.core.gates.gate import Gate, GatesByPhase
 from phasegate.errors import Conflict, StateError
 from phasegate.ports import Change, Event, Outgoing, Pending, Record, Rejected
 from phasegate.serialization import from_json, to_json
@@ -91,7 +91,7 @@ REJECTED_KEPT = timedelta(days=90)
 SHARDS = tuple("0123456789abcdef")
 """The first digit of a document's id."""
 
-AT_ONCE = datetime(1970, 1, 1, tzinfo=UTC)
+DUE_NOW = datetime(1970, 1, 1, tzinfo=UTC)
 """When a new entry of the outbox is due, whatever the clock of its reader says."""
 
 LOOKS = 6
@@ -125,7 +125,7 @@ class FirestoreStore:
         except GoogleError as exc:
             raise StateError(f"state at {self._where}: {exc}", retryable=is_retryable(exc)) from exc
 
-    def load(self, pipeline: str, span: Span) -> Mapping[date, Day]:
+    def load(self, pipeline: str, span: Span) -> Mapping[date, GatesByPhase]:
         """See `StateStore.load`."""
         days: dict[date, dict[str, Gate]] = {}
         query = self._gates(pipeline).where(filter=FieldFilter("run_date", ">=", str(span.first)))
@@ -135,8 +135,8 @@ class FirestoreStore:
                 days.setdefault(gate.run.run_date, {})[gate.run.phase] = gate
         return days
 
-    def restless(self, pipeline: str, before: date, limit: int) -> Sequence[Gate]:
-        """See `StateStore.restless`."""
+    def awaiting_clock(self, pipeline: str, before: date, limit: int) -> Sequence[Gate]:
+        """See `StateStore.awaiting_clock`."""
         query = self._gates(pipeline).where(filter=FieldFilter("restless", "==", True))
         found = self._found(query.where(filter=FieldFilter("run_date", "<", str(before))).limit(limit))
         return [from_json(Gate, gate.get("body")) for gate in found]
@@ -195,7 +195,7 @@ class FirestoreStore:
             _put(batch, seen[self._gate(run).path], _named(run, version))
         if change.gate is not None:
             stored = replace(change.gate, version=change.gate.version + 1)
-            fields = {**_named(stored.run, stored.version), "body": to_json(stored), "restless": stored.is_restless}
+            fields = {**_named(stored.run, stored.version), "body": to_json(stored), "restless": stored.awaits_clock}
             _put(batch, seen[self._gate(stored.run).path], fields)
         for record in change.records:
             document = self._kept(record.kind, record.key)
@@ -212,7 +212,7 @@ class FirestoreStore:
             batch.set(line, {"body": body, "expires_at": _now() + HISTORY_KEPT})
         for place, message in enumerate(change.outbox):
             entry = self._document(OUTBOX, message.key)
-            fields = {"message": to_json(message), "place": place, "attempts": 0, "error": "", "next_at": AT_ONCE}
+            fields = {"message": to_json(message), "place": place, "attempts": 0, "error": "", "next_at": DUE_NOW}
             batch.create(entry, {**fields, **_sharded(entry)})
         if change.rejected is not None:
             kept = self._document(REJECTED, change.rejected.message_id)

@@ -12,7 +12,7 @@ from typing import Any
 
 from phasegate.core.field_syntax import Span
 from phasegate.core.gates.completion import RunKey
-from phasegate.core.gates.gate import Day, Gate
+from phasegate.core.gates.gate import Gate, GatesByPhase
 from phasegate.errors import Conflict, StateError
 from phasegate.ports import Change, Event, Outgoing, Pending, Record, Rejected
 from phasegate.schemas import history_table
@@ -110,7 +110,7 @@ class SQLiteStore(_SQLiteFile):
     def __init__(self, path: str) -> None:
         super().__init__(path, _SCHEMA)
 
-    def load(self, pipeline: str, span: Span) -> Mapping[date, Day]:
+    def load(self, pipeline: str, span: Span) -> Mapping[date, GatesByPhase]:
         """See `StateStore.load`."""
         days: dict[date, dict[str, Gate]] = {}
         with self._connected() as connection:
@@ -123,8 +123,8 @@ class SQLiteStore(_SQLiteFile):
             days.setdefault(gate.run.run_date, {})[gate.run.phase] = gate
         return days
 
-    def restless(self, pipeline: str, before: date, limit: int) -> Sequence[Gate]:
-        """See `StateStore.restless`."""
+    def awaiting_clock(self, pipeline: str, before: date, limit: int) -> Sequence[Gate]:
+        """See `StateStore.awaiting_clock`."""
         query = "SELECT body FROM gate WHERE restless AND pipeline = ? AND run_date < ? ORDER BY run_date DESC LIMIT ?"
         with self._connected() as connection:
             rows = connection.execute(query, (pipeline, str(before), limit)).fetchall()
@@ -285,7 +285,7 @@ def _store(connection: sqlite3.Connection, gate: Gate) -> None:
     if _version(connection, run) != gate.version:
         raise Conflict(f"{run} moved since it was read")
     stored = replace(gate, version=gate.version + 1)
-    values = (run.pipeline, str(run.run_date), run.phase, stored.version, to_json(stored), stored.is_restless)
+    values = (run.pipeline, str(run.run_date), run.phase, stored.version, to_json(stored), stored.awaits_clock)
     connection.execute(
         "INSERT OR REPLACE INTO gate (pipeline, run_date, phase, version, body, restless) VALUES (?, ?, ?, ?, ?, ?)", values
     )

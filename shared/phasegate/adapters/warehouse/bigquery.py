@@ -42,20 +42,20 @@ from google.cloud.bigquery import (
 )
 
 from phasegate.adapters.google_errors import GoogleError, is_retryable
-from phasegate.adapters.warehouse.asking import Asking, NoAnswer, Part, numbers, unusable
 from phasegate.adapters.warehouse.catalogue import Catalogue, Table, sql_of
 from phasegate.adapters.warehouse.dialect import Dialect, Statement, render, table_name
 from phasegate.adapters.warehouse.googlesql import check_sql
+from phasegate.adapters.warehouse.isolation import IsolatedQuery, PartialAnswer, StatementFailed, numbers, unusable
 from phasegate.core.checks.metrics import (
     LEAST_BILLED,
     Answer,
     AnyMetric,
     Cost,
     CustomSource,
+    ExpectedKeys,
     Fault,
-    KeysOf,
-    KeysPresent,
     PairSource,
+    PresentKeys,
     Query,
     Source,
     Unmeasured,
@@ -70,10 +70,10 @@ MOST_BILLED = 100 * 2**30
 WITHIN = 120.0
 """Seconds after which BigQuery stops a job."""
 
-PATIENCE = 20.0
+RETRY_TIMEOUT = 20.0
 """Seconds for which a request that fails is tried again."""
 
-AT_ONCE = 10
+PARALLEL_QUERIES = 10
 """Queries that are under way at once: as many as the client keeps connections, far below BigQuery's limit of 1,000 queued."""
 
 EMULATOR = "BIGQUERY_EMULATOR_HOST"
@@ -117,7 +117,7 @@ class BigQueryWarehouse:
         location: str | None = None,
         maximum_bytes_billed: int = MOST_BILLED,
         timeout: float = WITHIN,
-        patience: float = PATIENCE,
+        patience: float = RETRY_TIMEOUT,
         new_id: Callable[[], str] = lambda: uuid4().hex,
     ) -> None:
         if maximum_bytes_billed < LEAST_BILLED:
@@ -153,7 +153,7 @@ class BigQueryWarehouse:
         _check(queries, span)
         service = self._service()
         measurement = self._new_id()
-        pool = ThreadPoolExecutor(AT_ONCE, "phasegate-bigquery")
+        pool = ThreadPoolExecutor(PARALLEL_QUERIES, "phasegate-bigquery")
         try:
             names = tuple(dict.fromkeys(name for query in queries for name in _tables(query.source)))
             seen = dict(zip(names, pool.map(service.look_at, names), strict=True))
@@ -379,7 +379,7 @@ class _Asked:
         self._location = location or next((one.location for one in near if one.location), None)
         self._measurement = measurement
         self._catalogue = Catalogue({".".join(table_name(name)[-2:]): one.table for name, one in self._seen.items()})
-        self._asking = Asking(self._run, self._rehearse)
+        self._asking = IsolatedQuery(self._run, self._rehearse)
         self._jobs = 0
         self._billed = 0
         self._foreseen: dict[tuple[AnyMetric, ...], int] = {}
@@ -428,13 +428,13 @@ class _Asked:
             return Unmeasured(Fault.UNAVAILABLE, seen.silent)
         return Unmeasured(Fault.TABLE, seen.table.broken) if seen.table.broken else seen.types
 
-    def _run(self, metrics: tuple[AnyMetric, ...]) -> Part:
+    def _run(self, metrics: tuple[AnyMetric, ...]) -> PartialAnswer:
         statement = self._statement(metrics)
         self._jobs += 1
         with self._explaining(metrics):
             result = self._service.run(statement, self._config(statement), self._location, self._job_id(statement))
         self._billed += result.bytes_billed
-        return Part(metrics, result.types, result.rows)
+        return PartialAnswer(metrics, result.types, result.rows)
 
     def _rehearse(self, metrics: tuple[AnyMetric, ...]) -> None:
         statement = self._statement(metrics)
@@ -459,7 +459,7 @@ class _Asked:
     def _explaining(self, metrics: tuple[AnyMetric, ...]) -> Iterator[None]:
         """Tell an error as one of the first metric: it is told of no other, unless all are meant."""
         source = self._query.source
-        of_other = isinstance(metrics[0], KeysOf | KeysPresent)
+        of_other = isinstance(metrics[0], ExpectedKeys | PresentKeys)
         table = source.other if isinstance(source, PairSource) and of_other else source.table
         where = "the query" if isinstance(source, CustomSource) else f"table {table}"
         try:
@@ -468,12 +468,12 @@ class _Asked:
             none = _explained(exc, self._service.project, where)
             raise self._of_column(none, table) from exc
 
-    def _of_column(self, none: NoAnswer, table: str) -> NoAnswer:
+    def _of_column(self, none: StatementFailed, table: str) -> StatementFailed:
         """Says which column may have been meant, where the metadata knows."""
         named = re.search(r"has no column (\w+)$", none.why.reason)
         if named and none.why.fault is Fault.COLUMN and self._seen and self._told_apart():
             meant = self._catalogue.missing(table, named[1])
-            return NoAnswer(meant, of_all=False) if meant else none
+            return StatementFailed(meant, of_all=False) if meant else none
         return none
 
 
@@ -516,7 +516,7 @@ def _said(error: Exception, *, in_data: bool = False) -> str:
 _NO_COLUMN = r"Unrecognized name: `?(?:\w+\.)*(\w+)|Name (\w+) not found inside|No such column (\w+)"
 
 
-def _explained(error: Exception, project: str, where: str) -> NoAnswer:
+def _explained(error: Exception, project: str, where: str) -> StatementFailed:
     """What an error of the client means for the numbers that were asked for.
 
     Raises:
@@ -547,8 +547,8 @@ def _explained(error: Exception, project: str, where: str) -> NoAnswer:
     return _none(Fault.SQL, f"{where}: {_said(error, in_data=in_data)}")
 
 
-def _none(fault: Fault, reason: str, *, of_all: bool = False) -> NoAnswer:
-    return NoAnswer(Unmeasured(fault, reason), of_all=of_all)
+def _none(fault: Fault, reason: str, *, of_all: bool = False) -> StatementFailed:
+    return StatementFailed(Unmeasured(fault, reason), of_all=of_all)
 
 
 def _named(said: str, project: str) -> str | None:

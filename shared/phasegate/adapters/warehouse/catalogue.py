@@ -10,14 +10,11 @@ from phasegate.adapters.warehouse.googlesql import check_sql
 from phasegate.core.checks.metrics import (
     Aggregate,
     AnyMetric,
-    Breaking,
     Checksum,
     CustomSource,
     Distinct,
+    ExpectedKeys,
     Fault,
-    KeysOf,
-    KeysPresent,
-    Linked,
     Newest,
     NotIn,
     NotMatching,
@@ -26,12 +23,15 @@ from phasegate.core.checks.metrics import (
     Orphans,
     OutOfRange,
     PairSource,
+    PresentKeys,
     Query,
+    Referencing,
     Scalar,
     Source,
     Surplus,
     TableSource,
     Unmeasured,
+    Violating,
 )
 from phasegate.core.pipeline.sql import SqlKind
 
@@ -75,7 +75,7 @@ def sql_of(source: Source, metric: AnyMetric) -> Iterator[tuple[str, SqlKind]]:
         yield source.text, SqlKind.QUERY
     if metric.where is not None:
         yield metric.where, SqlKind.CONDITION
-    if isinstance(metric, Breaking):
+    if isinstance(metric, Violating):
         yield metric.condition, SqlKind.CONDITION
     if isinstance(metric, Aggregate):
         yield metric.expression, SqlKind.AGGREGATE
@@ -102,13 +102,13 @@ def _needs(source: Source, metric: AnyMetric) -> tuple[_Need, ...]:
             return (_Need(table, day, columns),)
         case TableSource(table, day), _:
             return (_Need(table, day),)
-        case PairSource(table, day), Linked(columns):
+        case PairSource(table, day), Referencing(columns):
             return (_Need(table, day, columns),)
         case PairSource(table, day, other, other_day), Orphans(columns, to, dated):
             return _Need(table, day, columns), _Need(other, other_day if dated else None, to)
-        case PairSource(table, day, other, other_day), KeysPresent(key, columns):
+        case PairSource(table, day, other, other_day), PresentKeys(key, columns):
             return _Need(other, other_day, key), _Need(table, day, columns)
-        case PairSource(other=other, other_date=day), KeysOf(key):
+        case PairSource(other=other, other_date=day), ExpectedKeys(key):
             return (_Need(other, day, key),)
     raise AssertionError(f"{metric} can't be asked of {source}")
 
@@ -147,7 +147,7 @@ class Catalogue:
         match source, metric:
             case TableSource(), _:
                 place = source
-            case PairSource(other=other, other_date=str(day)), KeysOf() | KeysPresent():
+            case PairSource(other=other, other_date=str(day)), ExpectedKeys() | PresentKeys():
                 place = TableSource(other, day)
             case PairSource(table, day), _:
                 place = TableSource(table, day)
@@ -199,7 +199,7 @@ class Catalogue:
             case NotMatching(column) if (found := self._types(source.table)[column.lower()]) not in _SAME_TEXT:
                 said = f"{source.table}.{column} is {found}, whose text is not known to be the same on DuckDB as in BigQuery"
                 return Unmeasured(Fault.REFUSED, said)
-            case Orphans(columns, other_columns) | KeysPresent(other_columns, columns) if isinstance(source, PairSource):
+            case Orphans(columns, other_columns) | PresentKeys(other_columns, columns) if isinstance(source, PairSource):
                 return self._incomparable(source, columns, other_columns)
         return None
 

@@ -14,14 +14,11 @@ from typing import assert_never, get_args
 from phasegate.adapters.warehouse.googlesql import to_duckdb
 from phasegate.core.checks.metrics import (
     Aggregate,
-    Breaking,
     Checksum,
     Comparison,
     CustomSource,
     Distinct,
-    KeysOf,
-    KeysPresent,
-    Linked,
+    ExpectedKeys,
     Metric,
     Newest,
     NotIn,
@@ -31,13 +28,16 @@ from phasegate.core.checks.metrics import (
     Orphans,
     OutOfRange,
     PairSource,
+    PresentKeys,
     Query,
+    Referencing,
     Rows,
     Scalar,
     Surplus,
     TableSource,
+    Violating,
 )
-from phasegate.core.field_syntax import Column, Notation, Span, Table
+from phasegate.core.field_syntax import Column, FieldSyntax, Span, Table
 from phasegate.core.pipeline.sql import SqlKind
 from phasegate.errors import ConfigError
 
@@ -97,7 +97,7 @@ def table_name(table: str) -> tuple[str, ...]:
 
 
 def _checked(notation: object, name: str) -> str:
-    rule = next(part for part in get_args(notation) if isinstance(part, Notation))
+    rule = next(part for part in get_args(notation) if isinstance(part, FieldSyntax))
     try:
         return str(rule.parse(name))
     except ValueError as error:
@@ -239,7 +239,7 @@ class _Writer:
                 return self.count(where, self.out_of_range(column, low, high))
             case NotMatching(column, pattern, where):
                 return self.count(where, self.not_matching(self.column(column), self.bind(pattern)))
-            case Breaking(condition, where):
+            case Violating(condition, where):
                 return self.count(where, f"NOT {self.condition(condition)}")
             case Newest(column, where):
                 return self.epoch(f"MAX({self.only(self.column(column), self.where(where))})")
@@ -301,7 +301,7 @@ class _Writer:
                 continue
             alias = joins.setdefault(partner, f"b{len(joins)}")
             # Keys without nulls, and each once: the join finds one partner or none, and none is a null.
-            numbers[n] = f"COUNT({alias}.k0)" if isinstance(comparison, KeysPresent) else f"COUNT(*) - COUNT({alias}.k0)"
+            numbers[n] = f"COUNT({alias}.k0)" if isinstance(comparison, PresentKeys) else f"COUNT(*) - COUNT({alias}.k0)"
         columns = _list(["a.day AS day", *(f"{number} AS n{n}" for n, number in enumerate(numbers))])
         return "\n".join(
             (
@@ -318,9 +318,9 @@ class _Writer:
     def start(self, source: PairSource, comparison: Comparison) -> _Keyed:
         """The rows, or distinct keys, that a comparison counts."""
         match comparison:
-            case Linked(columns, where) | Orphans(columns, where=where):
+            case Referencing(columns, where) | Orphans(columns, where=where):
                 return _Keyed(source.table, source.date, columns, where)
-            case KeysOf(key, where) | KeysPresent(key, where=where):
+            case ExpectedKeys(key, where) | PresentKeys(key, where=where):
                 return _Keyed(source.other, _dated(source), key, where, distinct=True)
 
     def partner(self, source: PairSource, comparison: Comparison) -> _Keyed | None:
@@ -328,7 +328,7 @@ class _Writer:
         match comparison:
             case Orphans(to=to, dated=dated):
                 return _Keyed(source.other, _dated(source) if dated else None, to, distinct=True)
-            case KeysPresent(columns=columns):
+            case PresentKeys(columns=columns):
                 return _Keyed(source.table, source.date, columns, distinct=True)
             case _:
                 return None

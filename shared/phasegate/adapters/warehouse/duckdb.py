@@ -9,20 +9,20 @@ from pathlib import Path
 
 import duckdb
 
-from phasegate.adapters.warehouse.asking import Asking, NoAnswer, Part, numbers, unusable
 from phasegate.adapters.warehouse.catalogue import Catalogue, Table, googlesql_type, sql_of
 from phasegate.adapters.warehouse.dialect import Dialect, render
 from phasegate.adapters.warehouse.googlesql import check_sql
+from phasegate.adapters.warehouse.isolation import IsolatedQuery, PartialAnswer, StatementFailed, numbers, unusable
 from phasegate.core.checks.metrics import (
     Answer,
     AnyMetric,
     Cost,
     CustomSource,
+    ExpectedKeys,
     Fault,
-    KeysOf,
-    KeysPresent,
     OutOfRange,
     PairSource,
+    PresentKeys,
     Query,
     Source,
     Unmeasured,
@@ -177,31 +177,33 @@ class _Asked:
         unmeasured = {metric: self._unmeasured[metric] for metric in query.metrics if metric in self._unmeasured}
         return Answer(query, numbers(query, parts, unmeasured), unmeasured, types, Cost(self._statements))
 
-    def _ask(self, source: Source, metrics: tuple[AnyMetric, ...]) -> Sequence[Part]:
-        asking = Asking(partial(self._run, source))
+    def _ask(self, source: Source, metrics: tuple[AnyMetric, ...]) -> Sequence[PartialAnswer]:
+        asking = IsolatedQuery(partial(self._run, source))
         asking.ask(metrics)
         self._unmeasured |= asking.unmeasured
         for part in asking.parts:
             self._unmeasured |= unusable(source, part)
         return asking.parts
 
-    def _run(self, source: Source, metrics: tuple[AnyMetric, ...]) -> Part:
+    def _run(self, source: Source, metrics: tuple[AnyMetric, ...]) -> PartialAnswer:
         statement = render(Query(source, metrics), self._span, Dialect.DUCKDB)
         self._statements += 1
         try:
             result = self._connection.execute(statement.text, {param.name: param.value for param in statement.params})
             rows = result.fetchall()
         except _NOT_THE_DATABASE as exc:
-            raise NoAnswer(self._explained(source, metrics[0], exc), of_all=False) from exc
+            raise StatementFailed(self._explained(source, metrics[0], exc), of_all=False) from exc
         except duckdb.Error as exc:
             fault = Unmeasured(Fault.UNAVAILABLE, f"the warehouse failed: {_first_line(exc)}")
-            raise NoAnswer(fault, of_all=True) from exc
-        return Part(metrics, tuple(_type(str(column[1])) for column in result.description), rows)
+            raise StatementFailed(fault, of_all=True) from exc
+        return PartialAnswer(metrics, tuple(_type(str(column[1])) for column in result.description), rows)
 
     def _explained(self, source: Source, metric: AnyMetric, error: Exception) -> Unmeasured:
         """Why one number was refused."""
         said = _first_line(error)
-        table = source.other if isinstance(source, PairSource) and isinstance(metric, KeysOf | KeysPresent) else source.table
+        table = (
+            source.other if isinstance(source, PairSource) and isinstance(metric, ExpectedKeys | PresentKeys) else source.table
+        )
         name = "the query" if isinstance(source, CustomSource) else f"table {table}"
         if found := re.match(r'Referenced column "(.+?)" not found|Table ".+?" does not have a column named "(.+?)"', said):
             column = found[1] or found[2]
@@ -222,7 +224,7 @@ class _Asked:
                     guards.setdefault(place, {}).setdefault(guard, []).append(metric)
         return guards
 
-    def _refuse_nans(self, guarded: Mapping[AnyMetric, list[AnyMetric]], parts: Sequence[Part]) -> None:
+    def _refuse_nans(self, guarded: Mapping[AnyMetric, list[AnyMetric]], parts: Sequence[PartialAnswer]) -> None:
         found = {part.metrics[n - 1] for part in parts for row in part.rows for n in range(1, len(row)) if row[n]}
         for guard, metrics in guarded.items():
             assert isinstance(guard, OutOfRange)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:  # sqlglot costs 0.1 s, which a pipeline with plain conditions
     from sqlglot.tokenizer_core import Token
 
 
-class Refused(Exception):
+class UnsupportedSql(Exception):
     """Valid SQL that DuckDB is not known to answer like BigQuery; says what and why."""
 
 
@@ -38,7 +38,7 @@ def to_duckdb(text: str, kind: SqlKind) -> str:
         return plain
     sql, reason = _translated(text, kind)
     if reason is not None:
-        raise Refused(reason)
+        raise UnsupportedSql(reason)
     return sql
 
 
@@ -50,7 +50,7 @@ def check_sql(text: str, kind: SqlKind) -> str | None:
     """
     try:
         to_duckdb(text, kind)
-    except Refused as refused:
+    except UnsupportedSql as refused:
         return str(refused)
     return None
 
@@ -245,7 +245,7 @@ def _translated(text: str, kind: SqlKind) -> tuple[str, str | None]:
     tree = _parsed(text, kind)
     try:
         return _rewritten(tree, kind).sql("duckdb", identify=True, comments=False), None
-    except Refused as refused:
+    except UnsupportedSql as refused:
         return "", str(refused)
 
 
@@ -267,7 +267,7 @@ def _rewritten(node: "exp.Expr", kind: SqlKind) -> "exp.Expr":
     return node if new is node else node.replace(new)
 
 
-def _refused(node: "exp.Expr", detail: str = "", *, argument: str = "", hint: str = "") -> Refused:
+def _refused(node: "exp.Expr", detail: str = "", *, argument: str = "", hint: str = "") -> UnsupportedSql:
     from sqlglot import exp
 
     what = _one_line(node.sql("bigquery", comments=False))
@@ -277,7 +277,7 @@ def _refused(node: "exp.Expr", detail: str = "", *, argument: str = "", hint: st
         what = what.partition("(")[0] + (f" with {argument}" if argument else detail)
     hint = hint or _HINTS.get(type(node).__name__, "")
     reason = f"{what} is not known to give the same answer on DuckDB as in BigQuery"
-    return Refused(f"{reason}; {hint}" if hint else reason)
+    return UnsupportedSql(f"{reason}; {hint}" if hint else reason)
 
 
 def _one_line(text: str) -> str:

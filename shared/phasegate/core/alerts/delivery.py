@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from types import MappingProxyType
 
 from phasegate.core.alerts.incident import Incident, NotifyReason, Trouble, TroubleCause
-from phasegate.core.alerts.routing import Told
+from phasegate.core.alerts.routing import NotificationState
 from phasegate.core.gates.gate import AlertState
 from phasegate.core.pipeline.model import AlertSeverity, DestinationKind
 
@@ -19,51 +19,51 @@ FIRST_PAUSE = timedelta(seconds=10)
 LONGEST_PAUSE = timedelta(minutes=15)
 """Between two attempts at a destination that may come back by itself."""
 
-PROBE = timedelta(hours=1)
+DOWN_RETRY_INTERVAL = timedelta(hours=1)
 """Between two attempts at a destination that is down."""
 
-FAILURES = 5
+FAILURES_UNTIL_DOWN = 5
 """Failures in a row after which a destination that may come back counts as down: after five minutes or so."""
 
-TESTED = timedelta(hours=24)
+SELF_TEST_INTERVAL = timedelta(hours=24)
 """A destination that has taken nothing for so long is sent a test."""
 
-COLLAPSE = 4
+COLLAPSE_ABOVE = 4
 """Of more incidents than this at once one destination is told in one notice; it is the burst that chats bear, too."""
 
-KEPT_ROWS = timedelta(days=90)
+DELIVERY_RETENTION = timedelta(days=90)
 """How long a row is kept after its incident is over and told."""
 
-REMEMBERED = 20
+LOG_LENGTH = 20
 """Notices that a row of the ledger remembers."""
 
 
 @dataclass(frozen=True, slots=True)
-class Pace:
+class RateLimit:
     """How fast a destination may be told: one notice *every* so often, after a burst of so many."""
 
     every: timedelta
-    burst: int = COLLAPSE
+    burst: int = COLLAPSE_ABOVE
 
 
 # Source: the channels' published limits: 1 message/s per channel (Slack) and per space (Google Chat), 4/s (Teams).
-PACES: Mapping[DestinationKind, Pace] = MappingProxyType(
+RATE_LIMITS: Mapping[DestinationKind, RateLimit] = MappingProxyType(
     {
-        DestinationKind.SLACK: Pace(timedelta(seconds=1)),
-        DestinationKind.GOOGLE_CHAT: Pace(timedelta(seconds=1)),
-        DestinationKind.TEAMS: Pace(timedelta(seconds=0.25)),
-        DestinationKind.EMAIL: Pace(timedelta(seconds=1)),
-        DestinationKind.WEBHOOK: Pace(timedelta(seconds=0.1), 10),
+        DestinationKind.SLACK: RateLimit(timedelta(seconds=1)),
+        DestinationKind.GOOGLE_CHAT: RateLimit(timedelta(seconds=1)),
+        DestinationKind.TEAMS: RateLimit(timedelta(seconds=0.25)),
+        DestinationKind.EMAIL: RateLimit(timedelta(seconds=1)),
+        DestinationKind.WEBHOOK: RateLimit(timedelta(seconds=0.1), 10),
     }
 )
 """By kind; what is not named has no limit."""
 
-OWN = frozenset({DestinationKind.CONSOLE, DestinationKind.EML})
+LOCAL_KINDS = frozenset({DestinationKind.CONSOLE, DestinationKind.EML})
 """Destinations on this machine: nobody is told of them what they would show anyway."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Line:
+class DestinationHealth:
     """How a destination is doing, shared by all instances.
 
     Args:
@@ -87,29 +87,29 @@ class Line:
         """True while its fallback is told instead."""
         return self.down_since is not None
 
-    def free_at(self, pace: Pace | None, now: datetime) -> datetime:
+    def free_at(self, pace: RateLimit | None, now: datetime) -> datetime:
         """From when on it may be told something: *now*, or later."""
         paced = now if pace is None or self.paced_until is None else self.paced_until - pace.every * (pace.burst - 1)
         return max(now, paced, self.try_at or now)
 
-    def used(self, pace: Pace | None, now: datetime) -> "Line":
+    def used(self, pace: RateLimit | None, now: datetime) -> "DestinationHealth":
         """The line with one notice sent over it."""
         return self if pace is None else replace(self, paced_until=max(now, self.paced_until or now) + pace.every)
 
-    def accepted(self, now: datetime) -> "Line":
+    def accepted(self, now: datetime) -> "DestinationHealth":
         """The line after a destination took a notice."""
         return replace(self, try_at=None, failures=0, down_since=None, why="", accepted_at=now)
 
-    def refused(self, why: str, *, for_good: bool, retry_after: float | None, now: datetime) -> "Line":
+    def refused(self, why: str, *, for_good: bool, retry_after: float | None, now: datetime) -> "DestinationHealth":
         """The line after a failure.
 
         Args:
             retry_after: Seconds that the destination asked to wait.
         """
         failures = self.failures + 1
-        down = for_good or self.is_down or failures >= FAILURES
-        pause = PROBE if down else min(FIRST_PAUSE * 2 ** min(failures - 1, 10), LONGEST_PAUSE)
-        asked = timedelta(seconds=min(retry_after or 0.0, PROBE.total_seconds()))
+        down = for_good or self.is_down or failures >= FAILURES_UNTIL_DOWN
+        pause = DOWN_RETRY_INTERVAL if down else min(FIRST_PAUSE * 2 ** min(failures - 1, 10), LONGEST_PAUSE)
+        asked = timedelta(seconds=min(retry_after or 0.0, DOWN_RETRY_INTERVAL.total_seconds()))
         return replace(
             self,
             try_at=now + max(pause if not retry_after or down else timedelta(), asked),
@@ -119,7 +119,9 @@ class Line:
         )
 
 
-def line_trouble(before: Line, after: Line, now: datetime, fallback: str | None) -> Trouble | None:
+def destination_trouble(
+    before: DestinationHealth, after: DestinationHealth, now: datetime, fallback: str | None
+) -> Trouble | None:
     """What people should know when a destination went down, or works again."""
     if before.is_down == after.is_down:
         return None
@@ -191,7 +193,7 @@ class Delivery:
     board: str
     cause: str
     destination: str
-    told: Told | None = None
+    told: NotificationState | None = None
     withheld: bool = False
     gathered_for: datetime | None = None
     attempt: Attempt | None = None
@@ -221,7 +223,7 @@ class Delivery:
         attempt = Attempt(reason=reason, at=now, until=now + LEASE, by=by)
         return replace(self, attempt=attempt, maybe_sent=self.maybe_sent or self.attempt is not None)
 
-    def delivered(self, told: Told, sent: Sent) -> "Delivery":
+    def delivered(self, told: NotificationState, sent: Sent) -> "Delivery":
         """The row after its notice was taken."""
         return replace(
             self,
@@ -234,7 +236,7 @@ class Delivery:
             error="",
             status=sent.status,
             parked=False,
-            log=(*self.log, sent)[-REMEMBERED:],
+            log=(*self.log, sent)[-LOG_LENGTH:],
         )
 
     def failed(self, error: str, status: int | None, *, maybe_sent: bool) -> "Delivery":

@@ -13,13 +13,13 @@ from phasegate.errors import MessageError
 RANK = {AlertSeverity.INFO: 0, AlertSeverity.WARNING: 1, AlertSeverity.CRITICAL: 2}
 """How severities compare."""
 
-AGAIN = timedelta(hours=1)
+FLAP_WINDOW = timedelta(hours=1)
 """What opens again so soon after it has recovered comes and goes."""
 
-QUIET = timedelta(hours=24)
+AUTO_CLOSE_AFTER = timedelta(hours=24)
 """What has no end of its own, such as a warning at a release, is closed when it was not said again for so long."""
 
-KEPT = timedelta(days=30)
+INCIDENT_RETENTION = timedelta(days=30)
 """How long what is over is remembered."""
 
 MOST_MEMBERS = 500
@@ -241,7 +241,7 @@ class Board:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Statement:
+class IncidentUpdate:
     """What an alert says, as it came from the alert topic.
 
     Args:
@@ -258,7 +258,7 @@ class Statement:
     member: Member
 
 
-def read_alert(body: Mapping[str, Any]) -> Statement:
+def read_alert(body: Mapping[str, Any]) -> IncidentUpdate:
     """What an alert says; long texts are cut.
 
     Raises:
@@ -284,7 +284,7 @@ def read_alert(body: Mapping[str, Any]) -> Statement:
             effect=_cut(body["effect"]),
             next=tuple(str(line) for line in body.get("next", ()))[:_EVIDENCE],
         )
-        return Statement(
+        return IncidentUpdate(
             pipeline=str(body["pipeline"]) if is_gate else "",
             subject=str(body["phase"] if is_gate else body["subject"]),
             cause=cause,
@@ -313,7 +313,7 @@ def _moment(text: str) -> datetime:
     return moment
 
 
-def fold(board: Board, said: Statement) -> Board:
+def fold(board: Board, said: IncidentUpdate) -> Board:
     """The board with an alert taken in; the same one when it says nothing new: a duplicate, or older than what is known."""
     if said.passing:
         return _repeat(board, said)
@@ -338,7 +338,7 @@ def fold(board: Board, said: Statement) -> Board:
     return _put(board, replace(own, members={**own.members, name: member}))
 
 
-def _end(incident: Incident, name: str, said: Statement) -> Incident:
+def _end(incident: Incident, name: str, said: IncidentUpdate) -> Incident:
     """The incident without a member: it recovered, or goes on under another cause."""
     at = said.member.at
     member = replace(incident.members[name], key=said.member.key, at=at, over_at=at)
@@ -346,14 +346,14 @@ def _end(incident: Incident, name: str, said: Statement) -> Incident:
     return replace(incident, members={**incident.members, name: told})
 
 
-def _with(incident: Incident | None, said: Statement) -> Incident:
+def _with(incident: Incident | None, said: IncidentUpdate) -> Incident:
     """The incident with a member, which may open it, or open it again."""
     name, at = said.member.name, said.member.at
     if incident is None:
         return _opened(said, at, 0, {name: said.member})
     if not incident.lasting:
         ended = incident.recovered_at
-        again = incident.again + 1 if ended is not None and at - ended < AGAIN else 0
+        again = incident.again + 1 if ended is not None and at - ended < FLAP_WINDOW else 0
         return _opened(said, at, again, {**incident.members, name: said.member})
     known = incident.members.get(name)
     if known is None or not known.lasts:
@@ -364,7 +364,7 @@ def _with(incident: Incident | None, said: Statement) -> Incident:
     return replace(after, acknowledged=None) if RANK[after.severity] > RANK[incident.severity] else after
 
 
-def _repeat(board: Board, said: Statement) -> Board:
+def _repeat(board: Board, said: IncidentUpdate) -> Board:
     own = board.incidents.get(said.cause)
     known = own.members.get(said.member.name) if own else None
     if known is not None and (known.at > said.member.at or known.key == said.member.key):
@@ -372,7 +372,7 @@ def _repeat(board: Board, said: Statement) -> Board:
     return _put(board, _with(own, said))
 
 
-def _opened(said: Statement, at: datetime, again: int, members: Mapping[str, Member]) -> Incident:
+def _opened(said: IncidentUpdate, at: datetime, again: int, members: Mapping[str, Member]) -> Incident:
     return Incident(
         pipeline=said.pipeline,
         subject=said.subject,
@@ -403,14 +403,14 @@ def tidy(board: Board, now: datetime) -> Board:
     incidents = {}
     for cause, incident in board.incidents.items():
         closed = _closed(incident, now) if incident.passing else incident
-        members = {name: m for name, m in closed.members.items() if m.over_at is None or now - m.over_at < KEPT}
+        members = {name: m for name, m in closed.members.items() if m.over_at is None or now - m.over_at < INCIDENT_RETENTION}
         if members:
             incidents[cause] = replace(closed, members=members)
     return replace(board, incidents=incidents)
 
 
 def _closed(incident: Incident, now: datetime) -> Incident:
-    if any(now - member.at < QUIET for member in incident.lasting):
+    if any(now - member.at < AUTO_CLOSE_AFTER for member in incident.lasting):
         return incident
     members = {name: replace(m, over_at=now) if m.lasts else m for name, m in incident.members.items()}
     return replace(incident, members=members)
@@ -418,5 +418,5 @@ def _closed(incident: Incident, now: datetime) -> Incident:
 
 def next_tidying(board: Board) -> datetime | None:
     """When the board should be tidied next; None when nothing in it ends by itself."""
-    ends = [m.at + QUIET for incident in board.incidents.values() if incident.passing for m in incident.lasting]
+    ends = [m.at + AUTO_CLOSE_AFTER for incident in board.incidents.values() if incident.passing for m in incident.lasting]
     return max(ends, default=None)

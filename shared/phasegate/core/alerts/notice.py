@@ -54,7 +54,7 @@ def shorten(text: str, longest: int) -> str:
     return text if len(text) <= longest else text[: max(longest - 1, 0)].rstrip() + "…"
 
 
-def digest(key: str) -> str:
+def short_hash(key: str) -> str:
     """A key as 32 hexadecimal digits, for where its own letters or its length may not stand."""
     return hashlib.sha256(key.encode(errors="backslashreplace")).hexdigest()[:32]
 
@@ -175,7 +175,7 @@ REPEAT = "This may have reached you before: an earlier attempt ended without an 
 
 
 @dataclass(frozen=True, slots=True)
-class Room:
+class SizeBudget:
     """How much of a notice is shown: items of each list, characters of each text, blocks in all."""
 
     items: int
@@ -183,11 +183,19 @@ class Room:
     blocks: int = 30
 
 
-ROOMS = (Room(20, 1_000), Room(10, 500), Room(5, 250), Room(3, 120), Room(2, 80, 8), Room(1, 60, 4), Room(0, 60, 2))
+SIZE_BUDGETS = (
+    SizeBudget(20, 1_000),
+    SizeBudget(10, 500),
+    SizeBudget(5, 250),
+    SizeBudget(3, 120),
+    SizeBudget(2, 80, 8),
+    SizeBudget(1, 60, 4),
+    SizeBudget(0, 60, 2),
+)
 """From generous to narrow; the last holds any notice within 2,000 characters, markup and escaping left aside."""
 
 
-def trim(notice: Notice, room: Room) -> Notice:
+def trim(notice: Notice, room: SizeBudget) -> Notice:
     """The notice in a given room: lists end in "+N more", texts in "…", and commands and links are whole or absent."""
     blocks = tuple(kept for block in notice.blocks if (kept := _trim_block(block, room)) is not None)
     left_out = len(blocks) - room.blocks
@@ -196,7 +204,7 @@ def trim(notice: Notice, room: Room) -> Notice:
     return replace(notice, lead=shorten(notice.lead, room.characters), blocks=blocks)
 
 
-def _trim_block(block: Block, room: Room) -> Block | None:
+def _trim_block(block: Block, room: SizeBudget) -> Block | None:
     match block:
         case Paragraph(text):
             return Paragraph(shorten(text, room.characters))
@@ -226,8 +234,8 @@ def fit(notice: Notice, render: Callable[[Notice], T], size: Callable[[T], int],
     Args:
         size: Of what was rendered, in the unit of the budget.
     """
-    rendered = render(trim(notice, ROOMS[0]))
-    for room in ROOMS[1:]:
+    rendered = render(trim(notice, SIZE_BUDGETS[0]))
+    for room in SIZE_BUDGETS[1:]:
         if size(rendered) <= budget:
             break
         rendered = render(trim(notice, room))

@@ -13,22 +13,22 @@ from phasegate.core.alerts.incident import RANK, Board, Incident, IncidentState,
 from phasegate.core.gates.gate import Reason
 from phasegate.core.pipeline.model import AlertSeverity, Pipeline, Route
 
-GATHER = timedelta(minutes=1)
+GROUP_WAIT = timedelta(minutes=1)
 """What joins an incident that was just told is gathered for so long; the time doubles with each notice."""
 
-GATHER_AT_MOST = timedelta(hours=1)
+MAX_GROUP_WAIT = timedelta(hours=1)
 """The longest that anything new is gathered for."""
 
-RARELY = timedelta(hours=24)
+SLOWEST_REMINDER = timedelta(hours=24)
 """Reminders come no more seldom, unless the route says so; while somebody looks after the incident, no more often."""
 
-PATIENCE = timedelta(minutes=2)
+UPSTREAM_GRACE = timedelta(minutes=2)
 """How long the lateness of a follower waits for the alert of its upstream, or for its own end after that of its upstream."""
 
-SETTLE = timedelta(minutes=15)
+FLAP_SETTLE = timedelta(minutes=15)
 """What comes and goes has recovered once it stays so for so long."""
 
-COMES_AND_GOES = 2
+FLAPS_UNTIL_SETTLING = 2
 """Times that an incident was opened again soon, from which on its recovery must settle."""
 
 
@@ -77,7 +77,7 @@ class Silence:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Told:
+class NotificationState:
     """What a destination knows of an incident.
 
     Args:
@@ -103,7 +103,7 @@ class Told:
 
 
 @dataclass(frozen=True, slots=True)
-class Say:
+class NotifyDecision:
     """What to do about a destination now.
 
     Args:
@@ -117,12 +117,12 @@ class Say:
     withheld: bool = False
 
 
-NOTHING = Say(NotifyReason.NOTHING)
+NOTHING_TO_SEND = NotifyDecision(NotifyReason.NOTHING)
 """Nothing to say, and nothing to wait for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Around:
+class NotifyContext:
     """What else bears on the decision.
 
     Args:
@@ -186,11 +186,13 @@ def _target(key: str, pipeline: Pipeline, route: Route, *, direct: bool) -> Targ
     )
 
 
-def notify(incident: Incident, told: Told | None, target: Target, around: Around, *, now: datetime) -> Say:
+def decide_notice(
+    incident: Incident, told: NotificationState | None, target: Target, around: NotifyContext, *, now: datetime
+) -> NotifyDecision:
     """Whether and why a destination is told of an incident now, and when to ask again."""
     fresh = told is None or told.over or (told.opened_at != incident.opened_at and not incident.again)
     if incident.state is IncidentState.RECOVERED and told is not None and told.over and told.opened_at == incident.opened_at:
-        return NOTHING
+        return NOTHING_TO_SEND
     if incident.state is IncidentState.RECOVERED:
         say = _ended(incident, None if fresh else told, target, around, now)
     elif fresh:
@@ -203,37 +205,39 @@ def notify(incident: Incident, told: Told | None, target: Target, around: Around
     return _held_back(incident, say, target, around, now)
 
 
-def _ended(incident: Incident, told: Told | None, target: Target, around: Around, now: datetime) -> Say:
+def _ended(
+    incident: Incident, told: NotificationState | None, target: Target, around: NotifyContext, now: datetime
+) -> NotifyDecision:
     """A recovery: told once, also where the beginning was not told in time."""
     never = around.was_withheld or not target.direct or incident.is_superseded or incident.cause == Reason.UPSTREAM_SHUT
     if told is None and never:
-        return NOTHING
+        return NOTHING_TO_SEND
     if incident.passing:
-        return Say(NotifyReason.FIRST) if told is None else NOTHING
+        return NotifyDecision(NotifyReason.FIRST) if told is None else NOTHING_TO_SEND
     if incident.is_superseded:
-        return NOTHING
+        return NOTHING_TO_SEND
     ended = incident.recovered_at or now
-    settled = ended + SETTLE
-    if incident.again >= COMES_AND_GOES and now < settled:
-        return Say(NotifyReason.NOTHING, settled)
-    return Say(NotifyReason.RECOVERED)
+    settled = ended + FLAP_SETTLE
+    if incident.again >= FLAPS_UNTIL_SETTLING and now < settled:
+        return NotifyDecision(NotifyReason.NOTHING, settled)
+    return NotifyDecision(NotifyReason.RECOVERED)
 
 
-def _unknown(incident: Incident, target: Target, now: datetime) -> Say:
+def _unknown(incident: Incident, target: Target, now: datetime) -> NotifyDecision:
     if target.direct:
-        return Say(NotifyReason.FIRST)
+        return NotifyDecision(NotifyReason.FIRST)
     escalates = incident.opened_at + (target.escalate or timedelta())
     if incident.acknowledged or incident.passing:
-        return NOTHING
-    return Say(NotifyReason.ESCALATION) if now >= escalates else Say(NotifyReason.NOTHING, escalates)
+        return NOTHING_TO_SEND
+    return NotifyDecision(NotifyReason.ESCALATION) if now >= escalates else NotifyDecision(NotifyReason.NOTHING, escalates)
 
 
-def _known(incident: Incident, told: Told, target: Target, now: datetime) -> Say:
+def _known(incident: Incident, told: NotificationState, target: Target, now: datetime) -> NotifyDecision:
     """What has changed since a destination was last told, the worst first; else what is due by the clock."""
     if RANK[incident.severity] > RANK[told.severity]:
-        return Say(NotifyReason.WORSE)
+        return NotifyDecision(NotifyReason.WORSE)
     planned: list[tuple[datetime, NotifyReason]] = []
-    gathered = told.at + min(GATHER * 2 ** min(told.times - 1, 10), GATHER_AT_MOST)
+    gathered = told.at + min(GROUP_WAIT * 2 ** min(told.times - 1, 10), MAX_GROUP_WAIT)
     if new_members(incident, told):
         planned.append((gathered, NotifyReason.NEW_MEMBER))
     elif any(name not in told.about for member in incident.lasting for name in member.about):
@@ -244,31 +248,31 @@ def _known(incident: Incident, told: Told, target: Target, now: datetime) -> Say
         planned.append((told.at + _interval(target.remind, told.reminders, incident), NotifyReason.REMINDER))
     for at, reason in planned:
         if now >= at:
-            return Say(reason)
-    return Say(NotifyReason.NOTHING, min((at for at, _ in planned), default=None))
+            return NotifyDecision(reason)
+    return NotifyDecision(NotifyReason.NOTHING, min((at for at, _ in planned), default=None))
 
 
 def _interval(remind: timedelta, reminders: int, incident: Incident) -> timedelta:
-    rising: timedelta = min(remind * 2 ** min(reminders, 10), max(remind, RARELY))
-    return max(rising, RARELY) if incident.acknowledged else rising
+    rising: timedelta = min(remind * 2 ** min(reminders, 10), max(remind, SLOWEST_REMINDER))
+    return max(rising, SLOWEST_REMINDER) if incident.acknowledged else rising
 
 
-def _held_back(incident: Incident, say: Say, target: Target, around: Around, now: datetime) -> Say:
+def _held_back(incident: Incident, say: NotifyDecision, target: Target, around: NotifyContext, now: datetime) -> NotifyDecision:
     """What silences, an upstream, quiet hours and digests make of what would be said."""
     if say.reason is not NotifyReason.RECOVERED:
         if ends := [silence.until for silence in around.silences if silence.matches(incident) and now < silence.until]:
-            return Say(NotifyReason.NOTHING, max(ends), withheld=True)
+            return NotifyDecision(NotifyReason.NOTHING, max(ends), withheld=True)
         if around.muted_until is not None and now < around.muted_until:
-            return Say(NotifyReason.NOTHING, around.muted_until, withheld=True)
+            return NotifyDecision(NotifyReason.NOTHING, around.muted_until, withheld=True)
     if target.quiet is not None and incident.severity is not AlertSeverity.CRITICAL:
         ends_at = quiet_until(target.quiet, target.zone, now)
         if ends_at is not None:
-            return Say(NotifyReason.NOTHING, ends_at)
+            return NotifyDecision(NotifyReason.NOTHING, ends_at)
     if target.digest is not None:
         if around.gathered_for is None:
-            return Say(NotifyReason.NOTHING, next_time(target.digest, target.zone, now))
+            return NotifyDecision(NotifyReason.NOTHING, next_time(target.digest, target.zone, now))
         if now < around.gathered_for:
-            return Say(NotifyReason.NOTHING, around.gathered_for)
+            return NotifyDecision(NotifyReason.NOTHING, around.gathered_for)
     return say
 
 
@@ -288,13 +292,13 @@ def quiet_until(hours: tuple[time, time], zone: ZoneInfo, now: datetime) -> date
     return next_time(last, zone, now) if inside else None
 
 
-def tell(incident: Incident, told: Told | None, reason: NotifyReason, now: datetime) -> Told:
+def after_notice(incident: Incident, told: NotificationState | None, reason: NotifyReason, now: datetime) -> NotificationState:
     """What a destination knows once it was told of the incident as it stands."""
     same = told is not None and not told.over and reason is not NotifyReason.FIRST
     before = told if same else None
     lasting = incident.lasting
     about = dict.fromkeys((*(before.about if before else ()), *(name for member in lasting for name in member.about)))
-    return Told(
+    return NotificationState(
         opened_at=incident.opened_at,
         at=now,
         over=incident.state is IncidentState.RECOVERED,
@@ -308,10 +312,10 @@ def tell(incident: Incident, told: Told | None, reason: NotifyReason, now: datet
     )
 
 
-def new_members(incident: Incident, told: Told | None) -> tuple[str, ...]:
+def new_members(incident: Incident, told: NotificationState | None) -> tuple[str, ...]:
     """The members that a destination has not been told of, or that have come back; not what comes and goes all the time."""
     known = told.members if told is not None and not told.over else {}
-    flaps = incident.again >= COMES_AND_GOES
+    flaps = incident.again >= FLAPS_UNTIL_SETTLING
     return tuple(
         member.name
         for member in incident.lasting
@@ -347,9 +351,9 @@ class Topology:
                 if member is None or other.passing:
                     continue
                 if member.lasts:
-                    return now + PATIENCE
+                    return now + UPSTREAM_GRACE
                 newest = max(newest, member.over_at or since)
-        return newest + PATIENCE if now < newest + PATIENCE else None
+        return newest + UPSTREAM_GRACE if now < newest + UPSTREAM_GRACE else None
 
     def speaking(self, incident: Incident) -> Incident:
         """The incident with the late followers that it speaks for, directly and through others."""

@@ -76,7 +76,7 @@ class CheckResult:
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class Judgement:
     """The part of a result that a check itself decides."""
 
     outcome: Outcome
@@ -93,7 +93,7 @@ class _NotMeasured(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Site:
+class CheckContext:
     """Where a check stands.
 
     Args:
@@ -200,7 +200,7 @@ class Answers:
         return types
 
 
-Wanted: TypeAlias = tuple[Source, AnyMetric]
+MetricRequest: TypeAlias = tuple[Source, AnyMetric]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -235,11 +235,11 @@ class BaseCheck:
         """True when an empty partition always fails it, so that no implied check is needed beside it."""
         return False
 
-    def wanted(self, site: Site) -> tuple[Wanted, ...]:
+    def wanted(self, site: CheckContext) -> tuple[MetricRequest, ...]:
         """The numbers that `find` looks up."""
         raise NotImplementedError
 
-    def find(self, answers: Answers, site: Site, day: date) -> Finding | None:
+    def find(self, answers: Answers, site: CheckContext, day: date) -> Judgement | None:
         """What the numbers of a date mean; None when there is nothing to judge."""
         raise NotImplementedError
 
@@ -250,9 +250,9 @@ class PlacedCheck:
 
     name: str
     check: BaseCheck
-    site: Site
+    site: CheckContext
 
-    def wanted(self) -> tuple[Wanted, ...]:
+    def wanted(self) -> tuple[MetricRequest, ...]:
         """The numbers it needs."""
         return self.check.wanted(self.site)
 
@@ -264,16 +264,16 @@ class PlacedCheck:
             found = check.find(answers, self.site, day)
         except _NotMeasured as error:
             unmeasured = error.unmeasured
-            found = Finding(Outcome.NOT_EVALUATED, None, "", f"could not be measured: {unmeasured.reason}")
+            found = Judgement(Outcome.NOT_EVALUATED, None, "", f"could not be measured: {unmeasured.reason}")
         if found is None:
-            found = Finding(Outcome.NOT_EVALUATED, None, "", "nothing to judge")
+            found = Judgement(Outcome.NOT_EVALUATED, None, "", "nothing to judge")
         return self._result(found, unmeasured)
 
     def absent(self) -> CheckResult:
         """Its result on a date whose partition is empty: the absence was punished by another check."""
-        return self._result(Finding(Outcome.NOT_EVALUATED, None, "", "not judged: the table has no rows for this date"))
+        return self._result(Judgement(Outcome.NOT_EVALUATED, None, "", "not judged: the table has no rows for this date"))
 
-    def _result(self, found: Finding, unmeasured: Unmeasured | None = None) -> CheckResult:
+    def _result(self, found: Judgement, unmeasured: Unmeasured | None = None) -> CheckResult:
         check = self.check
         return CheckResult(
             self.name,

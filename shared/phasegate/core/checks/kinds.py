@@ -9,15 +9,12 @@ from dataclasses import dataclass, field
 from datetime import date, timedelta
 from typing import Annotated, ClassVar, TypeAlias, get_args
 
-from phasegate.core.checks.base import Answers, BaseCheck, Finding, Mode, Outcome, Severity, Site, Wanted
+from phasegate.core.checks.base import Answers, BaseCheck, CheckContext, Judgement, MetricRequest, Mode, Outcome, Severity
 from phasegate.core.checks.metrics import (
     Aggregate,
-    Breaking,
     CustomSource,
     Distinct,
-    KeysOf,
-    KeysPresent,
-    Linked,
+    ExpectedKeys,
     Metric,
     Newest,
     NotIn,
@@ -28,10 +25,13 @@ from phasegate.core.checks.metrics import (
     Orphans,
     OutOfRange,
     PairSource,
+    PresentKeys,
+    Referencing,
     Rows,
     Scalar,
     Surplus,
     TableSource,
+    Violating,
 )
 from phasegate.core.field_syntax import Between, Column, Duration, Share, Table, Tagged
 
@@ -39,7 +39,7 @@ Bounds = tuple[float, float]
 Count = Annotated[int, Between(0)]
 
 
-def spell(number: Number | None) -> str:
+def format_number(number: Number | None) -> str:
     """A number for people: thousands separated, at most four significant decimals."""
     if number is None:
         return "nothing"
@@ -71,7 +71,7 @@ def _check_bounds(*pairs: tuple[float | None, float | None] | None) -> None:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Bounded(BaseCheck):
+class _BoundedCheck(BaseCheck):
     between: Bounds | None = None
     """Smallest and greatest number that pass."""
     at_least: float | None = None
@@ -112,7 +112,7 @@ class PerTable:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RowCount(_Bounded):
+class RowCount(_BoundedCheck):
     """Rows, or rows ÷ expected, or rows ÷ rows of another table, are within bounds."""
 
     kind: ClassVar[str] = "row_count"
@@ -130,22 +130,22 @@ class RowCount(_Bounded):
     def subject(self) -> str:
         return f"per_{self.per_table.table}" if self.per_table else ""
 
-    def _other(self, site: Site) -> tuple[TableSource, Rows] | None:
+    def _other(self, site: CheckContext) -> tuple[TableSource, Rows] | None:
         per = self.per_table
         return None if per is None else (TableSource(per.table, site.date_columns[per.table]), Rows(per.where))
 
-    def wanted(self, site: Site) -> tuple[Wanted, ...]:
+    def wanted(self, site: CheckContext) -> tuple[MetricRequest, ...]:
         other = self._other(site)
-        own: Wanted = (site.source, Rows(self.where))
+        own: MetricRequest = (site.source, Rows(self.where))
         return (own, other) if other else (own,)
 
-    def find(self, answers: Answers, site: Site, day: date) -> Finding | None:
+    def find(self, answers: Answers, site: CheckContext, day: date) -> Judgement | None:
         rows = answers.count(site.source, Rows(self.where), day)
         said = f"table {site.source.table} has {rows:,} {'row' if rows == 1 else 'rows'}"
         if self.where:
             said += f" where {self.where}"
         if self.per is None:
-            return _finding(self.judge(rows), rows, _between(self.bounds), said)
+            return _judgement(self.judge(rows), rows, _between(self.bounds), said)
         other = self._other(site)
         of = answers.count(*other, day) if other else answers.expected(day)
         if not of:
@@ -153,11 +153,11 @@ class RowCount(_Bounded):
         ratio = rows / of
         bounds, whole = (
             _between(self.bounds),
-            f"{spell(of)} {f'rows of {per.table}' if (per := self.per_table) else 'expected'}",
+            f"{format_number(of)} {f'rows of {per.table}' if (per := self.per_table) else 'expected'}",
         )
         outcome = self.judge(ratio)
-        said += f", {spell(ratio)} × the {whole}" + ("" if outcome is Outcome.PASSED else f"; it must be {bounds} ×")
-        return Finding(outcome, ratio, f"{bounds} of {spell(of)}", said)
+        said += f", {format_number(ratio)} × the {whole}" + ("" if outcome is Outcome.PASSED else f"; it must be {bounds} ×")
+        return Judgement(outcome, ratio, f"{bounds} of {format_number(of)}", said)
 
     @property
     def proves_presence(self) -> bool:
@@ -168,9 +168,9 @@ class RowCount(_Bounded):
         return counts and always and low is not None and low > 0 and floor is not None and floor > 0
 
 
-def _finding(outcome: Outcome, measured: Number | str | None, expected: str, said: str) -> Finding:
+def _judgement(outcome: Outcome, measured: Number | str | None, expected: str, said: str) -> Judgement:
     message = said if outcome is Outcome.PASSED else f"{said}, expected {expected}"
-    return Finding(outcome, measured, expected, message)
+    return Judgement(outcome, measured, expected, message)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -191,11 +191,11 @@ class Unique(BaseCheck):
     def subject(self) -> str:
         return "+".join(self.columns)
 
-    def wanted(self, site: Site) -> tuple[Wanted, ...]:
-        surplus: Wanted = (site.source, Surplus(self.columns, self.where))
+    def wanted(self, site: CheckContext) -> tuple[MetricRequest, ...]:
+        surplus: MetricRequest = (site.source, Surplus(self.columns, self.where))
         return (surplus, (site.source, NullKeys(self.columns, self.where))) if self.nulls_violate else (surplus,)
 
-    def find(self, answers: Answers, site: Site, day: date) -> Finding | None:
+    def find(self, answers: Answers, site: CheckContext, day: date) -> Judgement | None:
         surplus = answers.count(site.source, Surplus(self.columns, self.where), day)
         nulls = answers.count(site.source, NullKeys(self.columns, self.where), day) if self.nulls_violate else 0
         columns = ", ".join(self.columns)
@@ -203,7 +203,7 @@ class Unique(BaseCheck):
         parts += [f"{nulls:,} {'row' if nulls == 1 else 'rows'} with a null"] if nulls else []
         said = f"table {site.source.table} has {' and '.join(parts)} for ({columns})"
         bad = surplus + nulls
-        return _finding(_at_most(bad, 0, self.acceptable), bad, "no surplus rows", said)
+        return _judgement(_at_most(bad, 0, self.acceptable), bad, "no surplus rows", said)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -225,23 +225,23 @@ def _at_most(number: Number, bound: float, acceptable: float | None) -> Outcome:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Shared(BaseCheck):
+class _ShareCheck(BaseCheck):
     at_most: Share = 0.0
     """Greatest share that passes, from 0 to 1."""
     acceptable: Share | None = None
     """A greater share that is amber instead of red."""
 
-    def _share(self, bad: int, of: int, said: str) -> Finding | None:
+    def _share(self, bad: int, of: int, said: str) -> Judgement | None:
         if not of:
             return None
         share = bad / of
         expected = f"at most {self.at_most:g}" if self.at_most else "none"
         counted = f"{said} in {bad:,} of {of:,} rows" + (f" ({share:.2%})" if bad else "")
-        return _finding(_at_most(share, self.at_most, self.acceptable), share, expected, counted)
+        return _judgement(_at_most(share, self.at_most, self.acceptable), share, expected, counted)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class NotNull(_Shared):
+class NotNull(_ShareCheck):
     """The share of nulls in each of *columns* is at most *at_most*."""
 
     kind: ClassVar[str] = "not_null"
@@ -255,22 +255,22 @@ class NotNull(_Shared):
     def subject(self) -> str:
         return "+".join(self.columns)
 
-    def wanted(self, site: Site) -> tuple[Wanted, ...]:
+    def wanted(self, site: CheckContext) -> tuple[MetricRequest, ...]:
         nulls: tuple[Metric, ...] = tuple(Nulls(column, self.where) for column in self.columns)
         return tuple((site.source, metric) for metric in (Rows(self.where), *nulls))
 
-    def find(self, answers: Answers, site: Site, day: date) -> Finding | None:
+    def find(self, answers: Answers, site: CheckContext, day: date) -> Judgement | None:
         rows = answers.count(site.source, Rows(self.where), day)
         nulls = {column: answers.count(site.source, Nulls(column, self.where), day) for column in self.columns}
         worst = max(nulls, key=nulls.__getitem__)
         bad = [f"{column} ({count:,})" for column, count in nulls.items() if rows and count / rows > self.at_most]
         listed = f"; null too often: {', '.join(bad)}" if len(bad) > 1 else ""
         found = self._share(nulls[worst], rows, f"{site.source.table}.{worst} is null")
-        return found and Finding(found.outcome, found.measured, found.expected, found.message + listed)
+        return found and Judgement(found.outcome, found.measured, found.expected, found.message + listed)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _RowWise(_Shared):
+class _RowWiseCheck(_ShareCheck):
     """A condition that each row keeps or violates."""
 
     def violations(self) -> Metric:
@@ -281,17 +281,17 @@ class _RowWise(_Shared):
         """What a violating row does, after the table's name."""
         raise NotImplementedError
 
-    def wanted(self, site: Site) -> tuple[Wanted, ...]:
+    def wanted(self, site: CheckContext) -> tuple[MetricRequest, ...]:
         return ((site.source, Rows(self.where)), (site.source, self.violations()))
 
-    def find(self, answers: Answers, site: Site, day: date) -> Finding | None:
+    def find(self, answers: Answers, site: CheckContext, day: date) -> Judgement | None:
         rows = answers.count(site.source, Rows(self.where), day)
         bad = answers.count(site.source, self.violations(), day)
         return self._share(bad, rows, f"{site.source.table}{self.sentence()}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AcceptedValues(_RowWise):
+class AcceptedValues(_RowWiseCheck):
     """*column* holds nothing but *values*."""
 
     kind: ClassVar[str] = "accepted_values"
@@ -318,7 +318,7 @@ class AcceptedValues(_RowWise):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class InRange(_RowWise):
+class InRange(_RowWiseCheck):
     """*column* lies within *min* and *max*, both included; NaN is a violation."""
 
     kind: ClassVar[str] = "in_range"
@@ -355,7 +355,7 @@ class InRange(_RowWise):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Matches(_RowWise):
+class Matches(_RowWiseCheck):
     """*column*, as text, matches the regular expression *pattern* (RE2; anchor it with ^ and $ to mean the whole)."""
 
     kind: ClassVar[str] = "matches"
@@ -374,7 +374,7 @@ class Matches(_RowWise):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Invariant(_RowWise):
+class Invariant(_RowWiseCheck):
     """A row-wise condition in GoogleSQL is true of every row; null is no violation."""
 
     kind: ClassVar[str] = "invariant"
@@ -386,14 +386,14 @@ class Invariant(_RowWise):
         return self.that
 
     def violations(self) -> Metric:
-        return Breaking(self.that, self.where)
+        return Violating(self.that, self.where)
 
     def sentence(self) -> str:
         return f" breaks {self.that}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class References(_Shared):
+class References(_ShareCheck):
     """The share of rows of *columns* that have no partner in another table is at most *at_most*; nulls are not counted."""
 
     kind: ClassVar[str] = "references"
@@ -414,15 +414,15 @@ class References(_Shared):
     def subject(self) -> str:
         return "+".join(self.columns)
 
-    def _metrics(self, pair: PairSource) -> tuple[Linked, Orphans]:
+    def _metrics(self, pair: PairSource) -> tuple[Referencing, Orphans]:
         dated = pair.other_date is not None
-        return Linked(self.columns, self.where), Orphans(self.columns, self.to or self.columns, dated, self.where)
+        return Referencing(self.columns, self.where), Orphans(self.columns, self.to or self.columns, dated, self.where)
 
-    def wanted(self, site: Site) -> tuple[Wanted, ...]:
+    def wanted(self, site: CheckContext) -> tuple[MetricRequest, ...]:
         pair = site.pair(self.table, dated=self.same_date)
         return tuple((pair, metric) for metric in self._metrics(pair))
 
-    def find(self, answers: Answers, site: Site, day: date) -> Finding | None:
+    def find(self, answers: Answers, site: CheckContext, day: date) -> Judgement | None:
         pair = site.pair(self.table, dated=self.same_date)
         linked, orphans = (answers.count(pair, metric, day) for metric in self._metrics(pair))
         columns = ", ".join(self.columns)
@@ -457,13 +457,13 @@ class Coverage(BaseCheck):
     def subject(self) -> str:
         return self.of
 
-    def _metrics(self) -> tuple[KeysOf, KeysPresent]:
-        return KeysOf(self.key, self.of_where), KeysPresent(self.key, self.columns or self.key, self.of_where)
+    def _metrics(self) -> tuple[ExpectedKeys, PresentKeys]:
+        return ExpectedKeys(self.key, self.of_where), PresentKeys(self.key, self.columns or self.key, self.of_where)
 
-    def wanted(self, site: Site) -> tuple[Wanted, ...]:
+    def wanted(self, site: CheckContext) -> tuple[MetricRequest, ...]:
         return tuple((site.pair(self.of), metric) for metric in self._metrics())
 
-    def find(self, answers: Answers, site: Site, day: date) -> Finding | None:
+    def find(self, answers: Answers, site: CheckContext, day: date) -> Judgement | None:
         keys, present = (answers.count(site.pair(self.of), metric, day) for metric in self._metrics())
         if not keys:
             return None
@@ -473,7 +473,7 @@ class Coverage(BaseCheck):
         columns = ", ".join(self.key)
         said = f"table {site.source.table} holds {present:,} of {keys:,} ({columns}) of {self.of}"
         said += f", {keys - present:,} are missing" if present < keys else ""
-        return _finding(outcome, share, f"at least {self.at_least:g}", said)
+        return _judgement(outcome, share, f"at least {self.at_least:g}", said)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -490,16 +490,16 @@ class Fresh(BaseCheck):
     def subject(self) -> str:
         return self.column
 
-    def wanted(self, site: Site) -> tuple[Wanted, ...]:
+    def wanted(self, site: CheckContext) -> tuple[MetricRequest, ...]:
         return ((site.source, Newest(self.column, self.where)),)
 
-    def find(self, answers: Answers, site: Site, day: date) -> Finding | None:
+    def find(self, answers: Answers, site: CheckContext, day: date) -> Judgement | None:
         newest = answers.number(site.source, Newest(self.column, self.where), day)
         due = site.due(day)
         assert due is not None, "a phase with a fresh check has a due time"
         expected = f"within {_hours(self.within)} before {site.moment}"
         if newest is None:
-            return _finding(Outcome.FAILED, None, expected, f"{site.source.table}.{self.column} holds no time at all")
+            return _judgement(Outcome.FAILED, None, expected, f"{site.source.table}.{self.column} holds no time at all")
         seconds = int(due.timestamp()) - int(newest)
         longest = None if self.acceptable is None else self.acceptable.total_seconds()
         outcome = _at_most(seconds, self.within.total_seconds(), longest)
@@ -507,7 +507,7 @@ class Fresh(BaseCheck):
         said = (
             f"the newest {site.source.table}.{self.column} is {age} {'older' if seconds >= 0 else 'newer'} than {site.moment}"
         )
-        return _finding(outcome, round(seconds / 3600, 4), expected, said)
+        return _judgement(outcome, round(seconds / 3600, 4), expected, said)
 
 
 def _hours(span: timedelta) -> str:
@@ -517,7 +517,7 @@ def _hours(span: timedelta) -> str:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AggregateCheck(_Bounded):
+class AggregateCheck(_BoundedCheck):
     """An aggregate expression in GoogleSQL lies within bounds; null fails, unless *null_ok*."""
 
     kind: ClassVar[str] = "aggregate"
@@ -529,20 +529,20 @@ class AggregateCheck(_Bounded):
     def subject(self) -> str:
         return self.sql
 
-    def wanted(self, site: Site) -> tuple[Wanted, ...]:
+    def wanted(self, site: CheckContext) -> tuple[MetricRequest, ...]:
         return ((site.source, Aggregate(self.sql, self.where)),)
 
-    def find(self, answers: Answers, site: Site, day: date) -> Finding | None:
+    def find(self, answers: Answers, site: CheckContext, day: date) -> Judgement | None:
         number = answers.number(site.source, Aggregate(self.sql, self.where), day)
         expected = _between(self.bounds)
         if number is None and self.null_ok:
             return None
-        said = f"{self.sql} of {site.source.table} is {'null' if number is None else spell(number)}"
-        return _finding(Outcome.FAILED if number is None else self.judge(number), number, expected, said)
+        said = f"{self.sql} of {site.source.table} is {'null' if number is None else format_number(number)}"
+        return _judgement(Outcome.FAILED if number is None else self.judge(number), number, expected, said)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DistinctCheck(_Bounded):
+class DistinctCheck(_BoundedCheck):
     """The number of distinct values of *column* lies within bounds; catches a constant column."""
 
     kind: ClassVar[str] = "distinct"
@@ -552,13 +552,13 @@ class DistinctCheck(_Bounded):
     def subject(self) -> str:
         return self.column
 
-    def wanted(self, site: Site) -> tuple[Wanted, ...]:
+    def wanted(self, site: CheckContext) -> tuple[MetricRequest, ...]:
         return ((site.source, Distinct(self.column, self.where)),)
 
-    def find(self, answers: Answers, site: Site, day: date) -> Finding | None:
+    def find(self, answers: Answers, site: CheckContext, day: date) -> Judgement | None:
         number = answers.count(site.source, Distinct(self.column, self.where), day)
         said = f"{site.source.table}.{self.column} has {number:,} distinct {'value' if number == 1 else 'values'}"
-        return _finding(self.judge(number), number, _between(self.bounds), said)
+        return _judgement(self.judge(number), number, _between(self.bounds), said)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -572,10 +572,10 @@ class SchemaCheck(BaseCheck):
     def __post_init__(self) -> None:
         _require(tuple(self.columns))
 
-    def wanted(self, site: Site) -> tuple[Wanted, ...]:
+    def wanted(self, site: CheckContext) -> tuple[MetricRequest, ...]:
         return ()
 
-    def find(self, answers: Answers, site: Site, day: date) -> Finding | None:
+    def find(self, answers: Answers, site: CheckContext, day: date) -> Judgement | None:
         types = answers.types(site.source)
         wrong = [
             f"{column} is {got} instead of {declared.upper()}" if (got := types.get(column.lower())) else f"{column} is missing"
@@ -584,7 +584,7 @@ class SchemaCheck(BaseCheck):
         ]
         outcome = Outcome.FAILED if wrong else Outcome.PASSED
         said = f"table {site.source.table}: {'; '.join(wrong) or 'all declared columns are there'}"
-        return Finding(outcome, len(wrong), f"{len(self.columns)} declared columns with their types", said)
+        return Judgement(outcome, len(wrong), f"{len(self.columns)} declared columns with their types", said)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -606,16 +606,16 @@ class Sql(BaseCheck):
     def subject(self) -> str:
         return self.query
 
-    def _source(self, site: Site) -> CustomSource:
+    def _source(self, site: CheckContext) -> CustomSource:
         return CustomSource(self.query, site.source.date, table=site.source.table)
 
-    def wanted(self, site: Site) -> tuple[Wanted, ...]:
+    def wanted(self, site: CheckContext) -> tuple[MetricRequest, ...]:
         return ((self._source(site), Rows()),)
 
-    def find(self, answers: Answers, site: Site, day: date) -> Finding | None:
+    def find(self, answers: Answers, site: CheckContext, day: date) -> Judgement | None:
         rows = answers.count(self._source(site), Rows(), day)
         said = f"the query on {site.source.table} returns {rows:,} {'row' if rows == 1 else 'rows'}"
-        return _finding(_at_most(rows, 0, self.acceptable), rows, "no rows", said)
+        return _judgement(_at_most(rows, 0, self.acceptable), rows, "no rows", said)
 
 
 Check: TypeAlias = (

@@ -84,7 +84,7 @@ class NotMatching:
 
 
 @dataclass(frozen=True, slots=True)
-class Breaking:
+class Violating:
     """Rows for which the GoogleSQL *condition* is false; null is no violation."""
 
     condition: str
@@ -120,7 +120,7 @@ class Checksum:
 
 
 Metric: TypeAlias = (
-    Rows | Nulls | NullKeys | Surplus | Distinct | NotIn | OutOfRange | NotMatching | Breaking | Newest | Aggregate | Checksum
+    Rows | Nulls | NullKeys | Surplus | Distinct | NotIn | OutOfRange | NotMatching | Violating | Newest | Aggregate | Checksum
 )
 
 
@@ -138,7 +138,7 @@ class Orphans:
 
 
 @dataclass(frozen=True, slots=True)
-class Linked:
+class Referencing:
     """Rows of the date with no null in *columns*: what `Orphans` is a share of."""
 
     columns: tuple[str, ...]
@@ -146,7 +146,7 @@ class Linked:
 
 
 @dataclass(frozen=True, slots=True)
-class KeysOf:
+class ExpectedKeys:
     """Distinct keys of the other table on the date; a key with a null is left out."""
 
     key: tuple[str, ...]
@@ -154,15 +154,15 @@ class KeysOf:
 
 
 @dataclass(frozen=True, slots=True)
-class KeysPresent:
-    """How many of `KeysOf` stand in this table on the same date."""
+class PresentKeys:
+    """How many of `ExpectedKeys` stand in this table on the same date."""
 
     key: tuple[str, ...]
     columns: tuple[str, ...]
     where: str | None = None
 
 
-Comparison: TypeAlias = Orphans | Linked | KeysOf | KeysPresent
+Comparison: TypeAlias = Orphans | Referencing | ExpectedKeys | PresentKeys
 
 
 @dataclass(frozen=True, slots=True)

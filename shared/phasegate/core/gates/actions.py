@@ -9,7 +9,7 @@ from phasegate.core.field_syntax import Span
 from phasegate.core.gates.decide import WAIVABLE, Case
 from phasegate.core.gates.gate import AcceptedGap, Gate, GateState, Hold, Override, is_live
 from phasegate.core.pipeline.model import Pipeline
-from phasegate.errors import Refused
+from phasegate.errors import ActionRefused
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,15 +102,15 @@ class EndGap:
 _ASKED = {"override": " --check … --reason … --until …", "hold": " --reason …", "accept-gap": " --reason … --until …"}
 """What else the commands want that begin something."""
 
-Act = Waive | EndWaiver | PutHold | LiftHold | AcceptGap | EndGap
+Action = Waive | EndWaiver | PutHold | LiftHold | AcceptGap | EndGap
 
 
-def needs_verdict(act: Act) -> bool:
+def needs_verdict(act: Action) -> bool:
     """True for an act that makes sense only beside what the tables hold now."""
     return isinstance(act, Waive)
 
 
-def apply(act: Act, case: Case, by: str) -> Gate:
+def apply(act: Action, case: Case, by: str) -> Gate:
     """The gate with an act taken in; it still stands where it stood.
 
     Args:
@@ -129,34 +129,34 @@ def apply(act: Act, case: Case, by: str) -> Gate:
             return replace(gate, overrides=(*_without(act.checks, case), new))
         case EndWaiver():
             if unknown := [name for name in act.checks if name not in case.waived]:
-                raise Refused(f"{gate.run}: {', '.join(unknown)} is not waived; {_listed('what is', case.waived)}")
+                raise ActionRefused(f"{gate.run}: {', '.join(unknown)} is not waived; {_listed('what is', case.waived)}")
             if not case.waived:
-                raise Refused(f"{gate.run}: nothing is waived")
+                raise ActionRefused(f"{gate.run}: nothing is waived")
             return replace(gate, overrides=_without(act.checks or case.waived, case))
         case PutHold():
             return replace(gate, hold=Hold(by, act.why, case.now, act.until))
         case LiftHold():
             if gate.hold is None:
-                raise Refused(f"{gate.run}: nobody holds it by hand; it is {gate.state}: {gate.detail}")
+                raise ActionRefused(f"{gate.run}: nobody holds it by hand; it is {gate.state}: {gate.detail}")
             return replace(gate, hold=None)
         case AcceptGap():
             if gate.is_open:
-                raise Refused(f"{gate.run} is open: there is no gap to accept")
+                raise ActionRefused(f"{gate.run} is open: there is no gap to accept")
             return replace(gate, gap=AcceptedGap(by, act.why, case.now, act.until, act.owner or by))
         case EndGap():
             if gate.gap is None:
-                raise Refused(f"{gate.run}: nobody has accepted a gap; it is {gate.state}: {gate.detail}")
+                raise ActionRefused(f"{gate.run}: nobody has accepted a gap; it is {gate.state}: {gate.detail}")
             return replace(gate, gap=None)
 
 
-def undo_of(kind: type[Act], pipeline: str, phase: str, dates: Span) -> str:
+def undo_of(kind: type[Action], pipeline: str, phase: str, dates: Span) -> str:
     """The command that ends what an act has done to the gates of some dates."""
     return f"phasegate {kind.undo} {phase} {dates} --pipeline {pipeline}{_ASKED.get(kind.undo, '')}"
 
 
 def in_force(gate: Gate, now: datetime) -> tuple[str, ...]:
     """What people decided about a gate and what holds now: who, until when, why, and the command that ends it."""
-    run, said = gate.run, list[tuple[type[Act], str]]()
+    run, said = gate.run, list[tuple[type[Action], str]]()
     for override in gate.overrides:
         if is_live(override, now):
             waived = f"{', '.join(override.checks)} waived by {override.by} until {_moment(override.until)}: {override.why}"
@@ -175,11 +175,11 @@ def in_force(gate: Gate, now: datetime) -> tuple[str, ...]:
 def _check(act: Waive | PutHold | AcceptGap, case: Case, by: str) -> None:
     run = case.gate.run
     if case.gate.state is GateState.OFF or not case.pipeline.runs(run.phase, run.run_date):
-        raise Refused(f"{run}: no run is expected on this date")
+        raise ActionRefused(f"{run}: no run is expected on this date")
     if act.until is not None and act.until <= case.now:
-        raise Refused(f"{run}: {_moment(act.until)} is past; it would end before it began")
+        raise ActionRefused(f"{run}: {_moment(act.until)} is past; it would end before it began")
     if not act.why.strip() or not by.strip():
-        raise Refused(f"{run}: an act by hand needs a reason, and who does it")
+        raise ActionRefused(f"{run}: an act by hand needs a reason, and who does it")
 
 
 def _waivable(act: Waive, case: Case) -> tuple[str, ...]:
@@ -187,14 +187,14 @@ def _waivable(act: Waive, case: Case) -> tuple[str, ...]:
     run, names = case.gate.run, tuple(dict.fromkeys(act.checks))
     known = waivable(case.pipeline, run.phase)
     if not names:
-        raise Refused(f"{run}: an override names what it waives; {_listed('what fails now', case.wrongs)}")
+        raise ActionRefused(f"{run}: an override names what it waives; {_listed('what fails now', case.wrongs)}")
     if unknown := [name for name in names if name not in known]:
-        raise Refused(f"{run}: unknown {', '.join(unknown)}; {_listed('known names', known)}")
+        raise ActionRefused(f"{run}: unknown {', '.join(unknown)}; {_listed('known names', known)}")
     if passing := [name for name in names if name not in case.wrongs]:
         reason = case.verdict.reason if case.verdict else ""
         unmeasured = f"; the tables could not be measured: {reason}" if reason else ""
         fails = _listed("what fails now", case.wrongs)
-        raise Refused(f"{run}: {', '.join(passing)} does not fail, so there is nothing to waive; {fails}{unmeasured}")
+        raise ActionRefused(f"{run}: {', '.join(passing)} does not fail, so there is nothing to waive; {fails}{unmeasured}")
     return names
 
 

@@ -13,8 +13,8 @@ from phasegate.core.gates.completion import Report, Status
 from phasegate.core.gates.gate import (
     Alert,
     AlertState,
-    Day,
     Gate,
+    GatesByPhase,
     GateState,
     GoSignal,
     Hold,
@@ -36,7 +36,7 @@ SILENCE = frozenset({Reason.NOTHING_HEARD, Reason.NO_MESSAGE, Reason.NOT_STARTED
 WAIVABLE = (Reason.PRODUCER_FAILED, Reason.PRODUCERS_MISSING, Reason.RAN_BEFORE_UPSTREAM)
 """What an override can name beside checks."""
 
-UNVERIFIED_PATIENCE = timedelta(minutes=10)
+UNVERIFIED_GRACE = timedelta(minutes=10)
 """A gate that can't be measured for so long is told about, even when it may heal by itself."""
 
 
@@ -74,7 +74,7 @@ class Case:
 
     pipeline: Pipeline
     gate: Gate
-    day: Day
+    day: GatesByPhase
     verdict: PhaseVerdict | None
     due: datetime | None
     now: datetime
@@ -295,7 +295,7 @@ def decide(case: Case) -> Decision:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class Cause:
     """What a case amounts to: the state it asks for, the reason, what it is about, and one sentence."""
 
     state: GateState
@@ -309,7 +309,7 @@ def _keep(case: Case, rule: str, reason: Reason, detail: str) -> Decision:
     return Decision(replace(case.gate, detail=detail), rule, reason, detail, case.now)
 
 
-def _shut(case: Case, rule: str, found: Found, *, alert: bool) -> Decision:
+def _shut(case: Case, rule: str, found: Cause, *, alert: bool) -> Decision:
     """Stay shut, or go into another shut state; people are told once per cause."""
     same = case.gate.state is found.state and case.gate.reason is found.reason
     since = case.gate.since if same else case.now
@@ -321,7 +321,7 @@ def _shut(case: Case, rule: str, found: Found, *, alert: bool) -> Decision:
     return Decision(replace(gate, alert=firing), rule, found.reason, found.detail, case.now, alerts=(firing,))
 
 
-def _is_told(alert: Alert, found: Found) -> bool:
+def _is_told(alert: Alert, found: Cause) -> bool:
     """True when an alert that has fired says it already."""
     if alert.gate is not found.state:
         return False
@@ -338,7 +338,7 @@ def _with_evidence(gate: Gate, verdict: PhaseVerdict | None) -> Gate:
     )
 
 
-def _alert(case: Case, gate: Gate, severity: AlertSeverity, found: Found) -> Alert:
+def _alert(case: Case, gate: Gate, severity: AlertSeverity, found: Cause) -> Alert:
     evidence = (*(r.message for r in (*case.blocking, *case.unmeasured)), *case.mismatches) or _warnings(case)
     return Alert(
         key=f"{gate.run}/v{case.gate.version + 1}/{found.reason}",
@@ -419,7 +419,7 @@ def _release(case: Case, rule: str) -> Decision:
     signal = _signal(case, opened)
     alerts = _recovery(case, GateState.OPEN, detail)
     if reason is not Reason.PASSED or case.mismatches or (verdict is not None and verdict.verdict is not Verdict.PASS):
-        found = Found(GateState.OPEN, reason, tuple(r.name for r in _worrying(case)) + missing, detail)
+        found = Cause(GateState.OPEN, reason, tuple(r.name for r in _worrying(case)) + missing, detail)
         alerts = (*alerts, _alert(case, opened, AlertSeverity.WARNING, found))
     said = Reason.DATA_CHANGED if again else reason
     return Decision(opened, rule, said, detail, case.now, signal, alerts)
@@ -488,7 +488,7 @@ def _open_off(case: Case, rule: str) -> Decision:
 def _late_failure(case: Case, rule: str) -> Decision:
     detail = _producer_failure(case) if case.failed else _failing(case)
     about = tuple(r.producer for r in case.failed) or tuple(r.name for r in case.blocking)
-    found = Found(GateState.OPEN, Reason.LATE_FAILURE, about, detail)
+    found = Cause(GateState.OPEN, Reason.LATE_FAILURE, about, detail)
     gate = replace(_with_evidence(case.gate, case.verdict), detail=detail)
     fired = case.gate.alert
     if fired is not None and (fired.cause, fired.about) == (found.reason, found.about):
@@ -543,10 +543,10 @@ def _unheard(case: Case) -> str:
     return f"{', '.join(case.unheard)} {'has' if len(case.unheard) == 1 else 'have'} not reported"
 
 
-def _early_found(case: Case) -> Found:
+def _early_found(case: Case) -> Cause:
     names = ", ".join(case.early)
     detail = f"ran before its upstream: {names} had not been released when it began; its rows may rest on half of their input"
-    return Found(GateState.HELD, Reason.RAN_BEFORE_UPSTREAM, case.early, detail)
+    return Cause(GateState.HELD, Reason.RAN_BEFORE_UPSTREAM, case.early, detail)
 
 
 def _early_again(case: Case, rule: str) -> Decision:
@@ -554,7 +554,7 @@ def _early_again(case: Case, rule: str) -> Decision:
     if not (case.past_due and may_start(case.pipeline, case.gate.run.phase, case.gate.run.run_date, case.day)):
         return _keep(case, rule, Reason.RAN_BEFORE_UPSTREAM, _early_found(case).detail)
     detail = f"{', '.join(case.early)} was released again, and {case.gate.run.phase} has not run since{case.moved}"
-    found = Found(GateState.OPEN, Reason.NOT_RUN_AGAIN, case.early, detail)
+    found = Cause(GateState.OPEN, Reason.NOT_RUN_AGAIN, case.early, detail)
     gate = replace(case.gate, detail=detail)
     if gate.alert is not None and (gate.alert.cause, gate.alert.about) == (found.reason, found.about):
         return Decision(gate, rule, found.reason, detail, case.now)
@@ -567,11 +567,11 @@ def _hold_early(case: Case, rule: str) -> Decision:
 
 
 def _hold_paused(case: Case, rule: str) -> Decision:
-    return _shut(case, rule, Found(GateState.HELD, Reason.PAUSED, (), _paused(case)), alert=False)
+    return _shut(case, rule, Cause(GateState.HELD, Reason.PAUSED, (), _paused(case)), alert=False)
 
 
 def _hold_by_hand(case: Case, rule: str) -> Decision:
-    return _shut(case, rule, Found(GateState.HELD, Reason.HELD_BY_HAND, (), _stopped(case)), alert=False)
+    return _shut(case, rule, Cause(GateState.HELD, Reason.HELD_BY_HAND, (), _stopped(case)), alert=False)
 
 
 def _stopped(case: Case) -> str:
@@ -590,18 +590,18 @@ def _paused(case: Case) -> str:
 
 def _hold_failed(case: Case, rule: str) -> Decision:
     about = tuple(report.producer for report in case.failed)
-    return _shut(case, rule, Found(GateState.HELD, Reason.PRODUCER_FAILED, about, _producer_failure(case)), alert=True)
+    return _shut(case, rule, Cause(GateState.HELD, Reason.PRODUCER_FAILED, about, _producer_failure(case)), alert=True)
 
 
 def _hold_checks(case: Case, rule: str) -> Decision:
     about = tuple(result.name for result in case.blocking)
-    return _shut(case, rule, Found(GateState.HELD, Reason.CHECKS_FAILED, about, _failing(case)), alert=True)
+    return _shut(case, rule, Cause(GateState.HELD, Reason.CHECKS_FAILED, about, _failing(case)), alert=True)
 
 
 def _wait(case: Case, rule: str) -> Decision:
     reason = Reason.PRODUCERS_MISSING if case.gate.reports else Reason.NOTHING_HEARD
     detail = _missing(case)
-    decision = _shut(case, rule, Found(GateState.WAITING, reason, case.unheard, detail), alert=False)
+    decision = _shut(case, rule, Cause(GateState.WAITING, reason, case.unheard, detail), alert=False)
     if case.gate.alert is None or case.gate.alert.cause is not Reason.UPSTREAM_SHUT:
         return decision
     # The upstream is released now, and this phase has its time from there.
@@ -614,13 +614,13 @@ def _accept(case: Case, rule: str) -> Decision:
     assert gap is not None
     owner = f" ({gap.owner} looks after it)" if gap.owner and gap.owner != gap.by else ""
     detail = f"{gap.by} accepted the gap until {gap.until:%Y-%m-%d %H:%M} UTC{owner}: {gap.why}"
-    decision = _shut(case, rule, Found(GateState.ACCEPTED, Reason.GAP_ACCEPTED, (), detail), alert=False)
+    decision = _shut(case, rule, Cause(GateState.ACCEPTED, Reason.GAP_ACCEPTED, (), detail), alert=False)
     alerts = _recovery(case, GateState.ACCEPTED, detail)
     return replace(decision, gate=replace(decision.gate, alert=None), alerts=alerts)
 
 
 def _overdue(case: Case, rule: str) -> Decision:
-    return _shut(case, rule, Found(GateState.OVERDUE, _silence(case), case.unheard, _silent(case)), alert=True)
+    return _shut(case, rule, Cause(GateState.OVERDUE, _silence(case), case.unheard, _silent(case)), alert=True)
 
 
 def _silence(case: Case) -> Reason:
@@ -652,7 +652,7 @@ def _silent(case: Case) -> str:
 
 def _upstream_late(case: Case, rule: str) -> Decision:
     detail = f"waits for {', '.join(case.early)}, not released yet"
-    return _shut(case, rule, Found(GateState.OVERDUE, Reason.UPSTREAM_SHUT, case.early, detail), alert=True)
+    return _shut(case, rule, Cause(GateState.OVERDUE, Reason.UPSTREAM_SHUT, case.early, detail), alert=True)
 
 
 def _unverified_detail(case: Case) -> str:
@@ -669,9 +669,9 @@ def _open_unmeasured(case: Case, rule: str) -> Decision:
 
 def _unverified(case: Case, rule: str) -> Decision:
     about = tuple(result.name for result in case.unmeasured)
-    found = Found(GateState.UNVERIFIED, Reason.NOT_MEASURED, about, _unverified_detail(case))
+    found = Cause(GateState.UNVERIFIED, Reason.NOT_MEASURED, about, _unverified_detail(case))
     since = case.gate.since if case.gate.state is GateState.UNVERIFIED else None
-    lasts = since is not None and case.now - since >= UNVERIFIED_PATIENCE
+    lasts = since is not None and case.now - since >= UNVERIFIED_GRACE
     heals = all(r.unmeasured is None or r.unmeasured.retryable for r in case.unmeasured)
     unknown = case.gate.alert is None  # people who know that it is shut are not told of every outage beside that
     return _shut(case, rule, found, alert=lasts or (case.past_due and unknown) or not heals)

@@ -21,7 +21,7 @@ class GateState(StrEnum):
     UNVERIFIED = "unverified"
     OPEN = "open"
     STALE = "stale"
-    """Open, but an input has been released again since. Never stored: `standing` derives it from the inputs."""
+    """Open, but an input has been released again since. Never stored: `effective_state` derives it from the inputs."""
     ACCEPTED = "accepted"
     OFF = "off"
 
@@ -120,7 +120,7 @@ class Retries:
     given_up: bool = False
 
 
-LEEWAY = timedelta(seconds=1)
+CLOCK_TOLERANCE = timedelta(seconds=1)
 """By how much a run may seem to have begun too early: many tell whole seconds, clocks differ, and what is released was measured
 before that."""
 
@@ -174,7 +174,7 @@ class Gate:
 
     def was_released_after(self, began: datetime) -> bool:
         """Whether a run that began at *began*, by its own clock, can't have known of the current generation's release."""
-        return self.opened_at is not None and self.opened_at >= began + LEEWAY
+        return self.opened_at is not None and self.opened_at >= began + CLOCK_TOLERANCE
 
     @property
     def is_unsettled(self) -> bool:
@@ -182,7 +182,7 @@ class Gate:
         return self.state in (GateState.WAITING, GateState.OVERDUE, GateState.HELD, GateState.UNVERIFIED)
 
     @property
-    def is_restless(self) -> bool:
+    def awaits_clock(self) -> bool:
         """True while the clock may have something to do with it: unsettled, accepted until a date, or open with a doubt."""
         doubted = self.alert is not None or self.unproven or bool(self.missing)
         return self.is_unsettled or self.state is GateState.ACCEPTED or (self.is_open and doubted)
@@ -192,7 +192,7 @@ class Gate:
         """The key of the current generation's go-signal."""
         return decision_id(self.run, self.generation)
 
-    def hear(self, report: Report) -> "Gate | None":
+    def with_report(self, report: Report) -> "Gate | None":
         """The gate with a report taken in; None when it brings nothing new (a duplicate, or an older run)."""
         known = self.reports.get(report.producer)
         if known is not None and report.order <= known.order:
@@ -205,11 +205,11 @@ def decision_id(run: RunKey, generation: int) -> str:
     return f"{run}/g{generation}"
 
 
-Day = Mapping[str, Gate]
+GatesByPhase = Mapping[str, Gate]
 """All gates of a pipeline on one run date that are known so far, by phase."""
 
 
-def standing(gate: Gate, day: Day, pipeline: Pipeline) -> GateState:
+def effective_state(gate: Gate, day: GatesByPhase, pipeline: Pipeline) -> GateState:
     """The gate's state as people see it: an open gate is stale when an input was released again, or is stale itself."""
     if gate.is_open:
         for upstream in pipeline.inputs(gate.run.phase, gate.run.run_date):
@@ -217,18 +217,18 @@ def standing(gate: Gate, day: Day, pipeline: Pipeline) -> GateState:
             if source is None:
                 continue
             again = source.generation > gate.consumed.get(upstream, source.generation)
-            if again or standing(source, day, pipeline) is GateState.STALE:
+            if again or effective_state(source, day, pipeline) is GateState.STALE:
                 return GateState.STALE
     return gate.state
 
 
-def is_released(pipeline: Pipeline, phase: str, day: Day) -> bool:
+def is_released(pipeline: Pipeline, phase: str, day: GatesByPhase) -> bool:
     """True when a phase holds up no follower: its gate is open and not stale, off, or an accepted gap."""
     gate = day.get(phase)
-    return gate is not None and standing(gate, day, pipeline) in (GateState.OPEN, GateState.OFF, GateState.ACCEPTED)
+    return gate is not None and effective_state(gate, day, pipeline) in (GateState.OPEN, GateState.OFF, GateState.ACCEPTED)
 
 
-def may_start(pipeline: Pipeline, phase: str, run_date: date, day: Day) -> bool:
+def may_start(pipeline: Pipeline, phase: str, run_date: date, day: GatesByPhase) -> bool:
     """True when every upstream gate of a phase is released."""
     return all(is_released(pipeline, upstream, day) for upstream in pipeline.inputs(phase, run_date))
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from phasegate.errors import Refused
+from phasegate.errors import ActionRefused
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class Pause:
         return f"phasegate resume{' ' if phase else ''}{phase} --pipeline {pipeline}"
 
 
-Pauses = tuple[Pause, ...]
+PauseHistory = tuple[Pause, ...]
 """Every pause of one subject that is remembered, the newest last."""
 
 REMEMBERED = 50
@@ -58,29 +58,29 @@ def live(pauses: Iterable[Pause], now: datetime) -> Pause | None:
     return max((pause for pause in pauses if pause.is_live(now)), key=lambda pause: pause.until, default=None)
 
 
-def begin(known: Pauses, new: Pause) -> Pauses:
+def begin(known: PauseHistory, new: Pause) -> PauseHistory:
     """A subject's pauses with a new one, which takes the place of one that holds.
 
     Raises:
         Refused: It would end before it begins, or has no reason, or nobody wants it.
     """
     if new.until <= new.at:
-        raise Refused(f"{new.subject}: {new.until:%Y-%m-%d %H:%M} UTC is past; it would end before it began")
+        raise ActionRefused(f"{new.subject}: {new.until:%Y-%m-%d %H:%M} UTC is past; it would end before it began")
     if not new.why.strip() or not new.by.strip():
-        raise Refused(f"{new.subject}: a pause needs a reason, and who wants it")
+        raise ActionRefused(f"{new.subject}: a pause needs a reason, and who wants it")
     return (*_ended(known, new.at, new.by, "replaced"), new)[-REMEMBERED:]
 
 
-def end(name: str, known: Pauses, now: datetime, by: str, why: str) -> Pauses:
+def end(name: str, known: PauseHistory, now: datetime, by: str, why: str) -> PauseHistory:
     """A subject's pauses with the one that holds ended now.
 
     Raises:
         Refused: None holds.
     """
     if live(known, now) is None:
-        raise Refused(f"{name} is not paused")
+        raise ActionRefused(f"{name} is not paused")
     return _ended(known, now, by, why)
 
 
-def _ended(known: Pauses, now: datetime, by: str, why: str) -> Pauses:
+def _ended(known: PauseHistory, now: datetime, by: str, why: str) -> PauseHistory:
     return tuple(replace(pause, ended_by=by, ended_at=now, ended_why=why) if pause.is_live(now) else pause for pause in known)

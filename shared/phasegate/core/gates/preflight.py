@@ -13,7 +13,7 @@ from phasegate.core.field_syntax import Span
 from phasegate.core.gates.actions import PutHold, undo_of
 from phasegate.core.gates.completion import RunKey
 from phasegate.core.gates.decide import Case
-from phasegate.core.gates.gate import Day, Gate, GateState, is_released, standing
+from phasegate.core.gates.gate import Gate, GatesByPhase, GateState, effective_state, is_released
 from phasegate.core.gates.pause import Pause
 from phasegate.core.gates.verdict import why_off
 from phasegate.core.pipeline.model import Pipeline
@@ -37,7 +37,7 @@ class Topic(StrEnum):
     CLOCK = "clock"
 
 
-class Word(StrEnum):
+class PointOutcome(StrEnum):
     """What is said of it; the last two stand in the way."""
 
     YES = "yes"
@@ -47,7 +47,7 @@ class Word(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Point:
+class PreflightPoint:
     """One thing that was looked at.
 
     Args:
@@ -57,7 +57,7 @@ class Point:
     """
 
     topic: Topic
-    word: Word
+    word: PointOutcome
     detail: str
     cure: str = ""
     next: tuple[str, ...] = ()
@@ -65,7 +65,7 @@ class Point:
     @property
     def stands_in_the_way(self) -> bool:
         """True for what keeps the phase from starting."""
-        return self.word in (Word.NO, Word.UNVERIFIED)
+        return self.word in (PointOutcome.NO, PointOutcome.UNVERIFIED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +103,7 @@ class Clearance:
 
     run: RunKey
     at: datetime
-    points: tuple[Point, ...]
+    points: tuple[PreflightPoint, ...]
     claim: Claim | None = None
 
     @property
@@ -112,18 +112,18 @@ class Clearance:
         return not self.objections
 
     @property
-    def objections(self) -> tuple[Point, ...]:
+    def objections(self) -> tuple[PreflightPoint, ...]:
         """What stands in the way."""
         return tuple(point for point in self.points if point.stands_in_the_way)
 
     @property
     def unknown(self) -> bool:
         """True when it is a no only because something could not be found out."""
-        return not self.go and all(point.word is Word.UNVERIFIED for point in self.objections)
+        return not self.go and all(point.word is PointOutcome.UNVERIFIED for point in self.objections)
 
 
 @dataclass(frozen=True)
-class Start:
+class PreflightCase:
     """A phase that wants to start, and everything that the answer is taken from.
 
     Args:
@@ -141,7 +141,7 @@ class Start:
     pipeline: Pipeline
     run: RunKey
     now: datetime
-    days: Mapping[date, Day]
+    days: Mapping[date, GatesByPhase]
     answers: Answers | str
     needs: Mapping[str, tuple[PlacedCheck, ...]] = field(default_factory=dict)
     owner: str = ""
@@ -153,7 +153,7 @@ class Start:
     clock: str = ""
 
     @cached_property
-    def day(self) -> Day:
+    def day(self) -> GatesByPhase:
         """The gates of the run date."""
         return self.days.get(self.run.run_date, {})
 
@@ -177,39 +177,45 @@ class Start:
         return f"phasegate explain {phase} {day or self.run.run_date} --pipeline {self.pipeline.name}"
 
 
-def preflight(start: Start) -> Clearance:
+def preflight(start: PreflightCase) -> Clearance:
     """May the phase start now? Everything is looked at, so that all that stands in the way is told at once."""
     looks = (_calendar, _gate, _upstream, _look_back, _inputs, _pause, _running, _budget, _clock)
     return Clearance(start.run, start.now, tuple(point for look in looks for point in look(start)))
 
 
-def _calendar(start: Start) -> Iterator[Point]:
+def _calendar(start: PreflightCase) -> Iterator[PreflightPoint]:
     day, phase = start.run.run_date, start.run.phase
     if not start.pipeline.runs(phase, day):
         off = why_off(start.pipeline, phase, day, Answers(()))
-        yield Point(Topic.CALENDAR, Word.NO, off or f"{phase} does not run on {day}", "nothing is to be done for this date")
+        yield PreflightPoint(
+            Topic.CALENDAR, PointOutcome.NO, off or f"{phase} does not run on {day}", "nothing is to be done for this date"
+        )
     elif isinstance(start.answers, str):
         if start.pipeline.calendar.expected is not None:
             yield _unmeasured(Topic.CALENDAR, f"whether a run is expected could not be measured: {start.answers}")
     elif isinstance(found := start.answers.expects(day), Unmeasured):
         yield _unmeasured(Topic.CALENDAR, f"whether a run is expected could not be measured: {found.reason}")
     elif not found:
-        yield Point(Topic.CALENDAR, Word.NO, f"nothing is expected on {day}", "once something is announced for this date")
+        yield PreflightPoint(
+            Topic.CALENDAR, PointOutcome.NO, f"nothing is expected on {day}", "once something is announced for this date"
+        )
     else:
-        yield Point(Topic.CALENDAR, Word.YES, f"a run is expected on {day}")
+        yield PreflightPoint(Topic.CALENDAR, PointOutcome.YES, f"a run is expected on {day}")
 
 
-def _unmeasured(topic: Topic, detail: str) -> Point:
-    return Point(topic, Word.UNVERIFIED, detail, "once the warehouse answers")
+def _unmeasured(topic: Topic, detail: str) -> PreflightPoint:
+    return PreflightPoint(topic, PointOutcome.UNVERIFIED, detail, "once the warehouse answers")
 
 
-def _gate(start: Start) -> Iterator[Point]:
-    gate, state = start.gate, standing(start.gate, start.day, start.pipeline)
+def _gate(start: PreflightCase) -> Iterator[PreflightPoint]:
+    gate, state = start.gate, effective_state(start.gate, start.day, start.pipeline)
     if state is GateState.OPEN:
         detail = f"{start.run.phase} is released already, generation {gate.generation}; other data will make the next one"
-        yield Point(Topic.GATE, Word.WARNING, detail, next=(start.explain(start.run.phase),))
+        yield PreflightPoint(Topic.GATE, PointOutcome.WARNING, detail, next=(start.explain(start.run.phase),))
     if state is GateState.ACCEPTED:
-        yield Point(Topic.GATE, Word.WARNING, f"the gap is accepted: {gate.detail}", next=(start.explain(start.run.phase),))
+        yield PreflightPoint(
+            Topic.GATE, PointOutcome.WARNING, f"the gap is accepted: {gate.detail}", next=(start.explain(start.run.phase),)
+        )
 
 
 _CURES = {
@@ -221,23 +227,25 @@ _CURES = {
 }
 
 
-def _upstream(start: Start) -> Iterator[Point]:
+def _upstream(start: PreflightCase) -> Iterator[PreflightPoint]:
     for phase in start.pipeline.inputs(start.run.phase, start.run.run_date):
         gate = start.day.get(phase, Gate(RunKey(start.pipeline.name, phase, start.run.run_date)))
-        state = standing(gate, start.day, start.pipeline)
+        state = effective_state(gate, start.day, start.pipeline)
         if not is_released(start.pipeline, phase, start.day):
             again = "an input was released again since" if state is GateState.STALE else gate.detail
             detail = f"{phase} is {state}: {again or 'nothing was heard of it'}"
-            yield Point(Topic.UPSTREAM, Word.NO, detail, _CURES[state].format(phase=phase), (start.explain(phase),))
+            yield PreflightPoint(
+                Topic.UPSTREAM, PointOutcome.NO, detail, _CURES[state].format(phase=phase), (start.explain(phase),)
+            )
         elif state is GateState.OPEN and gate.degraded:
             detail = f"{phase} is open without {', '.join(gate.missing)}"
-            yield Point(Topic.UPSTREAM, Word.WARNING, detail, next=(start.explain(phase),))
+            yield PreflightPoint(Topic.UPSTREAM, PointOutcome.WARNING, detail, next=(start.explain(phase),))
         else:
             generation = f", generation {gate.generation}" if state is GateState.OPEN else ""
-            yield Point(Topic.UPSTREAM, Word.YES, f"{phase} is {state}{generation}")
+            yield PreflightPoint(Topic.UPSTREAM, PointOutcome.YES, f"{phase} is {state}{generation}")
 
 
-def _look_back(start: Start) -> Iterator[Point]:
+def _look_back(start: PreflightCase) -> Iterator[PreflightPoint]:
     """Earlier dates are read, too; a gap there spoils the result, and the gate of this date does not see it."""
     look_back = start.pipeline.phase(start.run.phase).look_back or timedelta()
     first = start.run.run_date - look_back
@@ -250,10 +258,10 @@ def _look_back(start: Start) -> Iterator[Point]:
         if gaps:
             named = ", ".join(map(str, gaps[:SHOWN_DATES])) + (f" and {n} more" if (n := len(gaps) - SHOWN_DATES) > 0 else "")
             detail = f"{start.run.phase} looks back on {phase}, which is not released for {named}"
-            yield Point(Topic.LOOK_BACK, Word.WARNING, detail, next=(start.explain(phase, gaps[-1]),))
+            yield PreflightPoint(Topic.LOOK_BACK, PointOutcome.WARNING, detail, next=(start.explain(phase, gaps[-1]),))
 
 
-def _inputs(start: Start) -> Iterator[Point]:
+def _inputs(start: PreflightCase) -> Iterator[PreflightPoint]:
     if isinstance(start.answers, str):
         if start.needs:
             yield _unmeasured(Topic.INPUTS, f"{', '.join(start.needs)} could not be measured: {start.answers}")
@@ -265,42 +273,44 @@ def _inputs(start: Start) -> Iterator[Point]:
         yield from told
         if checks and not told:
             rows = start.answers.rows(checks[0].site.source, start.run.run_date)
-            yield Point(Topic.INPUTS, Word.YES, f"{table} is as needed" + (f", with {rows:,} rows" if rows is not None else ""))
+            yield PreflightPoint(
+                Topic.INPUTS, PointOutcome.YES, f"{table} is as needed" + (f", with {rows:,} rows" if rows is not None else "")
+            )
 
 
-def _input(start: Start, table: str, result: CheckResult) -> Point | None:
+def _input(start: PreflightCase, table: str, result: CheckResult) -> PreflightPoint | None:
     """What a result says against starting; None for a good one, and for what is only observed."""
     unmeasured = result.unmeasured
     if result.mode is Mode.OBSERVE or (result.outcome is not Outcome.FAILED and unmeasured is None):
         return None
     detail = result.message if unmeasured is None else f"{table} could not be measured: {unmeasured.reason}"
     if result.severity is not Severity.BLOCK:
-        return Point(Topic.INPUTS, Word.WARNING, detail)
+        return PreflightPoint(Topic.INPUTS, PointOutcome.WARNING, detail)
     if unmeasured is None:
-        return Point(Topic.INPUTS, Word.NO, detail, f"once {table} is as {start.run.phase} needs it")
+        return PreflightPoint(Topic.INPUTS, PointOutcome.NO, detail, f"once {table} is as {start.run.phase} needs it")
     cure = "once the warehouse answers" if unmeasured.retryable else "once it can be measured"
-    return Point(Topic.INPUTS, Word.UNVERIFIED, detail, cure)
+    return PreflightPoint(Topic.INPUTS, PointOutcome.UNVERIFIED, detail, cure)
 
 
-def _pause(start: Start) -> Iterator[Point]:
+def _pause(start: PreflightCase) -> Iterator[PreflightPoint]:
     case = Case(start.pipeline, start.gate, start.day, None, None, start.now)
     if case.paused:
         until = case.phase.until
         cure = f"after {until}, or" if until else "once"
         detail = f"{start.run.phase} is paused in the pipeline file" + (f" until {until}" if until else "")
-        yield Point(Topic.PAUSE, Word.NO, detail, f"{cure} the pipeline file says mode: enforce")
+        yield PreflightPoint(Topic.PAUSE, PointOutcome.NO, detail, f"{cure} the pipeline file says mode: enforce")
     if start.pause is not None:
-        yield Point(Topic.PAUSE, Word.NO, str(start.pause), "once that is over, or ended", (start.pause.undo,))
+        yield PreflightPoint(Topic.PAUSE, PointOutcome.NO, str(start.pause), "once that is over, or ended", (start.pause.undo,))
     if case.hold is not None:
         ends = f" until {_minute(case.hold.until)}" if case.hold.until else ""
         cure = "once that is over, or the hold is ended" if ends else "once the hold is ended"
         day = Span(start.run.run_date, start.run.run_date)
         release = undo_of(PutHold, start.pipeline.name, start.run.phase, day)
         detail = f"{case.hold.by} holds {start.run}{ends}: {case.hold.why}"
-        yield Point(Topic.PAUSE, Word.NO, detail, cure, (release,))
+        yield PreflightPoint(Topic.PAUSE, PointOutcome.NO, detail, cure, (release,))
 
 
-def _running(start: Start) -> Iterator[Point]:
+def _running(start: PreflightCase) -> Iterator[PreflightPoint]:
     others = [claim for claim in start.running if claim.excludes(start.owner, start.producer)]
     for claim in others:
         what = f"{claim.producer} of {start.run}" if claim.producer else str(start.run)
@@ -308,12 +318,12 @@ def _running(start: Start) -> Iterator[Point]:
         cure = f"once it reports, at {_minute(claim.until)} at the latest, or when it is known to be dead"
         dead = f"--pipeline {start.pipeline.name} --unclaim {shlex.quote(claim.owner)}"
         command = f"phasegate preflight {start.run.phase} {start.run.run_date} {dead}"
-        yield Point(Topic.RUNNING, Word.NO, detail, cure, (command,))
+        yield PreflightPoint(Topic.RUNNING, PointOutcome.NO, detail, cure, (command,))
     if not others:
-        yield Point(Topic.RUNNING, Word.YES, "nothing else is known to run for this gate")
+        yield PreflightPoint(Topic.RUNNING, PointOutcome.YES, "nothing else is known to run for this gate")
 
 
-def _budget(start: Start) -> Iterator[Point]:
+def _budget(start: PreflightCase) -> Iterator[PreflightPoint]:
     """Whether a repetition may still be made; the first run of a date is none, and one that was asked for is paid for."""
     policy, gate = start.pipeline.phase(start.run.phase).retry, start.gate
     if policy is None or not gate.reports or not gate.is_unsettled:
@@ -322,26 +332,30 @@ def _budget(start: Start) -> Iterator[Point]:
     if gate.retries is not None and gate.retries.given_up:
         times = "once" if gate.retries.asked == 1 else f"{gate.retries.asked} times"
         detail = f"was asked {times} to run again, in vain; without a repair it fails again: {gate.detail}"
-        yield Point(Topic.BUDGET, Word.WARNING, detail, next=explain)
+        yield PreflightPoint(Topic.BUDGET, PointOutcome.WARNING, detail, next=explain)
         return
     if gate.retries is not None and gate.retries.asked_at is not None and not gate.retries.answered:
-        yield Point(Topic.BUDGET, Word.YES, f"was asked to run again, attempt {gate.retries.asked + 1}")
+        yield PreflightPoint(Topic.BUDGET, PointOutcome.YES, f"was asked to run again, attempt {gate.retries.asked + 1}")
         return
     phase = start.run.phase
     if start.trial is not None and start.trial != start.run.run_date:
         detail = f"{phase} fails date after date, and only {start.trial} is tried"
-        yield Point(
-            Topic.BUDGET, Word.NO, detail, f"once {phase} of {start.trial} is released", (start.explain(phase, start.trial),)
+        yield PreflightPoint(
+            Topic.BUDGET,
+            PointOutcome.NO,
+            detail,
+            f"once {phase} of {start.trial} is released",
+            (start.explain(phase, start.trial),),
         )
     if start.requests_today >= policy.budget_per_day:
         detail = f"{start.requests_today} of {policy.budget_per_day} repetitions of {phase} of today are used up"
         tomorrow = start.pipeline.today(start.now) + timedelta(days=1)
-        yield Point(Topic.BUDGET, Word.NO, detail, f"from {tomorrow} on ({start.pipeline.timezone})", explain)
+        yield PreflightPoint(Topic.BUDGET, PointOutcome.NO, detail, f"from {tomorrow} on ({start.pipeline.timezone})", explain)
 
 
-def _clock(start: Start) -> Iterator[Point]:
+def _clock(start: PreflightCase) -> Iterator[PreflightPoint]:
     if start.clock:
-        yield Point(Topic.CLOCK, Word.WARNING, start.clock)
+        yield PreflightPoint(Topic.CLOCK, PointOutcome.WARNING, start.clock)
 
 
 def _minute(moment: datetime) -> str:

@@ -6,22 +6,22 @@ from datetime import date, datetime, timedelta
 
 from phasegate.core.checks.base import Mode, Outcome, Severity
 from phasegate.core.gates.completion import RunKey, Status
-from phasegate.core.gates.gate import Alert, Day, Gate, GateState, Reason, Retries, may_start
+from phasegate.core.gates.gate import Alert, Gate, GatesByPhase, GateState, Reason, Retries, may_start
 from phasegate.core.gates.verdict import Verdict
 from phasegate.core.pipeline.model import Pipeline, Retry
 
-MENDABLE = frozenset({"row_count", "coverage", "fresh", "references"})
+RETRYABLE_KINDS = frozenset({"row_count", "coverage", "fresh", "references"})
 """Kinds of checks that another run may mend: what was missing or old may be there by then. Others fail again."""
 
-NOT_OWN = frozenset({Reason.UPSTREAM_SHUT, Reason.PAUSED, Reason.HELD_BY_HAND, Reason.RAN_BEFORE_UPSTREAM})
+NOT_RETRIED = frozenset({Reason.UPSTREAM_SHUT, Reason.PAUSED, Reason.HELD_BY_HAND, Reason.RAN_BEFORE_UPSTREAM})
 """Reasons for which a phase that is shut has not itself failed."""
 
-Chance = Callable[[], float]
+Random = Callable[[], float]
 """A random number from 0 to below 1."""
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class RerunRequest:
     """A producer is asked to run again for a run date.
 
     Args:
@@ -43,7 +43,7 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class RetryStep:
     """What the next look does about running again.
 
     Args:
@@ -57,7 +57,7 @@ class Step:
     given_up: bool = False
 
 
-def delay(policy: Retry, asked: int, chance: Chance) -> timedelta:
+def delay(policy: Retry, asked: int, chance: Random) -> timedelta:
     """The wait before the next request: anything up to a bound that doubles with each (full jitter).
 
     Source: AWS Architecture Blog, "Exponential Backoff And Jitter": of all kinds of jitter it spreads clients best.
@@ -66,7 +66,7 @@ def delay(policy: Retry, asked: int, chance: Chance) -> timedelta:
     return chance() * bound
 
 
-def step(pipeline: Pipeline, gate: Gate, day: Day, now: datetime, chance: Chance) -> Step:
+def next_retry_step(pipeline: Pipeline, gate: Gate, day: GatesByPhase, now: datetime, chance: Random) -> RetryStep:
     """What to do about running again, for a gate as it was just decided.
 
     A failure is followed by a wait, a request, and the answer to it; a request that nobody answers within the longest wait has
@@ -74,30 +74,30 @@ def step(pipeline: Pipeline, gate: Gate, day: Day, now: datetime, chance: Chance
     """
     policy, known = pipeline.phase(gate.run.phase).retry, gate.retries or Retries()
     if policy is None:
-        return Step(gate.retries)
+        return RetryStep(gate.retries)
     ask = to_ask(pipeline, gate, day)
     if not ask or known.given_up:
-        return Step(gate.retries and replace(known, next_at=None))
+        return RetryStep(gate.retries and replace(known, next_at=None))
     answered = known.asked_at is None or any(report.received_at > known.asked_at for report in gate.reports.values())
     if known.next_at is None or answered > known.answered:
         if known.asked >= policy.attempts:
-            return Step(replace(known, next_at=None, answered=answered, given_up=True), given_up=True)
-        return Step(replace(known, next_at=now + delay(policy, known.asked, chance), answered=answered))
+            return RetryStep(replace(known, next_at=None, answered=answered, given_up=True), given_up=True)
+        return RetryStep(replace(known, next_at=now + delay(policy, known.asked, chance), answered=answered))
     if now < known.next_at:
-        return Step(known)
+        return RetryStep(known)
     if known.asked >= policy.attempts:
-        return Step(replace(known, next_at=None, given_up=True), given_up=True)
+        return RetryStep(replace(known, next_at=None, given_up=True), given_up=True)
     asked = known.asked + 1
     patience = policy.at_most + (delay(policy, asked, chance) if asked < policy.attempts else timedelta())
-    return Step(Retries(asked, asked_at=now, next_at=now + patience, answered=False), ask)
+    return RetryStep(Retries(asked, asked_at=now, next_at=now + patience, answered=False), ask)
 
 
-def postponed(before: Retries, until: datetime) -> Step:
+def postponed(before: Retries, until: datetime) -> RetryStep:
     """The step of a gate whose request has to wait for something else than this gate."""
-    return Step(replace(before, next_at=until))
+    return RetryStep(replace(before, next_at=until))
 
 
-def to_ask(pipeline: Pipeline, gate: Gate, day: Day) -> tuple[str, ...]:
+def to_ask(pipeline: Pipeline, gate: Gate, day: GatesByPhase) -> tuple[str, ...]:
     """The producers whose running again may open a gate; none when that would not help."""
     if gate.state not in (GateState.HELD, GateState.OVERDUE):
         return ()
@@ -123,11 +123,11 @@ def _mendable(gate: Gate) -> frozenset[str]:
     """The tables whose failures another run may mend; none when one failure stays whatever runs."""
     bound = [r for r in gate.results if r.severity is Severity.BLOCK and r.mode is Mode.ENFORCE]
     failed = [r for r in bound if r.outcome is Outcome.FAILED]
-    lasting = [r for r in failed if r.kind not in MENDABLE]
+    lasting = [r for r in failed if r.kind not in RETRYABLE_KINDS]
     return frozenset() if lasting else frozenset(r.table for r in failed)
 
 
-def in_vain(gate: Gate, now: datetime) -> Alert | None:
+def retries_exhausted(gate: Gate, now: datetime) -> Alert | None:
     """What people are told when the last attempt has failed."""
     fired, retries = gate.alert, gate.retries
     if fired is None or retries is None:
@@ -148,6 +148,6 @@ def streak(gates: Iterable[Gate]) -> tuple[date, ...]:
     for gate in sorted(gates, key=lambda gate: gate.run.run_date, reverse=True):
         if gate.is_open:
             break
-        if gate.state in (GateState.HELD, GateState.OVERDUE) and gate.reason not in NOT_OWN:
+        if gate.state in (GateState.HELD, GateState.OVERDUE) and gate.reason not in NOT_RETRIED:
             failed.append(gate.run.run_date)
     return tuple(failed)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
 from phasegate.core.gates.completion import RunKey
-from phasegate.core.gates.gate import Day, Gate, Reason
+from phasegate.core.gates.gate import Gate, GatesByPhase, Reason
 from phasegate.core.pipeline.model import Pipeline
 
 
@@ -22,7 +22,7 @@ def reach(pipeline: Pipeline) -> timedelta:
     return sum((phase.look_back for phase in pipeline.phases.values() if phase.look_back), timedelta())
 
 
-def to_run_again(pipeline: Pipeline, days: Mapping[date, Day]) -> tuple[Rerun, ...]:
+def to_run_again(pipeline: Pipeline, days: Mapping[date, GatesByPhase]) -> tuple[Rerun, ...]:
     """What must run again, in an order in which it can run: each after everything that it reads.
 
     A follower of what runs again is in the list too: it need not run when its input turns out to be the same as before.
@@ -44,7 +44,7 @@ def _depth(pipeline: Pipeline, phase: str) -> int:
     return 1 + max((_depth(pipeline, name) for name in pipeline.phase(phase).after), default=0)
 
 
-def _why(pipeline: Pipeline, gate: Gate, days: Mapping[date, Day], found: Mapping[RunKey, str]) -> str:
+def _why(pipeline: Pipeline, gate: Gate, days: Mapping[date, GatesByPhase], found: Mapping[RunKey, str]) -> str:
     """Why a gate's phase must run again, given what must before it; empty when it need not."""
     run, early = gate.run, not gate.is_open and gate.reason is Reason.RAN_BEFORE_UPSTREAM
     if early:

@@ -7,7 +7,7 @@ from datetime import date, datetime, timedelta
 
 from phasegate.core.field_syntax import Span
 from phasegate.core.gates.completion import FAR_FUTURE, RunKey
-from phasegate.core.gates.gate import Day, Gate, GateState, Reason, is_live, is_released, may_start
+from phasegate.core.gates.gate import Gate, GatesByPhase, GateState, Reason, is_live, is_released, may_start
 from phasegate.core.pipeline.model import Pipeline
 
 RECENT = timedelta(days=7)
@@ -16,16 +16,16 @@ RECENT = timedelta(days=7)
 LONGEST_OUTAGE = timedelta(days=60)
 """A clock that stood still for longer does not go further back for what nobody reported."""
 
-AT_ONCE = 100
+GATES_PER_TICK = 100
 """Gates that one tick looks at; what is left, and what is older, has its turn once an hour."""
 
-OLDER = 200
+OLDER_GATES_PER_TICK = 200
 """Older gates that are still of interest to the clock; the newest of them."""
 
-STANDS_STILL = timedelta(minutes=5)
+CLOCK_STOPPED_AFTER = timedelta(minutes=5)
 """A clock that has not ticked for so long stands still."""
 
-NEAR = timedelta(days=7)
+MAX_QUERY_GAP = timedelta(days=7)
 """Dates no further apart are measured by one query."""
 
 
@@ -44,7 +44,7 @@ class Deadline:
     late: str = ""
 
 
-def deadline(pipeline: Pipeline, phase: str, run_date: date, day: Day) -> Deadline | None:
+def deadline(pipeline: Pipeline, phase: str, run_date: date, day: GatesByPhase) -> Deadline | None:
     """When a phase is due, given what was released; None when it has no due time.
 
     A time relative to another phase counts from that one's release, or from that of an input that came after it. A time of day
@@ -69,7 +69,7 @@ def deadline(pipeline: Pipeline, phase: str, run_date: date, day: Day) -> Deadli
     return Deadline(planned + by, planned, worst if by else "")
 
 
-def _lateness(pipeline: Pipeline, phase: str, run_date: date, day: Day) -> timedelta:
+def _lateness(pipeline: Pipeline, phase: str, run_date: date, day: GatesByPhase) -> timedelta:
     """By how much a phase was released late; one without a due time is as late as its own upstream."""
     gate, planned = day.get(phase), pipeline.due(phase, run_date)
     if gate is None or gate.opened_at is None:
@@ -103,9 +103,9 @@ def window(pipeline: Pipeline, now: datetime, last: datetime | None) -> Span:
     return Span(pipeline.today(since) - RECENT - slack, pipeline.today(now) + FAR_FUTURE)
 
 
-def wants_look(pipeline: Pipeline, gate: Gate, day: Day, now: datetime) -> bool:
+def needs_look(pipeline: Pipeline, gate: Gate, day: GatesByPhase, now: datetime) -> bool:
     """True when a look without a message may change a gate: it is due, was heard of, waits for repair, or must be proven."""
-    if not gate.is_restless:
+    if not gate.awaits_clock:
         return _is_late_again(pipeline, gate, day, now)
     if gate.state is GateState.ACCEPTED:
         return gate.gap is None or not is_live(gate.gap, now)
@@ -119,7 +119,7 @@ def wants_look(pipeline: Pipeline, gate: Gate, day: Day, now: datetime) -> bool:
     return due is not None and (now >= due.at or gate.state is not GateState.WAITING)
 
 
-def _is_late_again(pipeline: Pipeline, gate: Gate, day: Day, now: datetime) -> bool:
+def _is_late_again(pipeline: Pipeline, gate: Gate, day: GatesByPhase, now: datetime) -> bool:
     """True when an open gate is stale, could run again, and has not for as long as it has after its upstream."""
     again = any(name in day and day[name].generation > used for name, used in gate.consumed.items())
     if not again or not gate.is_open or not may_start(pipeline, gate.run.phase, gate.run.run_date, day):
@@ -128,9 +128,9 @@ def _is_late_again(pipeline: Pipeline, gate: Gate, day: Day, now: datetime) -> b
     return due is not None and now >= due.at
 
 
-def to_look_at(
+def gates_to_look_at(
     pipeline: Pipeline,
-    days: Mapping[date, Day],
+    days: Mapping[date, GatesByPhase],
     span: Span,
     now: datetime,
     *,
@@ -151,33 +151,35 @@ def to_look_at(
     dates = ((day, days.get(day, {})) for day in reversed(span.days()))
     looked = (run for day, gates in dates for run in _of_date(pipeline, day, gates, now, known=day not in silent))
     found = [run for run in looked if run.phase not in paused]
-    old = [g for g in older if g.run.phase not in paused and wants_look(pipeline, g, {g.run.phase: g}, now)]
+    old = [g for g in older if g.run.phase not in paused and needs_look(pipeline, g, {g.run.phase: g}, now)]
     asked = [gate.run for gate in old if gate.retries and gate.retries.next_at and now >= gate.retries.next_at]
-    turns = [run for run in (*found[AT_ONCE:], *(gate.run for gate in old)) if has_turn(run, now) and run not in asked]
-    return (*found[:AT_ONCE], *asked[:AT_ONCE], *turns)
+    turns = [
+        run for run in (*found[GATES_PER_TICK:], *(gate.run for gate in old)) if is_its_turn(run, now) and run not in asked
+    ]
+    return (*found[:GATES_PER_TICK], *asked[:GATES_PER_TICK], *turns)
 
 
-def _of_date(pipeline: Pipeline, day: date, gates: Day, now: datetime, *, known: bool) -> Iterable[RunKey]:
+def _of_date(pipeline: Pipeline, day: date, gates: GatesByPhase, now: datetime, *, known: bool) -> Iterable[RunKey]:
     for phase in pipeline.phases if pipeline.calendar.has_run(day) else ():
         if known and phase not in gates:
             continue
         gate = gates.get(phase, Gate(RunKey(pipeline.name, phase, day)))
         # What was counted as a date without a run may yet become one, when the table that announces it is late.
-        unsure = gate.state is GateState.OFF and pipeline.runs(phase, day) and has_turn(gate.run, now)
-        if unsure or wants_look(pipeline, gate, gates, now):
+        unsure = gate.state is GateState.OFF and pipeline.runs(phase, day) and is_its_turn(gate.run, now)
+        if unsure or needs_look(pipeline, gate, gates, now):
             yield gate.run
 
 
-def has_turn(run: RunKey, now: datetime) -> bool:
+def is_its_turn(run: RunKey, now: datetime) -> bool:
     """True in one minute of each hour, always the same one for a gate, and spread evenly over many gates."""
     return zlib.crc32(str(run).encode()) % 60 == int(now.timestamp() // 60) % 60
 
 
-def groups(runs: Sequence[RunKey]) -> tuple[tuple[RunKey, ...], ...]:
+def group_nearby_dates(runs: Sequence[RunKey]) -> tuple[tuple[RunKey, ...], ...]:
     """The gates in groups whose dates lie close together, to be measured by one query per table; newest first."""
     found: list[list[RunKey]] = []
     for run in sorted(runs, key=lambda run: run.run_date, reverse=True):
-        if found and found[-1][-1].run_date - run.run_date <= NEAR:
+        if found and found[-1][-1].run_date - run.run_date <= MAX_QUERY_GAP:
             found[-1].append(run)
         else:
             found.append([run])

@@ -29,7 +29,7 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
-class Unseen:
+class NotChecked:
     """Why something could not be looked at."""
 
     reason: str

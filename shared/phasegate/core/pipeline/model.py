@@ -13,7 +13,7 @@ from functools import cached_property
 from typing import Annotated
 from zoneinfo import ZoneInfo
 
-from phasegate.core.checks.base import BaseCheck, PlacedCheck, Site
+from phasegate.core.checks.base import BaseCheck, CheckContext, PlacedCheck
 from phasegate.core.checks.kinds import (
     Key,
     RowCount,
@@ -551,7 +551,7 @@ class Pipeline:
         return self._checks[phase]
 
     def _placed(self, phase: str, table: str, output: Output) -> Iterator[PlacedCheck]:
-        site = Site(TableSource(table, output.date), self.date_columns, lambda day: self.due(phase, day))
+        site = CheckContext(TableSource(table, output.date), self.date_columns, lambda day: self.due(phase, day))
         yield from _declared(output, site)
         if output.key:
             yield PlacedCheck(f"{table}.key", Key(columns=output.key), site)
@@ -562,14 +562,17 @@ class Pipeline:
         at, moment = (due, "the due time") if due is not None and due <= now else (now, "now")
         declared, parts = self.phase(phase).needs, self.calendar.parts_of(day)
         columns = {**{table: need.date for table, need in declared.items()}, **self.date_columns}
-        sites = {table: Site(TableSource(table, need.date), columns, lambda _: at, moment) for table, need in declared.items()}
+        sites = {
+            table: CheckContext(TableSource(table, need.date), columns, lambda _: at, moment)
+            for table, need in declared.items()
+        }
         return {
             table: tuple(placed for placed in _declared(need, sites[table]) if applies(placed.check, parts))
             for table, need in declared.items()
         }
 
 
-def _declared(table: Output | Need, site: Site) -> Iterator[PlacedCheck]:
+def _declared(table: Output | Need, site: CheckContext) -> Iterator[PlacedCheck]:
     """The checks of a table, the one that proves presence first."""
     name = site.source.table
     declared = sorted(table.checks, key=lambda check: not check.proves_presence)

@@ -7,18 +7,18 @@ from typing import Any, TypeVar
 import click
 
 from phasegate.cli.options import by_option, chosen, end, located, pipeline_option, wired
-from phasegate.core.gates.actions import AcceptGap, Act, EndGap, EndWaiver, LiftHold, PutHold, Waive, undo_of
+from phasegate.core.gates.actions import AcceptGap, Action, EndGap, EndWaiver, LiftHold, PutHold, Waive, undo_of
 from phasegate.core.gates.completion import RunKey
 from phasegate.core.gates.decide import Decision
 from phasegate.core.gates.gate import GateState
 from phasegate.core.pipeline.model import Pipeline
-from phasegate.errors import ConfigError, Refused
+from phasegate.errors import ActionRefused, ConfigError
 from phasegate.gates.backfill import parse_range
-from phasegate.gates.monitor import Acted
+from phasegate.gates.monitor import ActionResult
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-Made = Callable[[Pipeline, datetime], Act]
+Made = Callable[[Pipeline, datetime], Action]
 """Makes the act, for a pipeline and from now on."""
 
 
@@ -207,7 +207,7 @@ def _do(
     return [each.decision for each in acted if each.decision]
 
 
-def _asked(planned: Sequence[Acted], act: Act) -> Sequence[RunKey]:
+def _asked(planned: Sequence[ActionResult], act: Action) -> Sequence[RunKey]:
     """The gates on which a person who sees what would become of them wants an act to be done."""
     for line in _said(planned, act, dry_run=True):
         click.echo(line, err=True)
@@ -219,7 +219,7 @@ def _asked(planned: Sequence[Acted], act: Act) -> Sequence[RunKey]:
     return runs
 
 
-def _said(acted: Sequence[Acted], act: Act, *, dry_run: bool) -> Sequence[str]:
+def _said(acted: Sequence[ActionResult], act: Action, *, dry_run: bool) -> Sequence[str]:
     """What becomes of gates, line by line; what was refused goes to standard error.
 
     Raises:
@@ -227,7 +227,7 @@ def _said(acted: Sequence[Acted], act: Act, *, dry_run: bool) -> Sequence[str]:
     """
     refused = [each.refused for each in acted if each.refused]
     if len(refused) == len(acted):
-        raise Refused("\n".join(refused))
+        raise ActionRefused("\n".join(refused))
     for why in refused:
         click.echo(f"refused: {why}", err=True)
     said = []

@@ -13,7 +13,7 @@ NUMERIC = ("INT64", "FLOAT64", "NUMERIC", "BIGNUMERIC")
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class PartialAnswer:
     """Some metrics of a query, and what came back for them.
 
     Args:
@@ -26,7 +26,7 @@ class Part:
     rows: Sequence[Sequence[object]]
 
 
-class NoAnswer(Exception):
+class StatementFailed(Exception):
     """A statement was not answered.
 
     Args:
@@ -40,14 +40,14 @@ class NoAnswer(Exception):
         self.of_all = of_all
 
 
-Run: TypeAlias = Callable[[tuple[AnyMetric, ...]], Part]
-"""Asks for some metrics in one statement; raises `NoAnswer`."""
+RunStatement: TypeAlias = Callable[[tuple[AnyMetric, ...]], PartialAnswer]
+"""Asks for some metrics in one statement; raises `StatementFailed`."""
 
-Rehearse: TypeAlias = Callable[[tuple[AnyMetric, ...]], object]
-"""Raises `NoAnswer` for a statement that would be refused for what it says; costs nothing."""
+DryRun: TypeAlias = Callable[[tuple[AnyMetric, ...]], object]
+"""Raises `StatementFailed` for a statement that would be refused for what it says; costs nothing."""
 
 
-class Asking:
+class IsolatedQuery:
     """One query, being asked.
 
     Args:
@@ -55,10 +55,10 @@ class Asking:
         rehearse: Where the warehouse has that, those at fault are found by it, and all others stay in one statement.
     """
 
-    def __init__(self, run: Run, rehearse: Rehearse | None = None) -> None:
+    def __init__(self, run: RunStatement, rehearse: DryRun | None = None) -> None:
         self._run = run
         self._rehearse = rehearse
-        self.parts: list[Part] = []
+        self.parts: list[PartialAnswer] = []
         self.unmeasured: dict[AnyMetric, Unmeasured] = {}
 
     def ask(self, metrics: tuple[AnyMetric, ...]) -> None:
@@ -67,7 +67,7 @@ class Asking:
             return
         try:
             self.parts.append(self._run(metrics))
-        except NoAnswer as none:
+        except StatementFailed as none:
             if self._sunk(metrics, none):
                 return
             sound = metrics if self._rehearse is None else tuple(self._sound_halves(metrics))
@@ -86,7 +86,7 @@ class Asking:
         assert self._rehearse is not None
         try:
             self._rehearse(metrics)
-        except NoAnswer as none:
+        except StatementFailed as none:
             if not self._sunk(metrics, none):
                 yield from self._sound_halves(metrics)
         else:
@@ -96,7 +96,7 @@ class Asking:
         for half in _halves(metrics):
             yield from self._sound(half)
 
-    def _sunk(self, metrics: tuple[AnyMetric, ...], none: NoAnswer) -> bool:
+    def _sunk(self, metrics: tuple[AnyMetric, ...], none: StatementFailed) -> bool:
         """Give up on *metrics*, unless one of them may have sunk the others."""
         if len(metrics) > 1 and not none.of_all:
             return False
@@ -109,14 +109,14 @@ def _halves(metrics: tuple[AnyMetric, ...]) -> tuple[tuple[AnyMetric, ...], tupl
     return metrics[:half], metrics[half:]
 
 
-def unusable(source: Source, part: Part) -> dict[AnyMetric, Unmeasured]:
+def unusable(source: Source, part: PartialAnswer) -> dict[AnyMetric, Unmeasured]:
     """Answers that came and are none: the user's SQL gave something else than dates and numbers."""
     day, *kinds = part.types
     found = {metric: _unusable(source, metric, day, kind, part) for metric, kind in zip(part.metrics, kinds, strict=True)}
     return {metric: fault for metric, fault in found.items() if fault is not None}
 
 
-def _unusable(source: Source, metric: AnyMetric, day: str, kind: str, part: Part) -> Unmeasured | None:
+def _unusable(source: Source, metric: AnyMetric, day: str, kind: str, part: PartialAnswer) -> Unmeasured | None:
     if isinstance(metric, Aggregate) and kind not in NUMERIC:
         return Unmeasured(Fault.SQL, f"{metric.expression} is {kind}, expected a number")
     if not isinstance(source, CustomSource):
@@ -133,7 +133,7 @@ def _unusable(source: Source, metric: AnyMetric, day: str, kind: str, part: Part
 
 
 def numbers(
-    query: Query, parts: Sequence[Part], unmeasured: Mapping[AnyMetric, Unmeasured]
+    query: Query, parts: Sequence[PartialAnswer], unmeasured: Mapping[AnyMetric, Unmeasured]
 ) -> Mapping[date, tuple[Number | None, ...]]:
     """Every part's columns in the order of the query."""
     places = {metric: n for n, metric in enumerate(query.metrics) if metric not in unmeasured}

@@ -286,7 +286,7 @@ def test_on_one_machine_a_person_says_it(monkeypatch: pytest.MonkeyPatch) -> Non
     assert wiring("firestore:my-project/gates", lambda: "ann@example.com").actor("bob") == "bob"
 
 
-def test_acts_are_kept_in_firestore_too(
+def test_actions_are_kept_in_firestore_too(
     folder: Path, firestore_emulator: str, project: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FIRESTORE_EMULATOR_HOST", firestore_emulator)

@@ -47,7 +47,7 @@ def google_token(audience: str) -> str | None:
         return None  # whether one is needed, the function says
 
 
-class PreflightService:
+class PreflightClient:
     """Asks the function whether a phase may start.
 
     Args:

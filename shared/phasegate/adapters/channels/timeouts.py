@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
+class Timeouts:
     """How long an exchange may take, in seconds.
 
     Args:
@@ -20,4 +20,4 @@ class Patience:
     whole: float = 30.0
 
 
-USUAL = Patience()
+DEFAULT_TIMEOUTS = Timeouts()

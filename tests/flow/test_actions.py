@@ -4,11 +4,11 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from phasegate.core.field_syntax import Span
-from phasegate.core.gates.actions import AcceptGap, Act, EndGap, EndWaiver, LiftHold, PutHold, Waive
+from phasegate.core.gates.actions import AcceptGap, Action, EndGap, EndWaiver, LiftHold, PutHold, Waive
 from phasegate.core.gates.completion import RunKey
 from phasegate.core.gates.gate import Gate, GateState, Reason
-from phasegate.errors import Refused, StateError, UnknownPhase
-from phasegate.gates.pauses import Pausing
+from phasegate.errors import ActionRefused, StateError, UnknownPhase
+from phasegate.gates.pauses import Pauses
 from phasegate.testing import Crash
 
 from tests.flow.test_monitor import DAY, MINUTE, SHOP, SILENT, SPAN, World, run_raw
@@ -148,7 +148,7 @@ def test_an_accepted_gap_lets_followers_start_and_ends_by_hand_or_by_the_clock(w
 
 
 @pytest.mark.parametrize("act", [PutHold("why"), AcceptGap("why", DUE)])
-def test_a_dry_run_says_what_would_be_and_changes_nothing(world: World, act: Act) -> None:
+def test_a_dry_run_says_what_would_be_and_changes_nothing(world: World, act: Action) -> None:
     before, sent = world.gate("raw"), list(world.bus.taken)
     decision = world.monitor.act(RAW, act, "ann", dry_run=True)
     assert decision.gate.state in (GateState.HELD, GateState.ACCEPTED)
@@ -163,10 +163,10 @@ def test_a_dry_run_of_an_override_shows_its_signal_and_sends_none(world: World) 
 
 def test_what_is_refused_changes_nothing(world: World) -> None:
     before = world.gate("raw")
-    with pytest.raises(Refused, match=f"{PRICES} does not fail"):
+    with pytest.raises(ActionRefused, match=f"{PRICES} does not fail"):
         world.monitor.act(RAW, waive(world, PRICES), "ann")
     world.warehouse.down = "the warehouse is down"
-    with pytest.raises(Refused, match="could not be measured: the warehouse is down"):
+    with pytest.raises(ActionRefused, match="could not be measured: the warehouse is down"):
         world.monitor.act(RAW, waive(world, ORDERS), "ann")
     with pytest.raises(UnknownPhase):
         world.monitor.act(RunKey("shop", "rew", DAY), PutHold("why"), "ann")
@@ -183,13 +183,13 @@ def test_an_act_meets_a_gate_that_moved_meanwhile(world: World) -> None:
         other.handle(world.done("raw", "orders", attempt=2))
 
     world.warehouse.asking = meanwhile
-    with pytest.raises(Refused, match=f"{ORDERS} does not fail"):
+    with pytest.raises(ActionRefused, match=f"{ORDERS} does not fail"):
         world.monitor.act(RAW, waive(world, ORDERS), "ann")
     assert world.bus.signals == ["shop/raw/2026-03-02/g1"]
     assert world.gate("raw").reason is Reason.PASSED
 
 
-def acted(point: int, act: Act) -> tuple[World, bool]:
+def acted(point: int, act: Action) -> tuple[World, bool]:
     """The process dies at a point of an act; the person does it again, and the clock ticks."""
     world = World()
     world.warehouse.numbers["raw.orders", DAY] = 3
@@ -210,7 +210,7 @@ def acted(point: int, act: Act) -> tuple[World, bool]:
 
 
 @pytest.mark.parametrize("act", [Waive((ORDERS,), "why", DUE), PutHold("why", DUE), AcceptGap("why", DUE)])
-def test_a_crash_anywhere_in_an_act_loses_and_doubles_nothing(act: Act) -> None:
+def test_a_crash_anywhere_in_an_act_loses_and_doubles_nothing(act: Action) -> None:
     point, died = 0, True
     while died:
         world, died = acted(point, act)
@@ -278,7 +278,7 @@ def test_a_dry_run_on_several_dates_changes_nothing(week: World) -> None:
 
 
 def test_an_act_on_several_dates_does_not_pass_a_pause(week: World) -> None:
-    Pausing(week.store, week.clock).pause(SHOP, "raw", by="ann", why="why", until=week.clock.now() + HOUR)
+    Pauses(week.store, week.clock).pause(SHOP, "raw", by="ann", why="why", until=week.clock.now() + HOUR)
     done = week.monitor.act_on(WEEK[:2], waive(week, ORDERS, "producers_missing"), "ann")
     assert [each.decision and each.decision.gate.reason for each in done] == ["paused", "paused"]
 
