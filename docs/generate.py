@@ -26,7 +26,7 @@ INFRA = README.parent / "infra"
 
 def rules() -> str:
     """The gate's rules, row by row."""
-    rows = [(str(n), rule.when, rule.then, rule.said) for n, rule in enumerate(RULES, 1)]
+    rows = [(str(n), rule.when, rule.then, rule.published) for n, rule in enumerate(RULES, 1)]
     return table(("", "when", "the gate is then", "published"), rows)
 
 

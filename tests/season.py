@@ -26,7 +26,7 @@ from phasegate.messaging.bodies import EVENTS
 from phasegate.messaging.outbox import Relay
 from phasegate.messaging.stuck import StuckMessages
 from phasegate.ports import Outgoing
-from phasegate.testing import Countdown, Crashing, ScriptedWarehouse, SetClock
+from phasegate.testing import Countdown, Crashing, ManualClock, ScriptedWarehouse
 
 ZONE = ZoneInfo("America/New_York")
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
@@ -159,7 +159,7 @@ class Season:
     """The season, its jobs, and a monitor that watches it."""
 
     def __init__(self, silences: Sequence[Silence] = (), *, pipeline: Pipeline = GAMES, seed: int = 1) -> None:
-        self.clock = SetClock(local(FIRST - DAY, time(12)))
+        self.clock = ManualClock(local(FIRST - DAY, time(12)))
         self.store = SQLiteStore(":memory:")
         self.warehouse = ScriptedWarehouse()
         self.silent_topics: set[str] = set()
@@ -186,8 +186,8 @@ class Season:
             [self._pipeline], warehouse=self.warehouse, store=store, outbox=store, publisher=bus, clock=self.clock
         )
         unsent = StuckMessages(store, store, Relay(store, bus, self.clock), self.clock)
-        heart = Heartbeats(store, store)
-        return Tick(monitor, store=store, records=store, clock=self.clock, heart=heart, hooks=(unsent.check,))
+        heartbeats = Heartbeats(store, store)
+        return Tick(monitor, store=store, records=store, clock=self.clock, heartbeats=heartbeats, hooks=(unsent.check,))
 
     # -- what happens ---------------------------------------------------------------------------------------------------------
 

@@ -131,7 +131,7 @@ class Change:
     """
 
     gate: Gate | None = None
-    beside: Mapping[RunKey, int] = field(default_factory=dict)
+    related_versions: Mapping[RunKey, int] = field(default_factory=dict)
     handled: str | None = None
     outbox: tuple[Outgoing, ...] = ()
     event: Event | None = None

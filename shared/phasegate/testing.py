@@ -10,7 +10,7 @@ from phasegate.core.field_syntax import Span
 from phasegate.errors import WarehouseError
 
 
-class SetClock:
+class ManualClock:
     """A clock that stands until it is moved."""
 
     def __init__(self, now: datetime = datetime(2026, 3, 2, tzinfo=UTC)) -> None:
@@ -45,18 +45,18 @@ class ScriptedWarehouse:
     numbers: dict[tuple[str, date], Number | Mapping[AnyMetric, Number]] = field(default_factory=dict)
     down: str = ""
     broken: set[str] = field(default_factory=set)
-    asking: Callable[[], None] | None = None
-    asked: list[Query] = field(default_factory=list)
+    before_answer: Callable[[], None] | None = None
+    queries: list[Query] = field(default_factory=list)
 
     def measure(self, queries: Sequence[Query], span: Span) -> Iterator[Answer]:
         """See `Warehouse.measure`."""
         if self.down:
             raise WarehouseError(self.down, retryable=True)
-        self.asked.extend(queries)
+        self.queries.extend(queries)
         # What is read is read before anything else happens, as in a real query.
         answers = [self._answer(query, span) for query in queries]
-        if self.asking:
-            self.asking()
+        if self.before_answer:
+            self.before_answer()
         yield from answers
 
     def _answer(self, query: Query, span: Span) -> Answer:

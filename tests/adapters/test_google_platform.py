@@ -23,7 +23,7 @@ from phasegate.errors import PlatformError
 from phasegate.installation.deployment import Installation
 from phasegate.installation.doctor import Doctor
 from phasegate.installation.platform import Function, Job, Resource, ResourceKind, Subscription
-from phasegate.testing import SetClock
+from phasegate.testing import ManualClock
 
 from tests.installation.test_examination import NOW
 
@@ -189,7 +189,7 @@ def test_the_platforms_clock_is_the_date_of_an_answer(cloud: Cloud) -> None:
 
 
 @pytest.mark.parametrize(
-    ("answer", "said", "retryable"),
+    ("answer", "message", "retryable"),
     [
         ((403, {"error": {"message": "Permission 'x' denied\nmore"}}), "403 Permission 'x' denied", False),
         ((429, {}), "429 Too Many Requests", True),
@@ -199,11 +199,11 @@ def test_the_platforms_clock_is_the_date_of_an_answer(cloud: Cloud) -> None:
         ({"functions": [], "unreachable": ["us-east1"]}, "no answer from us-east1", True),
     ],
 )
-def test_what_an_api_refuses_could_not_be_looked_at(cloud: Cloud, answer: Any, said: str, retryable: bool) -> None:
+def test_what_an_api_refuses_could_not_be_looked_at(cloud: Cloud, answer: Any, message: str, retryable: bool) -> None:
     cloud.answers = {f"/functions/{PARENT}/locations/-/functions": answer}
     with pytest.raises(PlatformError) as caught:
         cloud.platform().functions()
-    assert said in str(caught.value)
+    assert message in str(caught.value)
     assert caught.value.retryable is retryable
 
 
@@ -296,21 +296,21 @@ def test_the_doctor_finds_the_traps_of_a_real_subscription_and_says_what_it_coul
         tables=no_tables,
         records=no_tables,
         secrets=no_tables,
-        clock=SetClock(NOW),
+        clock=ManualClock(NOW),
         zones=("the package tzdata", "2025.2"),
     )
     findings = doctor.examine()
     by_subject: dict[str, list[str]] = {}
     for each in findings:
-        by_subject.setdefault(each.subject, []).append(each.said if each.health is Health.WRONG else str(each.health))
+        by_subject.setdefault(each.subject, []).append(each.message if each.health is Health.WRONG else str(each.health))
     assert by_subject["subscription acme-ticks"] == ["ok"]
     careless = by_subject["subscription acme-shop-raw-complete"]
     assert careless[0] == "it waits 10 s for an answer, not 600 s: what takes longer is delivered twice"
     assert "it delivers again at once, not after 10 s to 600 s" in careless
-    assert any(said.startswith("it gives a message up never") for said in careless)
+    assert any(message.startswith("it gives a message up never") for message in careless)
     assert "it pushes to nobody" in careless
     assert by_subject["subscription acme-shop-raw-dead"] == ["it is not there: what arrives there is lost"]
-    unseen = {each.subject for each in findings if each.health is Health.UNSEEN}
+    unseen = {each.subject for each in findings if each.health is Health.NOT_CHECKED}
     assert {"functions", "scheduler", "grants on subscription acme-ticks", "clock", "heartbeat", "table raw.orders"} <= unseen
 
 
@@ -327,7 +327,7 @@ def test_a_broker_that_does_not_answer_could_not_be_looked_at() -> None:
 
 def test_a_platform_that_hangs_does_not_hold_up_whoever_waits() -> None:
     """Each request takes a minute: after two minutes the rest is not asked, and is told as not looked at."""
-    clock = SetClock(NOW)
+    clock = ManualClock(NOW)
     asked = []
 
     class Slow:
@@ -351,7 +351,7 @@ def test_a_platform_that_hangs_does_not_hold_up_whoever_waits() -> None:
     )
     findings = doctor.examine()
     assert len(asked) <= 3
-    unseen = [each for each in findings if each.health is Health.UNSEEN]
-    assert {each.said for each in unseen} >= {"no answer", "there was no time left: looking had taken 120 s already"}
+    unseen = [each for each in findings if each.health is Health.NOT_CHECKED]
+    assert {each.message for each in unseen} >= {"no answer", "there was no time left: looking had taken 120 s already"}
     ok = {each.subject for each in findings if each.health is Health.OK}
     assert ok <= {"calendar of shop", "time zones (UTC)"}

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from phasegate.adapters.warehouse.bigquery import MOST_BILLED
+from phasegate.adapters.warehouse.bigquery import DEFAULT_MAX_BYTES_BILLED
 from phasegate.app.settings import Location, Setting, Settings
 from phasegate.errors import ConfigError
 
@@ -20,7 +20,7 @@ def test_an_option_wins_over_a_variable_over_a_default(tmp_path):
         {"PHASEGATE_WAREHOUSE": "bigquery:my-project", "PHASEGATE_STATE": "firestore:my-project/(default)"},
         tmp_path,
     )
-    assert settings.given == (
+    assert settings.entries == (
         Setting("pipelines", None, "not set"),
         Setting("warehouse", "duckdb:a.duckdb", "--warehouse"),
         Setting("state", "firestore:my-project/(default)", "PHASEGATE_STATE"),
@@ -40,7 +40,7 @@ def test_defaults_count_only_where_they_exist(tmp_path):
     (tmp_path / ".phasegate/demo").mkdir(parents=True)
     (tmp_path / ".phasegate/demo/warehouse.duckdb").touch()
     settings = Settings.resolve({}, {}, tmp_path)
-    assert [setting.source for setting in settings.given][:4] == ["default", "default", "not set", "default"]
+    assert [setting.source for setting in settings.entries][:4] == ["default", "default", "not set", "default"]
     assert settings.pipelines == tmp_path / "shared/pipelines"
     assert settings.warehouse == Location("duckdb", str(tmp_path / ".phasegate/demo/warehouse.duckdb"))
 
@@ -63,7 +63,7 @@ def test_what_a_query_may_cost_comes_from_the_environment(tmp_path):
     """It is the same for every command and function; too little is refused when the process starts, not at the first event."""
     told = {"PHASEGATE_MAXIMUM_BYTES_BILLED": "10485760"}
     assert Settings.resolve({}, told, tmp_path).maximum_bytes_billed == 10_485_760
-    assert Settings.resolve({}, {}, tmp_path).maximum_bytes_billed == MOST_BILLED
+    assert Settings.resolve({}, {}, tmp_path).maximum_bytes_billed == DEFAULT_MAX_BYTES_BILLED
     for wrong in ("1 TiB", "10485759", "1e9", "-1"):
         with pytest.raises(ConfigError) as caught:
             Settings.resolve({}, {"PHASEGATE_MAXIMUM_BYTES_BILLED": wrong}, tmp_path)
@@ -74,7 +74,7 @@ def test_what_a_query_may_cost_comes_from_the_environment(tmp_path):
 
 def test_an_empty_variable_is_not_set(tmp_path):
     """Shells and Terraform leave empty variables behind."""
-    assert Settings.resolve({}, {"PHASEGATE_STATE": ""}, tmp_path).given[2] == Setting("state", None, "not set")
+    assert Settings.resolve({}, {"PHASEGATE_STATE": ""}, tmp_path).entries[2] == Setting("state", None, "not set")
 
 
 def test_every_wrong_setting_is_reported_at_once(tmp_path):

@@ -38,7 +38,7 @@ def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     }.items():
         monkeypatch.setenv(f"PHASEGATE_{name}", value)
     store = SQLiteStore(str(tmp_path / "s.sqlite"))
-    Heartbeats(store, store).beat("watch", datetime.now(UTC))
+    Heartbeats(store, store).record("watch", datetime.now(UTC))
     return tmp_path
 
 

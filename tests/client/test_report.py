@@ -27,7 +27,7 @@ from phasegate.core.field_syntax import Span
 from phasegate.core.gates.completion import Completion, Envelope, RunKey, Status, parse_completion
 from phasegate.errors import ConfigError, PublishError, StateError
 from phasegate.ports import Outgoing
-from phasegate.testing import SetClock
+from phasegate.testing import ManualClock
 
 NOW = datetime(2026, 3, 3, 5, tzinfo=UTC)
 DAY = date(2026, 3, 2)
@@ -87,8 +87,8 @@ def bus() -> Bus:
 
 
 @pytest.fixture
-def clock() -> SetClock:
-    return SetClock(NOW)
+def clock() -> ManualClock:
+    return ManualClock(NOW)
 
 
 @pytest.fixture
@@ -102,7 +102,7 @@ def written(path: Path, text: str) -> Path:
     return path
 
 
-def job(bus: Bus, clock: SetClock, environ: Mapping[str, str], phase: str = "raw", **given: Any) -> Reporter:
+def job(bus: Bus, clock: ManualClock, environ: Mapping[str, str], phase: str = "raw", **given: Any) -> Reporter:
     """The block around a job that fills raw.orders."""
     given = {"producer": "orders", "run_date": DAY, **given}
     return phasegate.report(phase, publisher=bus, clock=clock, environ=environ, **given)

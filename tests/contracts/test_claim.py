@@ -12,7 +12,7 @@ from phasegate.core.gates.preflight import Topic
 from phasegate.gates.pauses import Pauses
 from phasegate.gates.preflight import PreflightChecks, PreflightRequest
 from phasegate.ports import Change
-from phasegate.testing import SetClock
+from phasegate.testing import ManualClock
 
 from tests.contracts.test_state_store import (
     Store,
@@ -73,8 +73,8 @@ def test_a_claim_ends_by_a_report_by_time_and_by_hand(store: Store) -> None:  # 
     assert not asked.ask(PreflightRequest(CLEAN, owner="c")).go
     world.clock.advance(MINUTE)
     assert asked.ask(PreflightRequest(CLEAN, owner="c")).go, "b's time is up"
-    assert asked.give_back(PreflightRequest(CLEAN, owner="c"))
-    assert not asked.give_back(PreflightRequest(CLEAN, owner="c")), "twice is harmless"
+    assert asked.release_claim(PreflightRequest(CLEAN, owner="c"))
+    assert not asked.release_claim(PreflightRequest(CLEAN, owner="c")), "twice is harmless"
     assert asked.ask(PreflightRequest(CLEAN, owner="d")).go
 
 
@@ -99,13 +99,13 @@ def test_a_pause_keeps_it_back_until_it_is_resumed(store: Store) -> None:  # noq
     """One of the whole pipeline, too; the no names the command that ends it."""
     released(store)
     world = World()
-    asked, pausing = desk(store, world), Pauses(store, world.clock)
+    asked, pauses = desk(store, world), Pauses(store, world.clock)
     for phase, command in ((None, "phasegate resume --pipeline shop"), ("clean", "phasegate resume clean --pipeline shop")):
-        pausing.pause(SHOP, phase, by="ann", why="migration", until=MORNING + timedelta(hours=9))
+        pauses.pause(SHOP, phase, by="ann", why="migration", until=MORNING + timedelta(hours=9))
         answer = asked.ask(PreflightRequest(CLEAN, owner="a"))
         assert [(point.topic, point.next) for point in answer.objections] == [(Topic.PAUSE, (command,))]
         assert answer.claim is None
-        pausing.resume(SHOP, phase, by="ann")
+        pauses.resume(SHOP, phase, by="ann")
         assert asked.ask(PreflightRequest(CLEAN)).go
 
 
@@ -138,7 +138,7 @@ def test_an_upstream_that_moves_meanwhile_is_looked_at_again(store: Store) -> No
 
 
 def test_the_clock_of_the_claim_is_that_of_the_answer() -> None:
-    clock = SetClock(MORNING)
+    clock = ManualClock(MORNING)
     world = World()
     world.clock = clock
     released(world.store)

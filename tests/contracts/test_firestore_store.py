@@ -30,11 +30,13 @@ def message(key: str) -> Outgoing:
     return Outgoing(key, "alerts", {"key": key}, {"key": key})
 
 
-def release(run: RunKey, version: int = 0, message_id: str | None = "m1", beside: dict[RunKey, int] | None = None) -> Change:
+def release(
+    run: RunKey, version: int = 0, message_id: str | None = "m1", related_versions: dict[RunKey, int] | None = None
+) -> Change:
     """A gate that opens, with its go-signal and its line of history."""
     gate = Gate(run, version=version, state=GateState.OPEN, generation=version + 1)
     event = Event(run, NOW, "passed", gate.state, Reason.PASSED, "all checks passed", gate.generation, 100.0, str(message_id))
-    return Change(gate, beside or {}, message_id, (message(gate.decision_id),), event)
+    return Change(gate, related_versions or {}, message_id, (message(gate.decision_id),), event)
 
 
 def gate(store: FirestoreStore, run: RunKey) -> Gate | None:
@@ -148,17 +150,20 @@ def test_of_two_gates_that_open_beside_each_other_the_second_sees_the_first(fire
     for n in range(20):
         day = DAY + timedelta(days=n)
         clean, stock = replace(CLEAN, run_date=day), replace(STOCK, run_date=day)
-        changes = [release(clean, message_id=f"c{n}", beside={stock: 0}), release(stock, message_id=f"s{n}", beside={clean: 0})]
+        changes = [
+            release(clean, message_id=f"c{n}", related_versions={stock: 0}),
+            release(stock, message_id=f"s{n}", related_versions={clean: 0}),
+        ]
         assert len(at_once(firestore_store, changes)) == 1
 
 
 def test_a_gate_that_is_only_looked_for_is_not_there(firestore_store: FirestoreStore) -> None:
     """Its document holds the place; it is no gate to anybody, and becomes one as if it had not been there."""
-    assert firestore_store.commit(release(CLEAN, beside={STOCK: 0}))
+    assert firestore_store.commit(release(CLEAN, related_versions={STOCK: 0}))
     assert gate(firestore_store, STOCK) is None
     assert firestore_store.latest("shop") == DAY
 
-    assert firestore_store.commit(release(STOCK, message_id="m2", beside={CLEAN: 1}))
+    assert firestore_store.commit(release(STOCK, message_id="m2", related_versions={CLEAN: 1}))
     assert gate(firestore_store, STOCK) is not None
 
 
@@ -166,12 +171,14 @@ def test_a_gate_beside_is_checked_and_not_changed(firestore_store: FirestoreStor
     firestore_store.commit(release(STOCK, message_id="m0"))
     before = gate(firestore_store, STOCK)
 
-    assert firestore_store.commit(release(CLEAN, message_id="m1", beside={STOCK: 1}))
+    assert firestore_store.commit(release(CLEAN, message_id="m1", related_versions={STOCK: 1}))
     assert gate(firestore_store, STOCK) == before
     assert firestore_store.commit(release(STOCK, version=1, message_id="m2")), "its version was not used up"
     with pytest.raises(Conflict):
-        firestore_store.commit(release(CLEAN, version=1, message_id="m3", beside={STOCK: 1}))
-    assert firestore_store.commit(release(CLEAN, version=1, message_id="m3", beside={STOCK: 2})), "the conflict left no marker"
+        firestore_store.commit(release(CLEAN, version=1, message_id="m3", related_versions={STOCK: 1}))
+    assert firestore_store.commit(release(CLEAN, version=1, message_id="m3", related_versions={STOCK: 2})), (
+        "the conflict left no marker"
+    )
 
 
 def test_a_version_that_was_never_stored_is_a_conflict(firestore_store: FirestoreStore) -> None:
@@ -227,7 +234,7 @@ def test_sent_knows_more_entries_than_one_batch_holds_and_entries_that_are_gone(
 
 def test_only_what_is_garbage_one_day_has_an_end(firestore_store: FirestoreStore, client: Client) -> None:
     """Gates, and what is unsent, stay; the field that ends the rest is a timestamp."""
-    firestore_store.commit(release(RAW, beside={CLEAN: 0}))
+    firestore_store.commit(release(RAW, related_versions={CLEAN: 0}))
     firestore_store.commit(Change(handled="m2", outbox=(message("k"),), rejected=Rejected("m2", NOW, "no date", "{}", {})))
     firestore_store.sent(["k"], NOW)
     ends = {

@@ -21,9 +21,9 @@ from phasegate.core.gates.verdict import Fingerprint, Verdict
 from phasegate.core.pipeline.model import AlertSeverity, Calendar, Output, Phase, Pipeline
 from phasegate.errors import Conflict, StateError
 from phasegate.gates.monitor import Monitor
-from phasegate.gates.pauses import Pauses, paused, remembered
+from phasegate.gates.pauses import Pauses, pause_history, paused
 from phasegate.ports import Change, Event, Outbox, Outgoing, Record, Records, Rejected, StateStore
-from phasegate.testing import ScriptedWarehouse, SetClock
+from phasegate.testing import ManualClock, ScriptedWarehouse
 
 DAY = date(2026, 3, 2)
 NOW = datetime(2026, 3, 3, 6, 0, 0, 123456, tzinfo=UTC)
@@ -225,9 +225,9 @@ def test_restless_gates_are_found_however_old_they_are(store: Store) -> None:
     for day in days:
         store.commit(Change(Gate(RunKey("shop", "raw", day), state=GateState.HELD)))
     store.commit(Change(Gate(RunKey("other", "raw", DAY), state=GateState.HELD)))
-    settled, beside = RunKey("shop", "raw", days[2]), RunKey("shop", "clean", days[3])
+    settled, related_versions = RunKey("shop", "raw", days[2]), RunKey("shop", "clean", days[3])
     gate = store.load("shop", Span(days[2], days[2]))[days[2]]["raw"]
-    store.commit(Change(replace(gate, state=GateState.OPEN), {beside: 0}))
+    store.commit(Change(replace(gate, state=GateState.OPEN), {related_versions: 0}))
     assert [gate.run for gate in store.awaiting_clock("shop", DAY, 9)] == [RunKey("shop", "raw", days[n]) for n in (1, 3, 4)]
     assert [gate.run.run_date for gate in store.awaiting_clock("shop", days[1], 1)] == [days[3]]
     doubted = replace(loaded(store, settled), unproven=True)
@@ -482,7 +482,7 @@ def test_actions_by_hand_come_back(store: Store) -> None:
     shop = Pipeline(
         pipeline="shop", calendar=Calendar(from_=DAY), phases={"raw": Phase(outputs={"raw.orders": Output(date="d")})}
     )
-    clock, sent = SetClock(NOW), LocalBus()
+    clock, sent = ManualClock(NOW), LocalBus()
     warehouse = ScriptedWarehouse({("raw.orders", DAY): 10})
     monitor = Monitor([shop], warehouse=warehouse, store=store, outbox=store, publisher=sent, clock=clock)
     monitor.act(RUN, AcceptGap("lost", NOW + MINUTE, "bob"), "ann")
@@ -497,11 +497,11 @@ def test_actions_by_hand_come_back(store: Store) -> None:
         ("by hand: ann", "hold until 2026-03-03 06:01 UTC: a reload"),
         ("by hand: ann", "override of producers_missing until 2026-03-03 06:01 UTC: known"),
     ]
-    pausing = Pauses(store, clock)
-    put = pausing.pause(shop, "raw", by="ann", why="the warehouse moves", until=NOW + MINUTE)
+    pauses = Pauses(store, clock)
+    put = pauses.pause(shop, "raw", by="ann", why="the warehouse moves", until=NOW + MINUTE)
     assert paused(store, "shop", "raw", NOW) == put
     clock.advance(MINUTE / 2)
-    ended = pausing.resume(shop, "raw", by="bob", why="it has moved")
+    ended = pauses.resume(shop, "raw", by="bob", why="it has moved")
     assert paused(store, "shop", "raw", clock.now()) is None
-    assert remembered(store, "shop", "raw") == [ended]
+    assert pause_history(store, "shop", "raw") == [ended]
     assert (ended.ended_by, ended.ended_at) == ("bob", NOW + MINUTE / 2)

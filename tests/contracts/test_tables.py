@@ -38,18 +38,18 @@ def backend(request: pytest.FixtureRequest, tmp_path: Path) -> Backend:
     client: Client = request.getfixturevalue("bigquery_client")
     create(client, "raw.orders", "Day DATE, id INT64, made TIMESTAMP", partition="Day")
     create(client, "raw.plain", "id STRING")
-    return Backend(BigQueryWarehouse(client.project, client=client, timeout=30, patience=5), lambda column: column)
+    return Backend(BigQueryWarehouse(client.project, client=client, timeout=30, retry_timeout=5), lambda column: column)
 
 
 def test_a_table_tells_its_columns_and_what_it_is_partitioned_by(backend: Backend) -> None:
     types = {"day": "DATE", "id": "INT64", "made": "TIMESTAMP"}
-    assert backend.tables.look_at_table("raw.orders") == Table(types, backend.partition("Day"))
-    assert backend.tables.look_at_table("raw.plain") == Table({"id": "STRING"}, backend.partition(""))
+    assert backend.tables.describe_table("raw.orders") == Table(types, backend.partition("Day"))
+    assert backend.tables.describe_table("raw.plain") == Table({"id": "STRING"}, backend.partition(""))
 
 
 def test_a_table_or_dataset_that_is_not_there_is_none(backend: Backend) -> None:
-    assert backend.tables.look_at_table("raw.nothing") is None
-    assert backend.tables.look_at_table("nowhere.orders") is None
+    assert backend.tables.describe_table("raw.nothing") is None
+    assert backend.tables.describe_table("nowhere.orders") is None
     assert list(backend.tables.tables_in("nowhere")) == []
 
 
@@ -63,15 +63,15 @@ def test_a_folder_is_a_warehouse_too_and_a_file_that_cant_be_read_is_there_all_t
     (tmp_path / "raw/broken.parquet").write_text("no parquet")
     tables = DuckDBWarehouse(tmp_path)
     assert list(tables.tables_in("raw")) == ["raw.broken", "raw.orders"]
-    assert tables.look_at_table("raw.orders") == Table({"day": "DATE", "id": "INT64"}, None)
+    assert tables.describe_table("raw.orders") == Table({"day": "DATE", "id": "INT64"}, None)
     with pytest.raises(WarehouseError, match=r"table raw\.broken can't be read"):
-        tables.look_at_table("raw.broken")
+        tables.describe_table("raw.broken")
 
 
 def test_a_warehouse_that_is_not_there_could_not_be_looked_at(tmp_path: Path) -> None:
     tables = DuckDBWarehouse(tmp_path / "none.duckdb")
     with pytest.raises(WarehouseError):
-        tables.look_at_table("raw.orders")
+        tables.describe_table("raw.orders")
     with pytest.raises(WarehouseError):
         tables.tables_in("raw")
 
@@ -86,8 +86,8 @@ def test_a_project_that_does_not_answer_could_not_be_looked_at() -> None:
 
         list_tables = get_table
 
-    tables = BigQueryWarehouse("some-project", client=Refusing(), timeout=1, patience=1)  # type: ignore[arg-type]
+    tables = BigQueryWarehouse("some-project", client=Refusing(), timeout=1, retry_timeout=1)  # type: ignore[arg-type]
     with pytest.raises(WarehouseError, match=r"raw\.orders"):
-        tables.look_at_table("raw.orders")
+        tables.describe_table("raw.orders")
     with pytest.raises(WarehouseError):
         tables.tables_in("raw")

@@ -106,7 +106,7 @@ def bigquery_backend(request: pytest.FixtureRequest, bigquery_client: "Client") 
     for name, error in OTHERWISE_IN_THE_EMULATOR.items():
         if request.node.name in (name, f"{name}[bigquery]"):
             request.applymarker(pytest.mark.xfail(strict=True, reason=error, raises=AssertionError))
-    warehouse = BigQueryWarehouse(bigquery_client.project, client=bigquery_client, timeout=30, patience=5)
+    warehouse = BigQueryWarehouse(bigquery_client.project, client=bigquery_client, timeout=30, retry_timeout=5)
     return Backend(warehouse, lambda table, columns, rows: create(bigquery_client, table, columns, rows))
 
 

@@ -14,7 +14,7 @@ from phasegate.adapters.secrets import RememberedSecrets
 from phasegate.app.pipeline_file import load
 from phasegate.core.alerts.wording import compose_test
 from phasegate.core.pipeline.model import DestinationKind
-from phasegate.testing import SetClock
+from phasegate.testing import ManualClock
 
 from tests.canaries import canary
 from tests.receivers import Receiver, Reply
@@ -43,7 +43,7 @@ def test_its_receiver_knows_a_genuine_notice(trusted: trustme.CA) -> None:
     receiver = Receiver(trusted, usual=Reply(204, b""))
     known = {"url": receiver.address, "key": canary("key")}
     now = datetime.now(UTC)
-    clock = SetClock(now)
+    clock = ManualClock(now)
     webhook = Webhook("secret://url", key="secret://key", secrets=RememberedSecrets(lambda name: known[name]), clock=clock)
     webhook.notify(compose_test("shop/pager", key="k", now=now))
     clock.set(now - timedelta(minutes=6))

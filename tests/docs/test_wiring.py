@@ -28,7 +28,7 @@ from phasegate.gates.monitor import Monitor
 from phasegate.messaging.bodies import ALERTS
 from phasegate.ports import Outgoing
 from phasegate.schemas import schema
-from phasegate.testing import ScriptedWarehouse, SetClock
+from phasegate.testing import ManualClock, ScriptedWarehouse
 
 REPO = Path(__file__).parents[2]
 TEXT = (REPO / "docs" / "wiring.md").read_text()
@@ -83,7 +83,7 @@ def released(games: Pipeline) -> Sequence[Outgoing]:
         bus.subscribe(topic, sent.append)
     run = understood(THEIRS, games).run
     warehouse = ScriptedWarehouse({("analytics.player_game_summary", run.run_date): {Rows(): 214}})
-    monitor = Monitor([games], warehouse=warehouse, store=store, outbox=store, publisher=bus, clock=SetClock(NOW))
+    monitor = Monitor([games], warehouse=warehouse, store=store, outbox=store, publisher=bus, clock=ManualClock(NOW))
     monitor.handle(Envelope("m1", json.dumps(THEIRS).encode(), {}))
     before = THEIRS | {"game_date": str(run.run_date - timedelta(days=1))}
     monitor.handle(Envelope("m2", json.dumps(before).encode(), {}))

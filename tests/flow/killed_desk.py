@@ -18,7 +18,7 @@ from typing import Any
 
 from phasegate.app.wiring import Wiring
 from phasegate.ports import Notifier
-from phasegate.testing import Crashing, SetClock
+from phasegate.testing import Crashing, ManualClock
 
 TICKS = 8
 
@@ -56,7 +56,7 @@ def live(alert: Mapping[str, Any], minutes: int, at: int) -> None:
     """Take in the alert, then tick."""
     Mortal.steps.left = at
     app = Mortal.from_env()
-    clock = SetClock(datetime.fromisoformat(alert["at"]) + timedelta(minutes=minutes))
+    clock = ManualClock(datetime.fromisoformat(alert["at"]) + timedelta(minutes=minutes))
     app._clock = clock
     app.desk.handle(alert)
     for _ in range(0 if at else TICKS):

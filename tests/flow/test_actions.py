@@ -38,10 +38,10 @@ def triggers(world: World) -> list[tuple[str, str]]:
 
 def test_an_override_opens_the_gate_at_once(world: World) -> None:
     """By the path of every message: measured, decided, committed with its signal and its row of the history."""
-    world.warehouse.asked.clear()
+    world.warehouse.queries.clear()
     decision = world.monitor.act(RAW, waive(world, ORDERS), "ann")
     assert (decision.gate.state, decision.reason) == (GateState.OPEN, Reason.OVERRIDDEN)
-    assert len(world.warehouse.asked) == 2, "one query for each of its tables"
+    assert len(world.warehouse.queries) == 2, "one query for each of its tables"
     assert world.bus.signals == ["shop/raw/2026-03-02/g1"]
     said = f"override of {ORDERS} until 2026-03-03 02:00 UTC: half the fleet stood"
     assert triggers(world)[-1] == ("by hand: ann", said)
@@ -77,9 +77,9 @@ def test_a_hold_ends_with_the_tick(world: World) -> None:
     """Nothing is measured in vain meanwhile, and a report is taken in."""
     world.monitor.act(RAW, PutHold("a reload", world.clock.now() + HOUR), "ann")
     world.warehouse.numbers["raw.orders", DAY] = 10
-    world.warehouse.asked.clear()
+    world.warehouse.queries.clear()
     assert world.monitor.watch(SPAN) == ()
-    assert world.warehouse.asked == []
+    assert world.warehouse.queries == []
     world.clock.advance(30 * MINUTE)
     world.monitor.handle(world.done("raw", "orders", attempt=2))
     gate = world.gate("raw")
@@ -178,11 +178,11 @@ def test_an_act_meets_a_gate_that_moved_meanwhile(world: World) -> None:
     other = world.started()
 
     def meanwhile() -> None:
-        world.warehouse.asking = None
+        world.warehouse.before_answer = None
         world.warehouse.numbers["raw.orders", DAY] = 10
         other.handle(world.done("raw", "orders", attempt=2))
 
-    world.warehouse.asking = meanwhile
+    world.warehouse.before_answer = meanwhile
     with pytest.raises(ActionRefused, match=f"{ORDERS} does not fail"):
         world.monitor.act(RAW, waive(world, ORDERS), "ann")
     assert world.bus.signals == ["shop/raw/2026-03-02/g1"]
@@ -256,7 +256,7 @@ def week() -> World:
     for n, run in enumerate(WEEK):
         found.warehouse.numbers |= {("raw.orders", run.run_date): 3 if n < 2 else 10, ("raw.prices", run.run_date): 10}
     found.monitor.watch(Span(DAY, WEEK[-1].run_date))
-    found.warehouse.asked.clear()
+    found.warehouse.queries.clear()
     return found
 
 
@@ -266,7 +266,7 @@ def test_an_act_on_several_dates_asks_once_for_each_table(week: World) -> None:
     assert [each.run for each in done] == list(WEEK)
     assert [each.decision and each.decision.gate.state for each in done] == ["open", "open", None, None, None]
     assert f"{ORDERS} does not fail" in done[2].refused
-    assert len(week.warehouse.asked) == 2
+    assert len(week.warehouse.queries) == 2
     assert len(week.bus.signals) == 2
 
 
@@ -287,9 +287,9 @@ def test_of_several_dates_one_that_moved_meanwhile_is_read_anew(week: World) -> 
     other = week.started()
 
     def meanwhile() -> None:
-        week.warehouse.asking = None
+        week.warehouse.before_answer = None
         other.act(WEEK[1], PutHold("odd rows"), "bob")
 
-    week.warehouse.asking = meanwhile
+    week.warehouse.before_answer = meanwhile
     done = week.monitor.act_on(WEEK[:2], waive(week, ORDERS, "producers_missing"), "ann")
     assert [each.decision and each.decision.gate.reason for each in done] == ["overridden", "held_by_hand"]

@@ -13,7 +13,7 @@ from phasegate.core.installation.checkup import DAILY, SOON
 from phasegate.core.installation.finding import Finding, Health
 from phasegate.installation.checkup import Checkup
 from phasegate.messaging.outbox import Relay
-from phasegate.testing import Countdown, Crash, Crashing, SetClock
+from phasegate.testing import Countdown, Crash, Crashing, ManualClock
 
 from tests.cli.test_doctor import FILE
 from tests.flow.test_monitor import Bus
@@ -27,7 +27,7 @@ class Round:
     """A round over a store, and what it sent."""
 
     def __init__(self, store: SQLiteStore) -> None:
-        self.store, self.bus, self.clock, self.calls = store, Bus(), SetClock(START), Countdown()
+        self.store, self.bus, self.clock, self.calls = store, Bus(), ManualClock(START), Countdown()
         self.findings: Sequence[Finding] = [WELL]
         self.looked = 0
 
@@ -104,7 +104,7 @@ def test_the_tick_of_an_installation_does_it(tmp_path: Path, capsys: pytest.Capt
         "PHASEGATE_STATE": f"sqlite:{tmp_path / 's.sqlite'}",
         "PHASEGATE_BUS": "local:",
     }
-    clock = SetClock(START)
+    clock = ManualClock(START)
     wiring = Wiring(Settings.resolve({}, environ, tmp_path), clock=clock)
     wiring.tick.run()
     clock.advance(SOON)

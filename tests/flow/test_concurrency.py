@@ -20,7 +20,7 @@ from phasegate.core.gates.gate import GateState
 from phasegate.core.pipeline.model import Calendar, Output, Phase, Pipeline, Producer
 from phasegate.gates.monitor import Handled, Monitor
 from phasegate.ports import Outgoing
-from phasegate.testing import ScriptedWarehouse, SetClock
+from phasegate.testing import ManualClock, ScriptedWarehouse
 
 THREADS = 16
 FIRST = date(2026, 3, 2)
@@ -97,7 +97,7 @@ class World:
             store=self.store,
             outbox=self.store,
             publisher=self.bus,
-            clock=SetClock(NOW),
+            clock=ManualClock(NOW),
         )
 
     def deliver(self, messages: Sequence[Envelope]) -> tuple[list[Handled], list["Counter[str]"], float]:

@@ -16,7 +16,7 @@ from phasegate.installation.deployment import Installation
 from phasegate.messaging.inbox import Handled, InboxResult
 from phasegate.messaging.outbox import Relay
 from phasegate.ports import Outgoing
-from phasegate.testing import Countdown, Crash, Crashing, SetClock
+from phasegate.testing import Countdown, Crash, Crashing, ManualClock
 
 from tests.flow.test_monitor import Bus
 from tests.installation.test_deployment import NOW, build, drift
@@ -28,7 +28,7 @@ class Watch:
     """A watch over a store, and what it sent."""
 
     def __init__(self, store: Any) -> None:
-        self.store, self.bus, self.clock = store, Bus(), SetClock(NOW + 60 * MINUTE)
+        self.store, self.bus, self.clock = store, Bus(), ManualClock(NOW + 60 * MINUTE)
         self.calls = Countdown()
 
     def receive(self, body: object) -> InboxResult:

@@ -19,7 +19,7 @@ from phasegate.errors import NotifyError
 from phasegate.messaging.bodies import ALERTS
 from phasegate.messaging.outbox import Relay
 from phasegate.ports import Receipt, State
-from phasegate.testing import Countdown, Crash, Crashing, SetClock
+from phasegate.testing import Countdown, Crash, Crashing, ManualClock
 
 START = datetime(2026, 3, 2, 6, tzinfo=UTC)
 FILE = """\
@@ -71,7 +71,7 @@ class Office:
     def __init__(self, tmp_path: Path, *, file: str = FILE, store: State | None = None) -> None:
         (tmp_path / "shop.yaml").write_text(file)
         self.pipeline: Pipeline = load(tmp_path / "shop.yaml")
-        self.clock = SetClock(START)
+        self.clock = ManualClock(START)
         self.store: Any = store or SQLiteStore(str(tmp_path / "state.sqlite"))
         self.doors = {f"shop/{name}": Door() for name in self.pipeline.alerts.destinations}
         self.desk = self.made()

@@ -15,7 +15,7 @@ from phasegate.core.field_syntax import Span
 from phasegate.core.gates.completion import Envelope
 from phasegate.core.gates.gate import Gate
 from phasegate.gates.monitor import Monitor
-from phasegate.testing import SetClock
+from phasegate.testing import ManualClock
 
 from tests.cloud import Cloud, cloud, wait_for
 from tests.serving import REPO
@@ -79,7 +79,7 @@ def is_over(made: Cloud) -> bool:
 @pytest.fixture(scope="module")
 def local(demo_warehouse: Path) -> SQLiteStore:
     """The same week on one machine: DuckDB, SQLite, the bus in the process."""
-    store, clock, bus = SQLiteStore(":memory:"), SetClock(datetime(2026, 1, 1, tzinfo=UTC)), LocalBus()
+    store, clock, bus = SQLiteStore(":memory:"), ManualClock(datetime(2026, 1, 1, tzinfo=UTC)), LocalBus()
     warehouse = DuckDBWarehouse(str(demo_warehouse))
     monitor = Monitor([PIPELINE], warehouse=warehouse, store=store, outbox=store, publisher=bus, clock=clock)
     sent: list[dict[str, str]] = [

@@ -20,7 +20,7 @@ from phasegate.gates.monitor import Monitor
 from phasegate.gates.pauses import Pauses, paused
 from phasegate.messaging.bodies import EVENTS
 from phasegate.ports import Change, Outgoing
-from phasegate.testing import Countdown, Crash, Crashing, ScriptedWarehouse, SetClock
+from phasegate.testing import Countdown, Crash, Crashing, ManualClock, ScriptedWarehouse
 
 DAYS = (date(2026, 3, 2), date(2026, 3, 3))
 SPAN = Span(*DAYS)
@@ -67,7 +67,7 @@ class FlakyBus:
 class Oracle:
     """Looks at every commit that releases a gate, and says whether the policy was kept, from the tables themselves."""
 
-    def __init__(self, store: SQLiteStore, warehouse: ScriptedWarehouse, clock: SetClock) -> None:
+    def __init__(self, store: SQLiteStore, warehouse: ScriptedWarehouse, clock: ManualClock) -> None:
         self._store, self._warehouse, self._clock = store, warehouse, clock
         self.read: dict[tuple[str, date], object] = {}
         self.loaded: Mapping[date, GatesByPhase] = {}
@@ -140,7 +140,7 @@ class World:
 
     def __init__(self, seed: int) -> None:
         self.random = random.Random(seed)  # noqa: S311
-        self.clock = SetClock(datetime(2026, 3, 2, 1, tzinfo=UTC))
+        self.clock = ManualClock(datetime(2026, 3, 2, 1, tzinfo=UTC))
         self.store = SQLiteStore(":memory:")
         self.warehouse = ScriptedWarehouse()
         self.bus = FlakyBus()
@@ -183,7 +183,7 @@ class World:
             if self.random.random() < 0.3:
                 self.calls.left = self.random.randrange(28)
             if self.random.random() < 0.3:
-                self.warehouse.asking = self._meanwhile
+                self.warehouse.before_answer = self._meanwhile
             move = self.random.choice(moves)
             try:
                 move()
@@ -192,11 +192,11 @@ class World:
                 if self.unacknowledged:
                     self.deliver(self.unacknowledged)
             self.calls.left = None
-            self.warehouse.asking = None
+            self.warehouse.before_answer = None
 
     def _meanwhile(self) -> None:
         """Another instance handles a message while this one measures: the same one, or the report of a sibling."""
-        self.warehouse.asking = None
+        self.warehouse.before_answer = None
         calls, self.calls.left = self.calls.left, None
         loaded, read = self.oracle.loaded, dict(self.oracle.read)
         other = self.started()
@@ -273,14 +273,14 @@ class World:
         act = self.random.choice(
             [waive, waive, EndWaiver(), PutHold("why", until), LiftHold(), AcceptGap("why", until), EndGap()]
         )
-        pausing = Pauses(Crashing(self.oracle, self.calls), self.clock)  # type: ignore[arg-type]
+        pauses = Pauses(Crashing(self.oracle, self.calls), self.clock)  # type: ignore[arg-type]
         subject = self.random.choice([phase, None])
         with suppress(ActionRefused):
             match self.random.randrange(8):
                 case 0:
-                    pausing.pause(PIPELINE, subject, by="ann", why="why", until=until)
+                    pauses.pause(PIPELINE, subject, by="ann", why="why", until=until)
                 case 1:
-                    pausing.resume(PIPELINE, subject, by="ann")
+                    pauses.resume(PIPELINE, subject, by="ann")
                 case _:
                     self.monitor.act(RunKey("shop", phase, day), act, "ann", dry_run=self.random.random() < 0.1)
 
@@ -301,10 +301,10 @@ class World:
     def settle(self) -> None:
         """Everything works again, what people have stopped goes on, and the clock ticks."""
         self.bus.silent, self.warehouse.down = False, ""
-        pausing = Pauses(self.store, self.clock)
+        pauses = Pauses(self.store, self.clock)
         for phase in (None, *PIPELINE.phases):
             with suppress(ActionRefused):
-                pausing.resume(PIPELINE, phase, by="ann")
+                pauses.resume(PIPELINE, phase, by="ann")
         for gate in [gate for day in self.store.load("shop", SPAN).values() for gate in day.values()]:
             for act in (LiftHold(), EndGap()):
                 with suppress(ActionRefused):

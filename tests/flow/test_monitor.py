@@ -18,9 +18,9 @@ from phasegate.errors import ConfigError, PublishError
 from phasegate.gates.monitor import Monitor
 from phasegate.messaging.bodies import EVENTS
 from phasegate.messaging.inbox import Handled
-from phasegate.messaging.outbox import LONGEST_WAIT
+from phasegate.messaging.outbox import MAX_RETRY_SECONDS
 from phasegate.ports import Change, Outgoing
-from phasegate.testing import Countdown, Crash, Crashing, ScriptedWarehouse, SetClock
+from phasegate.testing import Countdown, Crash, Crashing, ManualClock, ScriptedWarehouse
 
 DAY = date(2026, 3, 2)
 SPAN = Span(DAY, DAY)
@@ -82,7 +82,7 @@ class World:
     """A monitor with everything around it; every table has enough rows."""
 
     def __init__(self, warehouse: Any = None, store: Any = None) -> None:
-        self.clock = SetClock(MORNING)
+        self.clock = ManualClock(MORNING)
         self.store = store or SQLiteStore(":memory:")
         self.warehouse = warehouse or ScriptedWarehouse({(table, DAY): 10 for table in TABLES})
         self.bus = Bus()
@@ -133,7 +133,7 @@ def run_raw(world: World) -> None:
 def test_three_phases_open_one_after_the_other(world: World) -> None:
     first = world.monitor.handle(world.done("raw", "orders"))
     assert (first.handled, first.message_id, world.bus.taken) == (Handled.DECIDED, "m1", [])
-    assert world.warehouse.asked == [], "nothing is measured before everyone has reported"
+    assert world.warehouse.queries == [], "nothing is measured before everyone has reported"
     second = world.monitor.handle(world.done("raw", "prices"))
     assert second.decision is not None
     assert second.decision.gate.state is GateState.OPEN
@@ -220,11 +220,11 @@ def test_a_silent_bus_is_tried_for_ever_at_least_once_an_hour(world: World) -> N
     world.bus.refuses = SILENT
     run_raw(world)
     for _ in range(50):
-        world.clock.advance(timedelta(seconds=LONGEST_WAIT))
+        world.clock.advance(timedelta(seconds=MAX_RETRY_SECONDS))
         assert world.monitor.relay() == 0
     assert not world.store.parked()
     world.bus.refuses = None
-    world.clock.advance(timedelta(seconds=LONGEST_WAIT))
+    world.clock.advance(timedelta(seconds=MAX_RETRY_SECONDS))
     assert world.monitor.relay() == 3
     assert world.bus.keys == ["shop/raw/2026-03-02/g1"]
 
@@ -410,9 +410,9 @@ def test_a_release_whose_table_got_worse_recovers_without_a_message(world: World
 def test_an_open_gate_is_not_looked_at_by_the_tick(world: World) -> None:
     run_raw(world)
     world.clock.set(datetime(2026, 3, 3, 7, tzinfo=UTC))
-    world.warehouse.asked.clear()
+    world.warehouse.queries.clear()
     assert world.monitor.watch(SPAN) == ()
-    assert world.warehouse.asked == []
+    assert world.warehouse.queries == []
 
 
 def test_a_gate_that_moves_while_it_is_measured_is_decided_anew(world: World) -> None:
@@ -420,16 +420,16 @@ def test_a_gate_that_moves_while_it_is_measured_is_decided_anew(world: World) ->
     world.monitor.handle(world.done("raw", "orders"))
 
     def meanwhile() -> None:
-        world.warehouse.asking = None
+        world.warehouse.before_answer = None
         other.handle(world.done("raw", "orders", attempt=2))
 
-    world.warehouse.asking = meanwhile
+    world.warehouse.before_answer = meanwhile
     outcome = world.monitor.handle(world.done("raw", "prices"))
     assert outcome.handled is Handled.DECIDED
     assert world.gate("raw").reports["orders"].attempt == 2
     assert outcome.decision is not None
     assert outcome.decision.verdict is not None
-    assert outcome.decision.verdict.cost == Cost(len(world.warehouse.asked)), "measured twice for one decision"
+    assert outcome.decision.verdict.cost == Cost(len(world.warehouse.queries)), "measured twice for one decision"
     assert world.bus.signals == ["shop/raw/2026-03-02/g1"]
 
 

@@ -8,7 +8,7 @@ from phasegate.core.gates.actions import PutHold, Waive
 from phasegate.core.gates.completion import RunKey
 from phasegate.core.gates.gate import GateState, Reason
 from phasegate.errors import ActionRefused, Conflict, UnknownPhase
-from phasegate.gates.pauses import Pauses, paused, paused_phases, remembered
+from phasegate.gates.pauses import Pauses, pause_history, paused, paused_phases
 from phasegate.ports import Change
 
 from tests.flow.test_monitor import DAY, MINUTE, SHOP, World, run_raw
@@ -41,10 +41,10 @@ def test_what_comes_while_it_is_paused_is_recorded_and_released_after_it(world: 
     subject = f"shop/{phase}" if phase else "shop"
     assert gate.detail == f"{subject} is paused by ann until 2026-03-03 07:00 UTC: the warehouse moves"
     assert [result.outcome for result in gate.results] == ["passed", "passed"]
-    world.warehouse.asked.clear()
+    world.warehouse.queries.clear()
     world.clock.set(DUE)
     assert ticking(world).run().decisions == ()
-    assert (world.warehouse.asked, world.bus.signals, world.bus.alerts) == ([], [], []), "and nothing is measured in vain"
+    assert (world.warehouse.queries, world.bus.signals, world.bus.alerts) == ([], [], []), "and nothing is measured in vain"
     world.clock.set(DUE + HOUR)
     ticking(world).run()
     assert world.bus.signals == ["shop/raw/2026-03-02/g1"]
@@ -172,7 +172,7 @@ def test_the_newer_of_two_that_write_at_once_wins_and_neither_is_forgotten(world
 
     Pauses(Racing(), world.clock).pause(SHOP, None, by="bob", why="mine", until=DUE)  # type: ignore[arg-type]
     now = world.clock.now()
-    assert [pause.by for pause in remembered(world.store, "shop", "raw")] == ["ann", "bob"]
+    assert [pause.by for pause in pause_history(world.store, "shop", "raw")] == ["ann", "bob"]
     holding = paused(world.store, "shop", "raw", now)
     assert holding is not None
     assert holding.by == "bob"
@@ -187,18 +187,18 @@ def test_a_store_that_always_moves_is_an_error(world: World) -> None:
         def commit(self, _: Change) -> bool:
             raise Conflict("moved")
 
-    pausing = Pauses(Moving(), world.clock)  # type: ignore[arg-type]
+    pauses = Pauses(Moving(), world.clock)  # type: ignore[arg-type]
     with pytest.raises(Conflict, match="its pauses kept changing"):
-        pausing.pause(SHOP, None, by="ann", why="why", until=DUE)
+        pauses.pause(SHOP, None, by="ann", why="why", until=DUE)
 
 
 def test_a_dry_run_and_what_is_refused_change_nothing(world: World) -> None:
-    pausing = Pauses(world.store, world.clock)
-    assert pausing.pause(SHOP, "raw", by="ann", why="why", until=DUE, dry_run=True).until == DUE
+    pauses = Pauses(world.store, world.clock)
+    assert pauses.pause(SHOP, "raw", by="ann", why="why", until=DUE, dry_run=True).until == DUE
     with pytest.raises(ActionRefused):
-        pausing.pause(SHOP, "raw", by="ann", why="why", until=world.clock.now())
+        pauses.pause(SHOP, "raw", by="ann", why="why", until=world.clock.now())
     with pytest.raises(UnknownPhase):
-        pausing.pause(SHOP, "rew", by="ann", why="why", until=DUE)
+        pauses.pause(SHOP, "rew", by="ann", why="why", until=DUE)
     with pytest.raises(ActionRefused, match="shop/raw is not paused"):
-        pausing.resume(SHOP, "raw", by="ann")
-    assert remembered(world.store, "shop", "raw") == []
+        pauses.resume(SHOP, "raw", by="ann")
+    assert pause_history(world.store, "shop", "raw") == []

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from phasegate.core.gates.completion import Envelope, Status
 from phasegate.core.gates.gate import GateState
-from phasegate.gates.replay import Replay, Replayed, kept_messages
+from phasegate.gates.replay import Replay, Replayed, retained_messages
 from phasegate.messaging.dead_letters import FORWARDED, DeadLetters
 from phasegate.messaging.inbox import Handled
 from phasegate.messaging.outbox import Relay
@@ -46,7 +46,7 @@ def receive(world: World, pushed: bytes) -> Handled:
 def replay(world: World, *, dry_run: bool = False) -> list[Replayed]:
     """Everything that is kept, oldest first."""
     again = Replay(world.started(), store=Crashing(world.store, world.calls), clock=world.clock)
-    return [again.replay(message, dry_run=dry_run) for message in reversed(kept_messages(world.store))]
+    return [again.replay(message, dry_run=dry_run) for message in reversed(retained_messages(world.store))]
 
 
 @pytest.fixture
@@ -56,8 +56,8 @@ def world() -> World:
 
 def test_what_could_not_be_delivered_is_kept_and_told_once(world: World) -> None:
     pushed = given_up(body())
-    assert [receive(world, pushed) for _ in range(2)] == [Handled.KEPT, Handled.DUPLICATE]
-    (kept,) = kept_messages(world.store)
+    assert [receive(world, pushed) for _ in range(2)] == [Handled.STORED, Handled.DUPLICATE]
+    (kept,) = retained_messages(world.store)
     assert (kept.source, kept.reason) == (
         "phasegate-shop-raw-complete",
         "given up by phasegate-shop-raw-complete after 20 attempts",
@@ -72,19 +72,19 @@ def test_a_replayed_message_counts_as_old_as_it_is_and_once(world: World) -> Non
     receive(world, given_up(body()))
     (found,) = replay(world)
     assert found.settled
-    assert found.said.startswith("orders reports done for shop/raw/2026-03-02; shop/raw/2026-03-02 is waiting")
+    assert found.result.startswith("orders reports done for shop/raw/2026-03-02; shop/raw/2026-03-02 is waiting")
     assert world.gate("raw").reports["orders"].received_at == FIRST
-    assert (kept_messages(world.store), replay(world)) == ([], [])
+    assert (retained_messages(world.store), replay(world)) == ([], [])
 
 
 def test_replaying_the_same_message_twice_changes_nothing(world: World) -> None:
     """Two people at once: both have it on their list."""
     receive(world, given_up(body()))
-    (message,) = kept_messages(world.store)
+    (message,) = retained_messages(world.store)
     again = Replay(world.started(), store=world.store, clock=world.clock)
     again.replay(message)
     gate, sent = world.gate("raw"), list(world.bus.rows)
-    assert again.replay(message).said.startswith("nothing new")
+    assert again.replay(message).result.startswith("nothing new")
     assert (world.gate("raw"), world.bus.rows) == (gate, sent)
 
 
@@ -104,7 +104,7 @@ def test_a_replayed_message_never_displaces_what_was_said_later(world: World) ->
     assert before.state is GateState.OPEN
     (found,) = replay(world)
     assert found.settled
-    assert found.said.startswith("nothing new")
+    assert found.result.startswith("nothing new")
     assert world.gate("raw") == before
     assert world.gate("raw").reports["orders"].status is Status.DONE
 
@@ -115,8 +115,8 @@ def test_a_message_that_still_makes_no_sense_stays_and_says_why(world: World) ->
     for _ in range(2):
         (found,) = replay(world)
         assert not found.settled
-        assert 'stays: still makes no sense: unknown phase "enrch"' in found.said
-    assert len(kept_messages(world.store)) == len(world.store.rejected(99)) == 1
+        assert 'stays: still makes no sense: unknown phase "enrch"' in found.result
+    assert len(retained_messages(world.store)) == len(world.store.rejected(99)) == 1
     assert world.bus.taken == alerts, "people know already"
 
 
@@ -129,7 +129,7 @@ def test_a_message_that_made_no_sense_counts_once_the_pipeline_file_is_mended(wo
     pipeline = type(SHOP)(pipeline="shop", calendar=SHOP.calendar, phases={**SHOP.phases, "raw": mended})
     monitor = world.started()
     monitor.pipelines = {"shop": pipeline}
-    found = Replay(monitor, store=world.store, clock=world.clock).replay(kept_messages(world.store)[0])
+    found = Replay(monitor, store=world.store, clock=world.clock).replay(retained_messages(world.store)[0])
     assert found.settled
     assert world.gate("raw").reports["orders"].received_at == FIRST
 
@@ -139,12 +139,12 @@ def test_a_dry_run_says_what_each_would_do_and_does_nothing(world: World) -> Non
     world.monitor.handle(Envelope("bad", b"{}", {}))
     before = (world.store.rejected(99), world.store.pending(world.clock.now(), 99), list(world.bus.tried))
     told = replay(world, dry_run=True)
-    assert [found.said for found in told] == [
+    assert [found.result for found in told] == [
         "would count: orders reports done for shop/raw/2026-03-02",
         "stays: still makes no sense: neither phase nor producer is given",
     ]
     assert before == (world.store.rejected(99), world.store.pending(world.clock.now(), 99), world.bus.tried)
-    assert len(kept_messages(world.store)) == 2
+    assert len(retained_messages(world.store)) == 2
 
 
 def test_an_alert_that_could_not_be_delivered_is_sent_again(world: World) -> None:
@@ -152,37 +152,37 @@ def test_an_alert_that_could_not_be_delivered_is_sent_again(world: World) -> Non
     receive(world, given_up(json.dumps(alert).encode(), "a1", "phasegate-alerts", key="k", severity="critical"))
     world.bus.taken.clear()
     (found,) = replay(world)
-    assert found.said == "sent to alerts again"
+    assert found.result == "sent to alerts again"
     assert world.bus.taken == [Outgoing("replay/a1", "alerts", alert, {"key": "k", "severity": "critical"})]
-    assert kept_messages(world.store) == []
+    assert retained_messages(world.store) == []
 
 
 def test_what_is_of_no_use_any_more_is_put_away(world: World) -> None:
     receive(world, given_up(b"tick", "t1", "phasegate-ticks"))
     (found,) = replay(world)
-    assert found.said == "not needed: a tick; the next one has done what it did not"
-    assert kept_messages(world.store) == []
+    assert found.result == "not needed: a tick; the next one has done what it did not"
+    assert retained_messages(world.store) == []
 
 
 @pytest.mark.parametrize("pushed", [b"", b"\xff\x00", b"{}", b'{"message": {"data": "%%%"}}', b"[" * 9999])
 def test_whatever_comes_is_kept_and_acknowledged(world: World, pushed: bytes) -> None:
-    assert receive(world, pushed) in (Handled.KEPT, Handled.REJECTED)
-    assert len(kept_messages(world.store)) == len(world.bus.taken) == 1
+    assert receive(world, pushed) in (Handled.STORED, Handled.REJECTED)
+    assert len(retained_messages(world.store)) == len(world.bus.taken) == 1
     assert not replay(world)[0].settled
 
 
 def test_a_message_longer_than_what_is_kept_says_so(world: World) -> None:
     receive(world, given_up(body(error="x" * 200_000)))
-    assert "longer than what is kept" in replay(world)[0].said
+    assert "longer than what is kept" in replay(world)[0].result
 
 
 def test_messages_are_chosen_by_when_they_came(world: World) -> None:
     receive(world, given_up(body(), "d1"))
     moment = world.clock.advance(5 * MINUTE)
     receive(world, given_up(body(producer="prices"), "d2"))
-    assert [message.message_id for message in kept_messages(world.store, since=moment)] == ["d2"]
-    assert [message.message_id for message in kept_messages(world.store)] == ["d2", "d1"]
-    assert kept_messages(world.store, since=moment + timedelta(seconds=1)) == []
+    assert [message.message_id for message in retained_messages(world.store, since=moment)] == ["d2"]
+    assert [message.message_id for message in retained_messages(world.store)] == ["d2", "d1"]
+    assert retained_messages(world.store, since=moment + timedelta(seconds=1)) == []
 
 
 def test_a_crash_anywhere_loses_and_doubles_nothing() -> None:
@@ -201,7 +201,7 @@ def test_a_crash_anywhere_loses_and_doubles_nothing() -> None:
         world.started().relay()
         assert world.gate("raw").state is GateState.OPEN, point
         assert set(world.bus.signals) == {"shop/raw/2026-03-02/g1"}, point
-        assert kept_messages(world.store) == [], point
+        assert retained_messages(world.store) == [], point
         assert {message.key for message in world.bus.taken if message.topic == "alerts"} == {
             "undelivered/d-orders",
             "undelivered/d-prices",

@@ -13,10 +13,10 @@ from phasegate.app.wiring import Wiring
 from phasegate.core.field_syntax import Span
 from phasegate.core.gates.completion import Envelope
 from phasegate.core.gates.gate import GateState, Reason, effective_state
-from phasegate.core.gates.reruns import reach, to_run_again
+from phasegate.core.gates.reruns import needed_reruns, total_look_back
 from phasegate.messaging.bodies import ALERTS
 from phasegate.ports import Outgoing
-from phasegate.testing import SetClock
+from phasegate.testing import ManualClock
 
 PIPELINE = """
 pipeline: shop
@@ -62,7 +62,7 @@ class Shop:
             "PHASEGATE_STATE": f"sqlite:{folder / 'state.sqlite'}",
             "PHASEGATE_BUS": "local:",
         }
-        self.clock = SetClock(datetime(2026, 3, 2, 1, tzinfo=UTC))
+        self.clock = ManualClock(datetime(2026, 3, 2, 1, tzinfo=UTC))
         self.wiring = Wiring(Settings.resolve({}, self.environ, Path()), clock=self.clock)
         self.pipeline = self.wiring.pipelines[0]
         self.signals: list[str] = []
@@ -90,7 +90,7 @@ class Shop:
 
     def again(self) -> list[tuple[str, date]]:
         days = self.wiring.store.load("shop", SPAN)
-        return [(rerun.run.phase, rerun.run.run_date) for rerun in to_run_again(self.pipeline, days)]
+        return [(rerun.run.phase, rerun.run.run_date) for rerun in needed_reruns(self.pipeline, days)]
 
     def standings(self) -> set[GateState]:
         days = self.wiring.store.load("shop", SPAN)
@@ -199,7 +199,7 @@ def test_what_ran_before_its_upstream_must_run_again(shop: Shop) -> None:
     shop.raw(day, 1, 2, 3)
     gates = shop.wiring.store.load("shop", Span(day, day))
     assert gates[day]["clean"].reason is Reason.RAN_BEFORE_UPSTREAM
-    (rerun,) = to_run_again(shop.pipeline, gates)
+    (rerun,) = needed_reruns(shop.pipeline, gates)
     assert str(rerun.run) == f"shop/clean/{day}"
     assert rerun.why.startswith("ran before its upstream: raw had not been released when it began")
 
@@ -212,10 +212,10 @@ def test_a_date_that_comes_late_contaminates_those_that_look_back_on_it(shop: Sh
         for phase in JOBS:
             shop.run(phase, day)
     days = shop.wiring.store.load("shop", Span(FIRST, later))
-    found = {str(rerun.run): rerun.why for rerun in to_run_again(shop.pipeline, days)}
+    found = {str(rerun.run): rerun.why for rerun in needed_reruns(shop.pipeline, days)}
     assert list(found) == [f"shop/features/{later}", f"shop/scores/{later}"]
     assert found[f"shop/features/{later}"] == f"clean of {late}, which it looks back on, was released since it ran"
 
 
 def test_the_reach_is_that_of_all_look_backs_together(shop: Shop) -> None:
-    assert reach(shop.pipeline) == timedelta(days=2)
+    assert total_look_back(shop.pipeline) == timedelta(days=2)

@@ -13,7 +13,7 @@ from phasegate.core.pipeline.model import Calendar, Output, Phase, Pipeline, Ret
 from phasegate.gates.heartbeat import Heartbeats
 from phasegate.gates.monitor import BREAKER, BUDGET, Monitor
 from phasegate.gates.tick import Tick
-from phasegate.testing import Countdown, Crash, Crashing, ScriptedWarehouse, SetClock
+from phasegate.testing import Countdown, Crash, Crashing, ManualClock, ScriptedWarehouse
 
 from tests.flow.test_monitor import Bus
 
@@ -32,7 +32,7 @@ class Shop:
         pipeline = Pipeline(
             pipeline="shop", calendar=Calendar(from_=FIRST), phases={"raw": Phase(outputs=outputs, retry=retry)}
         )
-        self.clock, self.store, self.bus = SetClock(START), SQLiteStore(":memory:"), Bus()
+        self.clock, self.store, self.bus = ManualClock(START), SQLiteStore(":memory:"), Bus()
         self.warehouse = ScriptedWarehouse()
         self.pipeline = pipeline
         self.tick = self.ticking(self.store, self.bus)
@@ -49,7 +49,7 @@ class Shop:
             clock=self.clock,
             chance=lambda: 0.5,
         )
-        return Tick(self.monitor, store=store, records=store, clock=self.clock, heart=Heartbeats(store, store))
+        return Tick(self.monitor, store=store, records=store, clock=self.clock, heartbeats=Heartbeats(store, store))
 
     def report(self, day: date, status: str) -> None:
         self.sent += 1

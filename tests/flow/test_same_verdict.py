@@ -19,7 +19,7 @@ from phasegate.core.pipeline.model import Pipeline
 from phasegate.demo.warehouse import YEAR
 from phasegate.gates.backfill import Validation, validate
 from phasegate.gates.monitor import Monitor
-from phasegate.testing import SetClock
+from phasegate.testing import ManualClock
 
 REPO = Path(__file__).parents[2]
 PIPELINE = load(REPO / "shared/pipelines/flights.yaml")
@@ -34,7 +34,7 @@ def validated(demo_warehouse: Path) -> Validation:
 @pytest.fixture(scope="module")
 def store(demo_warehouse: Path) -> SQLiteStore:
     """The gates after every producer of every phase reported for every date, in order."""
-    store, clock = SQLiteStore(":memory:"), SetClock()
+    store, clock = SQLiteStore(":memory:"), ManualClock()
     warehouse = DuckDBWarehouse(str(demo_warehouse))
     monitor = Monitor([PIPELINE], warehouse=warehouse, store=store, outbox=store, publisher=LocalBus(), clock=clock)
     for n, body in enumerate(completions(PIPELINE)):

@@ -21,8 +21,8 @@ from phasegate.adapters.state.sqlite import SQLiteStore
 from phasegate.core.field_syntax import Span
 from phasegate.core.gates.completion import RunKey
 from phasegate.core.gates.gate import GateState, Reason
-from phasegate.gates.heartbeat import last_beats
-from phasegate.gates.tick import SINCE
+from phasegate.gates.heartbeat import last_heartbeats
+from phasegate.gates.tick import WATCHED_SINCE
 from phasegate.ports import Change, Record
 
 PIPELINE = """
@@ -71,7 +71,7 @@ def folder(tmp_path: Path) -> Path:
     (tmp_path / "tiny.yaml").write_text(PIPELINE)
     (tmp_path / "tables/raw").mkdir(parents=True)
     (tmp_path / "tables/raw/rows.csv").write_text(f"d,n\n{LOADED},1\n")
-    store(tmp_path).commit(Change(records=(Record(SINCE, "tiny", {"run_date": str(SILENT)}),)))
+    store(tmp_path).commit(Change(records=(Record(WATCHED_SINCE, "tiny", {"run_date": str(SILENT)}),)))
     return tmp_path
 
 
@@ -117,7 +117,7 @@ def test_it_judges_what_is_reported_and_notices_what_is_not(folder: Path) -> Non
     assert gates[LOADED]["raw"].state is GateState.OPEN
     assert (gates[SILENT]["raw"].state, gates[SILENT]["raw"].reason) == (GateState.OVERDUE, Reason.NOTHING_HEARD)
     assert store(folder).pending(datetime.now(UTC), 9) == []
-    assert datetime.now(UTC) - last_beats(store(folder))["watch"] < timedelta(minutes=5)
+    assert datetime.now(UTC) - last_heartbeats(store(folder))["watch"] < timedelta(minutes=5)
     assert [line["event"] for line in one.events()][-2:] == ["stopping", "stopped"]
 
 

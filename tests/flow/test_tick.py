@@ -11,7 +11,7 @@ from phasegate.core.gates.completion import RunKey
 from phasegate.core.gates.gate import GateState, Reason
 from phasegate.core.gates.schedule import CLOCK_STOPPED_AFTER
 from phasegate.errors import StateError
-from phasegate.gates.heartbeat import Heartbeats, clock_stopped_message, last_beats
+from phasegate.gates.heartbeat import Heartbeats, clock_stopped_message, last_heartbeats
 from phasegate.gates.tick import Hook, Tick
 from phasegate.testing import Crash, Crashing
 
@@ -23,8 +23,8 @@ DUE = datetime(2026, 3, 3, 6, tzinfo=UTC)
 def ticking(world: World, *hooks: Hook) -> Tick:
     """The clock of a process that starts."""
     store = Crashing(world.store, world.calls)
-    heart = Heartbeats(store, store)
-    return Tick(world.started(), store=store, records=store, clock=world.clock, heart=heart, hooks=hooks)
+    heartbeats = Heartbeats(store, store)
+    return Tick(world.started(), store=store, records=store, clock=world.clock, heartbeats=heartbeats, hooks=hooks)
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def test_silence_is_noticed_by_the_tick_at_the_due_time(world: World) -> None:
     tick = ticking(world)
     world.clock.set(DUE - MINUTE)
     assert tick.run().decisions == ()
-    assert world.warehouse.asked == [], "nothing is measured before anything is due"
+    assert world.warehouse.queries == [], "nothing is measured before anything is due"
     world.clock.set(DUE)
     tick.run()
     tick.run()
@@ -69,18 +69,18 @@ def test_one_query_per_table_for_all_dates(world: World) -> None:
     world.clock.set(datetime(2026, 3, 8, 12, tzinfo=UTC))
     decisions = ticking(world).run().decisions
     assert len(decisions) == 12, "six dates, two phases that have a due time"
-    assert sorted(query.source.table for query in world.warehouse.asked) == ["raw.orders", "raw.prices", "report.sales"]
+    assert sorted(query.source.table for query in world.warehouse.queries) == ["raw.orders", "raw.prices", "report.sales"]
 
 
 def test_the_cost_of_a_tick_is_told_whole_and_once(world: World) -> None:
     """In its log line; and in the history, of which each gate bears its part or none."""
     world.clock.set(datetime(2026, 3, 8, 12, tzinfo=UTC))
     ticked = ticking(world).run()
-    assert ticked.cost == Cost(len(world.warehouse.asked)) == Cost(3)
+    assert ticked.cost == Cost(len(world.warehouse.queries)) == Cost(3)
     assert sum(row.body["queries"] for row in world.bus.rows if "queries" in row.body) == 3
-    world.warehouse.asked.clear()
+    world.warehouse.queries.clear()
     again = ticking(world).run()
-    assert again.cost == Cost(len(world.warehouse.asked)), "a look that finds nothing new has its cost, too"
+    assert again.cost == Cost(len(world.warehouse.queries)), "a look that finds nothing new has its cost, too"
 
 
 def test_an_old_gap_is_found_again_when_it_is_repaired(world: World) -> None:
@@ -139,7 +139,7 @@ def test_two_ticks_at_once_do_what_one_does() -> None:
         if next(arrivals, None) is not None:
             both.wait(10)
 
-    two.warehouse.asking = meet
+    two.warehouse.before_answer = meet
     with ThreadPoolExecutor(2) as pool:
         for ticked in [pool.submit(ticking(two).run) for _ in range(2)]:
             ticked.result()
@@ -188,16 +188,16 @@ def test_every_step_has_its_turn_when_another_one_fails(world: World) -> None:
         ticking(world, fails, lambda: called.append("other")).run()
     assert called == ["fails", "other"]
     assert world.bus.alerts == [("no_message", "firing")]
-    assert last_beats(world.store)["watch"] < DUE
+    assert last_heartbeats(world.store)["watch"] < DUE
     ticking(world).run()
-    assert last_beats(world.store)["watch"] == DUE
+    assert last_heartbeats(world.store)["watch"] == DUE
 
 
 def test_a_heartbeat_is_written_once_a_minute_and_its_absence_is_said(world: World) -> None:
-    heart = Heartbeats(world.store, world.store)
+    heartbeats = Heartbeats(world.store, world.store)
     start = world.clock.now()
     for seconds in range(0, 180, 10):
-        heart.beat("phase_monitor", start + timedelta(seconds=seconds))
+        heartbeats.record("phase_monitor", start + timedelta(seconds=seconds))
     record = world.store.find("heartbeat", ["phase_monitor"])["phase_monitor"]
     assert (record.version, record.body) == (4, {"at": (start + timedelta(seconds=150)).isoformat()})
     assert clock_stopped_message(world.store, start + CLOCK_STOPPED_AFTER) == ""

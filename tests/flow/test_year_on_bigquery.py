@@ -61,7 +61,7 @@ def told(result: CheckResult) -> CheckResult:
 
 def test_the_year_is_judged_as_on_one_machine(loaded: Client, demo_warehouse: Path) -> None:
     here = judged(DuckDBWarehouse(demo_warehouse))
-    there = judged(BigQueryWarehouse(loaded.project, client=loaded, timeout=120, patience=5))
+    there = judged(BigQueryWarehouse(loaded.project, client=loaded, timeout=120, retry_timeout=5))
 
     assert there.cost.queries == here.cost.queries
     for ours, theirs in zip(here.dates, there.dates, strict=True):

@@ -14,7 +14,7 @@ from phasegate.app.settings import Settings
 from phasegate.app.wiring import Wiring
 from phasegate.core.alerts.ack_link import Grant, seal
 from phasegate.core.alerts.incident import Incident
-from phasegate.gates.heartbeat import last_beats
+from phasegate.gates.heartbeat import last_heartbeats
 from phasegate.logs import silent
 
 from tests.serving import REPO, serving
@@ -109,7 +109,7 @@ def test_looking_changes_nothing_and_the_button_acknowledges(address: str, wirin
     assert "acknowledged by ann &lt;b&gt;" in page
     word = lasting(wiring).acknowledged
     assert word is not None
-    assert "acknowledge" in last_beats(wiring.store, ["acknowledge"]), "each function notes that it works"
+    assert "acknowledge" in last_heartbeats(wiring.store, ["acknowledge"]), "each function notes that it works"
     assert word.by == "ann <b> (by link)"
     assert SECRET not in (tmp_path / "log").read_text()
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import trustme
 from phasegate.adapters.state.sqlite import SQLiteStore
-from phasegate.gates.heartbeat import last_beats
+from phasegate.gates.heartbeat import last_heartbeats
 
 from tests.canaries import canary, holds
 from tests.receivers import Receiver, Reply
@@ -73,7 +73,7 @@ def test_an_alert_reaches_people_once_however_often_it_comes(address: str, folde
     for n in range(3):
         assert push(address, json.dumps(ALERT).encode(), f"m{n}") == 204
     assert subjects(folder) == ["CRITICAL: [tiny] raw of 2026-03-02: held"]
-    assert datetime.now(UTC) - last_beats(SQLiteStore(str(folder / "state.sqlite")), ["alert_dispatch"])["alert_dispatch"]
+    assert datetime.now(UTC) - last_heartbeats(SQLiteStore(str(folder / "state.sqlite")), ["alert_dispatch"])["alert_dispatch"]
 
 
 @pytest.mark.parametrize(

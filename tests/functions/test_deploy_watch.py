@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from phasegate.adapters.state.sqlite import SQLiteStore
-from phasegate.gates.heartbeat import last_beats
+from phasegate.gates.heartbeat import last_heartbeats
 
 from tests.functions.test_watch import PIPELINE, post
 from tests.installation.test_deployment import NOW, build, drift
@@ -36,7 +36,7 @@ def test_builds_and_drift_are_taken_in_and_nonsense_is_recorded(tmp_path: Path) 
     store = SQLiteStore(str(tmp_path / "state.sqlite"))
     assert {record.key for record in store.live("deployment")} == {"run", "phasegate-deploy", "infrastructure", "drift-check"}
     assert len(store.rejected(10)) == 1
-    assert last_beats(store, ["deploy_watch"])["deploy_watch"] <= datetime.now(UTC)
+    assert last_heartbeats(store, ["deploy_watch"])["deploy_watch"] <= datetime.now(UTC)
     lines = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines() if line.startswith('{"')]
     details = [line.get("detail") for line in lines if line["event"] in ("decided", "passed_over")]
     assert details == [

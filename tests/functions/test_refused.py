@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 from phasegate.app.wiring import Wiring
-from phasegate.gates.heartbeat import last_beats
+from phasegate.gates.heartbeat import last_heartbeats
 from werkzeug.test import EnvironBuilder
 from werkzeug.wrappers import Request
 
@@ -41,4 +41,4 @@ def test_a_refusal_is_no_work(name: str, tmp_path: Path, monkeypatch: pytest.Mon
     verb, method, status = REFUSED[name]
     answer = getattr(wiring, verb)(Request(EnvironBuilder(method=method, query_string={"token": "forged"}).get_environ()))
     assert answer[1] == status
-    assert not last_beats(wiring.store, [name])
+    assert not last_heartbeats(wiring.store, [name])

@@ -8,8 +8,8 @@ from pathlib import Path
 from phasegate.adapters.state.sqlite import SQLiteStore
 from phasegate.core.field_syntax import Span
 from phasegate.core.gates.gate import Reason
-from phasegate.gates.heartbeat import last_beats
-from phasegate.gates.tick import SINCE
+from phasegate.gates.heartbeat import last_heartbeats
+from phasegate.gates.tick import WATCHED_SINCE
 from phasegate.ports import Change, Record
 
 from tests.serving import REPO, serving
@@ -36,7 +36,7 @@ def test_a_tick_notices_silence_whatever_stands_in_it(tmp_path: Path) -> None:
     yesterday: date = datetime.now(UTC).date() - timedelta(days=1)
     (tmp_path / "tables/raw/rows.csv").write_text("d,n\n2026-01-01,1\n")
     store = SQLiteStore(str(tmp_path / "state.sqlite"))
-    store.commit(Change(records=(Record(SINCE, "tiny", {"run_date": str(yesterday)}),)))
+    store.commit(Change(records=(Record(WATCHED_SINCE, "tiny", {"run_date": str(yesterday)}),)))
     environ = {
         "PHASEGATE_PIPELINES": str(tmp_path / "tiny.yaml"),
         "PHASEGATE_WAREHOUSE": f"duckdb:{tmp_path / 'tables'}",
@@ -48,5 +48,5 @@ def test_a_tick_notices_silence_whatever_stands_in_it(tmp_path: Path) -> None:
             assert post(address, body) == 204
     gate = store.load("tiny", Span(yesterday, yesterday))[yesterday]["raw"]
     assert (gate.reason, gate.version) == (Reason.NOTHING_HEARD, 1)
-    assert datetime.now(UTC) - last_beats(store)["watch"] < timedelta(minutes=1)
+    assert datetime.now(UTC) - last_heartbeats(store)["watch"] < timedelta(minutes=1)
     assert '"event": "ticked"' in (tmp_path / "log").read_text()

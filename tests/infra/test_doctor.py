@@ -272,8 +272,8 @@ def test_of_every_simulated_drift_it_is_known_whether_the_doctor_sees_it() -> No
 def test_the_doctor_sees_live_what_was_changed_by_hand_and_says_what_mends_it(name: str, demo_installed: Installed) -> None:
     wrong = demo_installed.wrong(drifted(demo_installed.state, DRIFTS[name]))
     assert wrong
-    assert any(SEEN_LIVE[name] in each.said for each in wrong), wrong
-    assert all(each.mend for each in wrong)
+    assert any(SEEN_LIVE[name] in each.message for each in wrong), wrong
+    assert all(each.fix for each in wrong)
     assert len({each.subject for each in wrong}) == 1, "one change is told as one"
 
 

@@ -104,7 +104,7 @@ def test_the_settings_of_the_functions_are_right(demo: Module) -> None:
     assert str(settings.bus) == "pubsub:demo-project/phasegate"
     assert str(settings.secrets) == "secretmanager:demo-project"
     assert settings.pipelines == PIPELINES
-    known = {f"PHASEGATE_{setting.name.upper()}" for setting in settings.given} | {"PHASEGATE_DIGEST"}
+    known = {f"PHASEGATE_{setting.name.upper()}" for setting in settings.entries} | {"PHASEGATE_DIGEST"}
     assert environment.keys() <= known
 
 

@@ -158,8 +158,8 @@ def found(facts: Facts, pipeline: Pipeline = SHOP) -> list[Finding]:
 
 def test_where_all_is_well_every_row_says_so_and_none_mends_anything() -> None:
     findings = examine([SHOP], OURS, healthy(), now=NOW)
-    assert {(each.health, each.mend) for each in findings} == {(Health.OK, "")}
-    assert all(each.said for each in findings)
+    assert {(each.health, each.fix) for each in findings} == {(Health.OK, "")}
+    assert all(each.message for each in findings)
     kinds = {each.subject.split(" ")[0] for each in findings}
     assert kinds == {"function", "subscription", "scheduler", "grants", "secret", "destinations", "table", "dataset", "calendar",
                      "time", "clock", "heartbeat", "check"}  # fmt: skip
@@ -170,7 +170,7 @@ DEPLOY = "make deploy PROJECT=some-project PREFIX=acme"
 
 
 @pytest.mark.parametrize(
-    ("changes", "said", "mend"),
+    ("changes", "message", "fix"),
     [
         ({"ack_seconds": 10}, "it waits 10 s for an answer, not 600 s", f"{UPDATE} --ack-deadline=600"),
         ({"never_expires": False}, "it expires when it is idle", f"{UPDATE} --expiration-period=never"),
@@ -194,7 +194,7 @@ DEPLOY = "make deploy PROJECT=some-project PREFIX=acme"
         ({"account": ""}, "it calls as nobody", f"--push-auth-service-account=acme-push@{ACCOUNTS}"),
     ],
 )
-def test_each_trap_of_a_subscription_is_told_with_what_mends_it(changes: dict[str, Any], said: str, mend: str) -> None:
+def test_each_trap_of_a_subscription_is_told_with_what_mends_it(changes: dict[str, Any], message: str, fix: str) -> None:
     facts = healthy()
     facts = replace(
         facts,
@@ -202,17 +202,17 @@ def test_each_trap_of_a_subscription_is_told_with_what_mends_it(changes: dict[st
     )
     (wrong,) = found(facts)
     assert (wrong.subject, wrong.health) == ("subscription acme-ticks", Health.WRONG)
-    assert said in wrong.said
-    assert mend in wrong.mend
-    assert "acme-ticks" in wrong.mend or wrong.mend == DEPLOY
-    assert wrong.mend.endswith("--project=some-project") or wrong.mend == DEPLOY
+    assert message in wrong.message
+    assert fix in wrong.fix
+    assert "acme-ticks" in wrong.fix or wrong.fix == DEPLOY
+    assert wrong.fix.endswith("--project=some-project") or wrong.fix == DEPLOY
 
 
 def test_a_subscription_that_is_gone_is_told_and_more_so_one_of_dead_letters() -> None:
     facts = healthy()
     assert isinstance(facts.subscriptions, dict)
     left = {name: each for name, each in facts.subscriptions.items() if name not in ("acme-shop-raw-dead", "acme-alerts")}
-    wrong = {each.subject: (each.said, each.mend) for each in found(replace(facts, subscriptions=left))}
+    wrong = {each.subject: (each.message, each.fix) for each in found(replace(facts, subscriptions=left))}
     assert wrong == {
         "subscription acme-shop-raw-dead": ("it is not there: what arrives there is lost", DEPLOY),
         "subscription acme-alerts": ("it is not there: its messages reach nobody", DEPLOY),
@@ -235,7 +235,7 @@ def test_alerts_must_keep_their_order_and_dead_letters_are_never_given_up() -> N
         "acme-dead": replace(subscription("dead"), dead_topic=f"{TOPICS}/x", attempts=20),
         "acme-history": replace(subscription("history"), table="some-project.other.history"),
     }
-    wrong = {each.subject: each.said for each in found(replace(facts, subscriptions={**facts.subscriptions, **changed}))}  # type: ignore[dict-item]
+    wrong = {each.subject: each.message for each in found(replace(facts, subscriptions={**facts.subscriptions, **changed}))}  # type: ignore[dict-item]
     assert wrong == {
         "subscription acme-alerts": "it does not keep the order: a recovery may overtake its alarm",
         "subscription acme-dead": f"it gives a message up to {TOPICS}/x; nothing stands behind it",
@@ -244,7 +244,7 @@ def test_alerts_must_keep_their_order_and_dead_letters_are_never_given_up() -> N
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "message"),
     [
         ({"state": "FAILED"}, "its state is FAILED"),
         ({"digest": "f" * 16}, "it was made from source ffffffffffffffff, not 0123456789abcdef"),
@@ -259,11 +259,11 @@ def test_alerts_must_keep_their_order_and_dead_letters_are_never_given_up() -> N
         ({"serving": "watch-00008-xyz"}, "revision watch-00008-xyz answers, not watch-00007-abc"),
     ],
 )
-def test_each_trap_of_a_function_is_told(changes: dict[str, Any], said: str) -> None:
+def test_each_trap_of_a_function_is_told(changes: dict[str, Any], message: str) -> None:
     facts = healthy()
     wrong = found(replace(facts, functions={**facts.functions, "acme-watch": replace(function("watch"), **changes)}))  # type: ignore[dict-item]
-    assert {(each.subject, each.health, each.mend) for each in wrong} == {("function acme-watch", Health.WRONG, DEPLOY)}
-    assert any(said in each.said for each in wrong)
+    assert {(each.subject, each.health, each.fix) for each in wrong} == {("function acme-watch", Health.WRONG, DEPLOY)}
+    assert any(message in each.message for each in wrong)
 
 
 def test_without_a_digest_to_compare_with_functions_must_still_agree_with_themselves() -> None:
@@ -271,11 +271,11 @@ def test_without_a_digest_to_compare_with_functions_must_still_agree_with_themse
     assert found(facts) == []
     other = replace(function("watch"), digest="f" * 16)
     (wrong,) = found(replace(facts, functions={**facts.functions, "acme-watch": other}))  # type: ignore[dict-item]
-    assert "it says that it runs source 0123456789abcdef, not ffffffffffffffff" in wrong.said
+    assert "it says that it runs source 0123456789abcdef, not ffffffffffffffff" in wrong.message
 
 
 @pytest.mark.parametrize(
-    ("changes", "said", "mend"),
+    ("changes", "message", "fix"),
     [
         ({"enabled": False}, "it is paused", "gcloud scheduler jobs resume acme-tick --location=europe-west1"),
         ({"schedule": "0 * * * *"}, "its schedule is 0 * * * *", "'--schedule=* * * * *' --time-zone=Etc/UTC"),
@@ -288,20 +288,20 @@ def test_without_a_digest_to_compare_with_functions_must_still_agree_with_themse
         ),
     ],
 )
-def test_each_trap_of_the_clock_is_told(changes: dict[str, Any], said: str, mend: str) -> None:
+def test_each_trap_of_the_clock_is_told(changes: dict[str, Any], message: str, fix: str) -> None:
     facts = healthy()
     assert isinstance(facts.jobs, dict)
     (wrong,) = found(replace(facts, jobs={**facts.jobs, "acme-tick": replace(facts.jobs["acme-tick"], **changes)}))
-    assert (wrong.subject, said in wrong.said, mend in wrong.mend) == ("scheduler job acme-tick", True, True), wrong
+    assert (wrong.subject, message in wrong.message, fix in wrong.fix) == ("scheduler job acme-tick", True, True), wrong
 
 
 def test_the_clock_must_be_there_and_the_check_for_drift_need_not() -> None:
     (wrong,) = found(replace(healthy(), jobs={}))
-    assert (wrong.subject, wrong.mend) == ("scheduler job acme-tick", DEPLOY)
+    assert (wrong.subject, wrong.fix) == ("scheduler job acme-tick", DEPLOY)
 
 
 @pytest.mark.parametrize(
-    ("resource", "said", "mend"),
+    ("resource", "message", "fix"),
     [
         (Resource(ResourceKind.SUBSCRIPTION, "acme-ticks"), "the agent gcp-sa-pubsub has no roles/pubsub.subscriber",
          "gcloud pubsub subscriptions add-iam-policy-binding acme-ticks --role=roles/pubsub.subscriber --project=some-project "
@@ -316,11 +316,11 @@ def test_the_clock_must_be_there_and_the_check_for_drift_need_not() -> None:
          "gcloud secrets add-iam-policy-binding chat"),
     ],
 )  # fmt: skip
-def test_each_right_that_is_missing_is_told_with_the_command_that_gives_it(resource: Resource, said: str, mend: str) -> None:
+def test_each_right_that_is_missing_is_told_with_the_command_that_gives_it(resource: Resource, message: str, fix: str) -> None:
     facts = healthy()
     wrong, *others = found(replace(facts, grants={**facts.grants, resource: {}}))
-    assert (wrong.health, wrong.said) == (Health.WRONG, said)
-    assert mend in wrong.mend
+    assert (wrong.health, wrong.message) == (Health.WRONG, message)
+    assert fix in wrong.fix
     assert len(others) == 2 * (resource.kind is ResourceKind.SECRET), "alert_dispatch and the clock read it, too"
 
 
@@ -340,7 +340,7 @@ def test_what_everybody_may_do_is_told(everybody: str) -> None:
     facts, resource = healthy(), Resource(ResourceKind.SERVICE, "acme-watch", REGION)
     open_to_all = {"roles/run.invoker": frozenset({everybody, f"serviceAccount:acme-push@{ACCOUNTS}"})}
     (wrong,) = found(replace(facts, grants={**facts.grants, resource: open_to_all}))
-    assert wrong.said == f"{everybody} has a right on it"
+    assert wrong.message == f"{everybody} has a right on it"
 
 
 def test_secrets_are_those_of_destinations_and_of_the_mail_server() -> None:
@@ -352,14 +352,14 @@ def test_secrets_are_those_of_destinations_and_of_the_mail_server() -> None:
 
 def test_a_secret_without_a_version_is_told() -> None:
     (wrong,) = found(replace(healthy(), secrets={"chat": "it has no version that can be read"}))
-    assert (wrong.said, wrong.mend) == (
+    assert (wrong.message, wrong.fix) == (
         "it has no version that can be read",
         "gcloud secrets versions add chat --data-file=- --project=some-project",
     )
 
 
 @pytest.mark.parametrize(
-    ("alerts", "said"),
+    ("alerts", "message"),
     [
         (Alerts(), "its alerts go nowhere"),
         (Alerts(destinations={"chat": CHAT}), "its alerts go nowhere"),
@@ -369,9 +369,9 @@ def test_a_secret_without_a_version_is_told() -> None:
         ),
     ],
 )
-def test_alerts_must_go_somewhere(alerts: Alerts, said: str) -> None:
+def test_alerts_must_go_somewhere(alerts: Alerts, message: str) -> None:
     wrong = found(healthy(), replace(SHOP, alerts=alerts))
-    assert [(each.subject, each.said) for each in wrong] == [("destinations of shop", said)]
+    assert [(each.subject, each.message) for each in wrong] == [("destinations of shop", message)]
 
 
 def test_on_one_machine_a_screen_is_somewhere() -> None:
@@ -382,7 +382,7 @@ def test_on_one_machine_a_screen_is_somewhere() -> None:
 
 def test_a_destination_that_takes_nothing_is_told() -> None:
     (wrong,) = found(replace(healthy(), down={"shop/chat": "404 not found", "other/chat": "not ours"}))
-    assert (wrong.said, wrong.mend) == ("chat takes no alerts: 404 not found", "phasegate alerts test")
+    assert (wrong.message, wrong.fix) == ("chat takes no alerts: 404 not found", "phasegate alerts test")
 
 
 def test_what_a_file_says_of_a_table_must_be_there() -> None:
@@ -398,7 +398,7 @@ def test_what_a_file_says_of_a_table_must_be_there() -> None:
         "clean.orders": Table({"day": "TIMESTAMP"}, ""),
         "raw.items": None,
     }
-    wrong = [(each.subject, each.said) for each in found(replace(facts, tables={**facts.tables, **changed}))]
+    wrong = [(each.subject, each.message) for each in found(replace(facts, tables={**facts.tables, **changed}))]
     assert wrong == [
         ("table raw.orders", "column amount is FLOAT64, not NUMERIC"),
         ("table raw.orders", "it is partitioned by loaded_at: every look at a date reads, and bills, all of it"),
@@ -412,7 +412,7 @@ def test_what_a_file_says_of_a_table_must_be_there() -> None:
 def test_the_history_must_have_its_table() -> None:
     facts = healthy()
     (wrong,) = found(replace(facts, tables={**facts.tables, history_table(OURS): None}))
-    assert (wrong.subject, wrong.mend) == ("table some-project.acme.history", DEPLOY)
+    assert (wrong.subject, wrong.fix) == ("table some-project.acme.history", DEPLOY)
 
 
 def test_a_table_that_nobody_watches_is_told_unless_the_file_says_so() -> None:
@@ -420,13 +420,13 @@ def test_a_table_that_nobody_watches_is_told_unless_the_file_says_so() -> None:
     more = [*facts.datasets["raw"], "raw.tmp_1", "raw.new"]  # type: ignore[misc]
     facts = replace(facts, datasets={**facts.datasets, "raw": more})
     (wrong,) = found(facts)
-    assert (wrong.subject, wrong.said) == ("dataset raw", "nobody watches raw.tmp_1, raw.new")
+    assert (wrong.subject, wrong.message) == ("dataset raw", "nobody watches raw.tmp_1, raw.new")
     assert found(facts, replace(SHOP, unwatched=("raw.tmp_*", "raw.new"))) == []
     assert datasets([SHOP]) == ("raw", "clean")
 
 
 @pytest.mark.parametrize(
-    ("last", "said"),
+    ("last", "message"),
     [
         (date(2026, 2, 28), "it ended on 2026-02-28: nothing later is watched"),
         (date(2026, 3, 31), "it ends on 2026-03-31: nothing later is watched"),
@@ -434,13 +434,13 @@ def test_a_table_that_nobody_watches_is_told_unless_the_file_says_so() -> None:
         (None, ""),
     ],
 )
-def test_the_calendar_must_reach_thirty_days_ahead(last: date | None, said: str) -> None:
+def test_the_calendar_must_reach_thirty_days_ahead(last: date | None, message: str) -> None:
     wrong = found(healthy(), replace(SHOP, calendar=replace(SHOP.calendar, to=last)))
-    assert [each.said for each in wrong] == ([said] if said else [])
+    assert [each.message for each in wrong] == ([message] if message else [])
 
 
 @pytest.mark.parametrize(
-    ("version", "health"), [("2025b", Health.OK), ("2024.1", Health.OK), ("2023c", Health.WRONG), ("", Health.UNSEEN)]
+    ("version", "health"), [("2025b", Health.OK), ("2024.1", Health.OK), ("2023c", Health.WRONG), ("", Health.NOT_CHECKED)]
 )
 def test_the_rules_of_time_zones_must_not_be_old(version: str, health: Health) -> None:
     findings = examine([SHOP], OURS, replace(healthy(), zones=("/usr/share/zoneinfo", version)), now=NOW)
@@ -449,26 +449,26 @@ def test_the_rules_of_time_zones_must_not_be_old(version: str, health: Health) -
 
 def test_a_clock_that_is_wrong_is_told() -> None:
     (wrong,) = found(replace(healthy(), platform_time=(NOW + timedelta(seconds=75), NOW)))
-    assert wrong.said == "it differs by 75 s from the platform's"
+    assert wrong.message == "it differs by 75 s from the platform's"
     here = replace(healthy(), platform_time=None, beat=NOW + timedelta(hours=1))
-    assert [each.said for each in found(here)] == ["the last tick lies 1:00:00 in the future"]
+    assert [each.message for each in found(here)] == ["the last tick lies 1:00:00 in the future"]
 
 
 def test_a_clock_that_does_not_tick_is_told() -> None:
     for beat in (None, NOW - timedelta(minutes=6)):
         (wrong,) = found(replace(healthy(), beat=beat))
-        assert (wrong.subject, wrong.mend) == (
+        assert (wrong.subject, wrong.fix) == (
             "heartbeat",
             "gcloud scheduler jobs run acme-tick --location=europe-west1 --project=some-project",
         )
         (here,) = found(replace(healthy(), functions=None, beat=beat))
-        assert here.mend == "phasegate serve"
+        assert here.fix == "phasegate serve"
 
 
 def test_drift_that_is_no_longer_looked_for_is_told_and_that_nobody_asked_for_it_is_not() -> None:
     assert found(replace(healthy(), compared=None)) == []
     (wrong,) = found(replace(healthy(), compared=NOW - timedelta(hours=4)))
-    assert (wrong.subject, "drift was last looked for at 2026-03-02 04:00" in wrong.said) == ("check for drift", True)
+    assert (wrong.subject, "drift was last looked for at 2026-03-02 04:00" in wrong.message) == ("check for drift", True)
 
 
 def test_what_could_not_be_looked_at_is_never_fine() -> None:
@@ -490,7 +490,7 @@ def test_what_could_not_be_looked_at_is_never_fine() -> None:
     for seen, subject in blind:
         findings = [each for each in examine([SHOP], OURS, seen, now=NOW) if each.subject.startswith(subject)]
         assert findings, subject
-        assert {(each.health, each.said) for each in findings} == {(Health.UNSEEN, "403 no right")}, subject
+        assert {(each.health, each.message) for each in findings} == {(Health.NOT_CHECKED, "403 no right")}, subject
 
 
 def test_what_is_alike_for_all_is_not_asked_of_an_installation_on_one_machine() -> None:

@@ -34,7 +34,7 @@ from phasegate.gates.monitor import Monitor
 from phasegate.messaging.bodies import ALERTS, EVENTS
 from phasegate.ports import Outgoing
 from phasegate.schemas import NAMES, history_table, schema
-from phasegate.testing import ScriptedWarehouse, SetClock
+from phasegate.testing import ManualClock, ScriptedWarehouse
 
 DAY = date(2026, 3, 2)
 MORNING = datetime(2026, 3, 3, 5, tzinfo=UTC)
@@ -98,7 +98,7 @@ class Played:
     def __init__(self) -> None:
         self.bus, self.clock, self.store, self.warehouse = (
             Bus(),
-            SetClock(MORNING),
+            ManualClock(MORNING),
             SQLiteStore(":memory:"),
             ScriptedWarehouse(),
         )

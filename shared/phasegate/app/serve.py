@@ -118,7 +118,7 @@ def serve(wiring: Wiring, host: str, port: int) -> None:
     """
     stop = threading.Event()
     wiring.settings.require("pipelines", "warehouse", "state", "bus")
-    _ = wiring.tick, wiring.heart  # what is wrong with them is said now, and not by every thread
+    _ = wiring.tick, wiring.heartbeats  # what is wrong with them is said now, and not by every thread
     server = Server(wiring, host, port)
     with _stopped_by_signals(stop):
         ticking = threading.Thread(target=_tick, args=(wiring, stop), name="tick")

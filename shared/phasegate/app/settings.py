@@ -10,7 +10,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Self
 
-from phasegate.core.checks.metrics import LEAST_BILLED
+from phasegate.core.checks.metrics import MIN_BYTES_BILLED
 from phasegate.errors import ConfigError, Problem
 
 _PROJECT = r"([a-z0-9.-]+:)?[a-z][a-z0-9-]{4,28}[a-z0-9]"
@@ -113,7 +113,7 @@ class Settings:
         folder: Where relative paths begin.
     """
 
-    given: tuple[Setting, ...]
+    entries: tuple[Setting, ...]
     folder: Path
 
     @classmethod
@@ -129,7 +129,7 @@ class Settings:
             ConfigError: At least one is wrong; carries a problem for each.
         """
         settings = cls(tuple(_find(name, options, environ, cwd) for name in _DEFAULTS), cwd)
-        if problems := [problem for setting in settings.given for problem in _problems(setting)]:
+        if problems := [problem for setting in settings.entries for problem in _problems(setting)]:
             raise ConfigError(problems=problems)
         return settings
 
@@ -161,8 +161,8 @@ class Settings:
     @property
     def acknowledging(self) -> tuple[str, str] | None:
         """Where links to acknowledge lead, and the reference of the key that signs them; None when there are none."""
-        given = {setting.name: setting.value for setting in self.given}
-        address, key = given["acknowledge_url"], given["link_key"]
+        entries = {setting.name: setting.value for setting in self.entries}
+        address, key = entries["acknowledge_url"], entries["link_key"]
         return (address, key) if address and key else None
 
     @property
@@ -176,13 +176,13 @@ class Settings:
         Raises:
             ConfigError: Some are not; carries a problem for each.
         """
-        missing = [setting for setting in self.given if setting.name in names and setting.value is None]
+        missing = [setting for setting in self.entries if setting.name in names and setting.value is None]
         if missing:
             raise ConfigError(problems=[Problem(each.name, "expected a value", "nothing", each.ways) for each in missing])
 
     def _value(self, name: str) -> str:
         self.require(name)
-        return next(setting.value or "" for setting in self.given if setting.name == name)
+        return next(setting.value or "" for setting in self.entries if setting.name == name)
 
     def _location(self, name: str) -> Location:
         scheme, _, rest = self._value(name).partition(":")
@@ -209,8 +209,8 @@ def _problems(setting: Setting) -> list[Problem]:
     if value is None:
         return []
     if setting.name == "maximum_bytes_billed":
-        expected = f"expected a whole number of bytes, at least {LEAST_BILLED}"
-        enough = re.fullmatch(r"[0-9]{1,18}", value) and int(value) >= LEAST_BILLED
+        expected = f"expected a whole number of bytes, at least {MIN_BYTES_BILLED}"
+        enough = re.fullmatch(r"[0-9]{1,18}", value) and int(value) >= MIN_BYTES_BILLED
         return [] if enough else [Problem(setting.source, expected, f'"{value}"')]
     if setting.name in _WRITTEN:
         pattern, expected = _WRITTEN[setting.name]

@@ -202,9 +202,9 @@ class Wiring:
 
         return account()
 
-    def known_gates(self, pipeline: str, span: Span) -> Mapping[date, GatesByPhase]:
+    def stored_gates(self, pipeline: str, span: Span) -> Mapping[date, GatesByPhase]:
         """The gates of a span, where a state store is set and exists already; none otherwise."""
-        setting = next(setting for setting in self.settings.given if setting.name == "state")
+        setting = next(setting for setting in self.settings.entries if setting.name == "state")
         if setting.value is None or (self.settings.state.scheme == "sqlite" and not Path(self.settings.state.rest).exists()):
             return {}
         return self.store.load(pipeline, span)
@@ -287,7 +287,7 @@ class Wiring:
         return Replay(self.monitor, store=self.store, clock=self.clock)
 
     @cached_property
-    def clearances(self) -> "PreflightChecks":
+    def preflight_checks(self) -> "PreflightChecks":
         """What says whether a phase may start."""
         from phasegate.gates.preflight import PreflightChecks
 
@@ -317,7 +317,7 @@ class Wiring:
 
         # What was not given is a default for one machine, and says nothing of the functions.
         shared = ("bus", "secrets", "state", "warehouse")
-        compared = [each for each in self.settings.given if each.name in shared and each.source not in ("default", "not set")]
+        compared = [each for each in self.settings.entries if each.name in shared and each.source not in ("default", "not set")]
         return Doctor(
             self.pipelines,
             self.installation,
@@ -332,12 +332,12 @@ class Wiring:
         )
 
     @cached_property
-    def heart(self) -> Heartbeats:
+    def heartbeats(self) -> Heartbeats:
         """Where the functions note that they work."""
         return Heartbeats(self.store, self.store)
 
     @cached_property
-    def pausing(self) -> Pauses:
+    def pauses(self) -> Pauses:
         """Puts and ends pauses."""
         return Pauses(self.store, self.clock)
 
@@ -353,7 +353,9 @@ class Wiring:
         checkup = Checkup(lambda: self.doctor.examine(), self.store, self.relay, self.clock)
         # The doctor last: it may take two minutes.
         hooks: tuple[Hook, ...] = (unsent.check, self.desk.tick, checkup.check)
-        return Tick(self.monitor, store=self.store, records=self.store, clock=self.clock, heart=self.heart, hooks=hooks)
+        return Tick(
+            self.monitor, store=self.store, records=self.store, clock=self.clock, heartbeats=self.heartbeats, hooks=hooks
+        )
 
     @cached_property
     def desk(self) -> "AlertDesk":
@@ -459,7 +461,7 @@ class Wiring:
         from phasegate.gates.preflight_http import respond, unanswered
 
         try:
-            answer = respond(self.clearances, self.clock, request.method, request.query_string, request.get_data())
+            answer = respond(self.preflight_checks, self.clock, request.method, request.query_string, request.get_data())
         except AdapterError as error:
             return unanswered(error)
         self._note_work("preflight", answer[1])
@@ -511,7 +513,7 @@ class Wiring:
     def _note_work(self, name: str, status: int) -> None:
         """Let the function's heart beat, but not for what it refused: that is no work, and anybody may cause it."""
         if status < 400:
-            self.heart.beat(name, self.clock.now())
+            self.heartbeats.record(name, self.clock.now())
 
     def _answer(self, request: Request, receive: Receive) -> tuple[str, int]:
         """Answer one delivered message: 204 once its effect is stored, an error otherwise, so that it comes again.
@@ -530,7 +532,7 @@ class Wiring:
         cost = decision.verdict.cost if decision and decision.verdict else None
         log(
             str(outcome.handled),
-            severity="WARNING" if outcome.handled in (Handled.REJECTED, Handled.KEPT) else "INFO",
+            severity="WARNING" if outcome.handled in (Handled.REJECTED, Handled.STORED) else "INFO",
             run_key=str(decision.gate.run) if decision else None,
             gate=decision.gate.state if decision else None,
             reason=decision.reason if decision else None,

@@ -149,7 +149,7 @@ def pause(
     wiring = wired(**where)
     pipeline, now = chosen(wiring, pipeline_name), wiring.clock.now()
     ends, who = end(until, pipeline, now), wiring.actor(by)
-    put = wiring.pausing.pause(pipeline, phase, by=who, why=why, until=ends, dry_run=dry_run)
+    put = wiring.pauses.pause(pipeline, phase, by=who, why=why, until=ends, dry_run=dry_run)
     _tell((str(put),), put.undo, dry_run)
     return 0
 
@@ -160,7 +160,7 @@ def pause(
 def resume(phase: str | None, pipeline_name: str | None, by: str | None, dry_run: bool, why: str, **where: str | None) -> int:
     """End the pause of PHASE, or of the whole pipeline without one; the next tick goes on with what has come meanwhile."""
     wiring = wired(**where)
-    ended = wiring.pausing.resume(chosen(wiring, pipeline_name), phase, by=wiring.actor(by), why=why, dry_run=dry_run)
+    ended = wiring.pauses.resume(chosen(wiring, pipeline_name), phase, by=wiring.actor(by), why=why, dry_run=dry_run)
     again = ended.undo.replace("phasegate resume", "phasegate pause", 1) + " --reason … --until …"
     _tell((f"{ended.subject} goes on; it was paused by {ended.by}: {ended.why}",), again, dry_run)
     return 0

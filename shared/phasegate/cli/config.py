@@ -55,6 +55,6 @@ def schema() -> int:
 def env(pipelines: str | None, warehouse: str | None, state: str | None, bus: str | None) -> int:
     """Show every setting, its value, and where the value comes from."""
     options = {"pipelines": pipelines, "warehouse": warehouse, "state": state, "bus": bus}
-    for setting in Settings.resolve(options, os.environ, Path()).given:
+    for setting in Settings.resolve(options, os.environ, Path()).entries:
         click.echo(f"{setting.name:<21} {setting.value or '(not set)':<45} {setting.source}")
     return 0

@@ -55,11 +55,13 @@ def _patience(wait: str | None) -> timedelta:
 
 def _exit_code(found: Sequence[Finding]) -> int:
     healths = {finding.health for finding in found}
-    return 1 if Health.WRONG in healths else 3 if Health.UNSEEN in healths else 0
+    return 1 if Health.WRONG in healths else 3 if Health.NOT_CHECKED in healths else 0
 
 
 def _as_object(found: Sequence[Finding]) -> object:
     return {
         "summary": {health: sum(each.health is health for each in found) for health in Health},
-        "findings": [{"subject": each.subject, "health": each.health, "said": each.said, "mend": each.mend} for each in found],
+        "findings": [
+            {"subject": each.subject, "health": each.health, "said": each.message, "mend": each.fix} for each in found
+        ],
     }

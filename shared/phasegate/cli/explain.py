@@ -9,7 +9,7 @@ from phasegate.core.gates.verdict import judge_phase
 from phasegate.errors import ConfigError
 from phasegate.gates.backfill import parse_range
 from phasegate.gates.monitor import measure
-from phasegate.gates.pauses import remembered
+from phasegate.gates.pauses import pause_history
 
 
 @click.command(epilog="Example: phasegate explain raw 2013-02-06")
@@ -42,6 +42,6 @@ def command(
     judged = None
     if again:
         judged = judge_phase(pipeline, phase, span.first, measure(wiring.warehouse, pipeline, [phase], span))
-    pauses = remembered(wiring.store, pipeline.name, phase)
+    pauses = pause_history(wiring.store, pipeline.name, phase)
     print_gate(pipeline, gate, day, wiring.store.history(run), pauses, judged, wiring.clock.now())
     return 0

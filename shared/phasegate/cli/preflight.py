@@ -49,10 +49,10 @@ def command(
     }
     wish = read_request(asked, wiring.pipelines, wiring.clock.now())
     if unclaim:
-        ended = wiring.clearances.give_back(wish)
+        ended = wiring.preflight_checks.release_claim(wish)
         click.echo(f"{wish.run}: {f'what {unclaim} claimed is over' if ended else f'{unclaim} has claimed nothing'}")
         return 0
-    clearance = wiring.clearances.ask(wish)
+    clearance = wiring.preflight_checks.ask(wish)
     if form == "json":
         click.echo(json.dumps(clearance_body(clearance), indent=2))
     else:
@@ -64,8 +64,8 @@ def _print(clearance: Clearance) -> None:
     """What stands in the way first, each with what would help."""
     order = (PointOutcome.NO, PointOutcome.UNVERIFIED, PointOutcome.WARNING, PointOutcome.YES)
     click.echo(f"{'go' if clearance.go else 'no-go'}: {clearance.run}")
-    for point in sorted(clearance.points, key=lambda point: order.index(point.word)):
-        click.echo(f"  {_SIGNS[point.word]} {point.topic:<9}  {point.detail}")
+    for point in sorted(clearance.points, key=lambda point: order.index(point.outcome)):
+        click.echo(f"  {_SIGNS[point.outcome]} {point.topic:<9}  {point.detail}")
         if point.cure:
             click.echo(f"               {point.cure}")
         for line in point.next:

@@ -8,7 +8,7 @@ import click
 
 from phasegate.cli.options import located, moment, wired
 from phasegate.errors import ConfigError
-from phasegate.gates.replay import MOST, kept_messages
+from phasegate.gates.replay import MAX_MESSAGES, retained_messages
 from phasegate.ports import Rejected
 
 _SHOWN = 300
@@ -30,17 +30,17 @@ def command(ids: tuple[str, ...], every: bool, since: str | None, dry_run: bool,
     if every and (ids or since):
         raise ConfigError("expected either --all, or IDs or --since")
     begin = None if since is None else moment(since, "--since", wiring.clock.now())
-    kept = kept_messages(wiring.store, MOST, begin)
+    kept = retained_messages(wiring.store, MAX_MESSAGES, begin)
     if not (ids or every or since):
         _print_list(kept, form)
         return 0
     found = [wiring.replay.replay(message, dry_run=dry_run) for message in reversed(_chosen(ids, kept))]
     if form == "json":
-        rows = [{"id": each.message.message_id, "settled": each.settled, "said": each.said} for each in found]
+        rows = [{"id": each.message.message_id, "settled": each.settled, "said": each.result} for each in found]
         click.echo(json.dumps(rows, indent=2))
     else:
         for each in found:
-            click.echo(f"{'●' if each.settled else '✗'} {escaped(each.message.message_id)}: {escaped(each.said)}")
+            click.echo(f"{'●' if each.settled else '✗'} {escaped(each.message.message_id)}: {escaped(each.result)}")
         click.echo(f"{len(found)} looked at")
     return 0 if all(each.settled for each in found) else 1
 

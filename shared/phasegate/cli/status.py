@@ -6,11 +6,11 @@ import click
 
 from phasegate.cli.options import chosen, located, pipeline_option, wired
 from phasegate.core.field_syntax import Span
-from phasegate.core.gates.reruns import reach, to_run_again
+from phasegate.core.gates.reruns import needed_reruns, total_look_back
 from phasegate.gates.backfill import parse_range
 from phasegate.gates.heartbeat import clock_stopped_message
 from phasegate.gates.pauses import paused_phases
-from phasegate.gates.replay import kept_messages
+from phasegate.gates.replay import retained_messages
 
 _DAYS = 7
 _FAR = timedelta(days=36_500)
@@ -36,12 +36,12 @@ def command(dates: str | None, pipeline_name: str | None, pipelines: str | None,
     else:
         span = parse_range(dates, pipeline, now=now)
     unsent = len(wiring.store.pending(now + _FAR, 1_000))
-    parked, kept = len(wiring.store.parked()), len(kept_messages(wiring.store))
+    parked, kept = len(wiring.store.parked()), len(retained_messages(wiring.store))
     days, clock = (
-        wiring.store.load(pipeline.name, Span(span.first - reach(pipeline), span.last)),
+        wiring.store.load(pipeline.name, Span(span.first - total_look_back(pipeline), span.last)),
         clock_stopped_message(wiring.store, now),
     )
-    again = [rerun for rerun in to_run_again(pipeline, days) if rerun.run.run_date in span]
+    again = [rerun for rerun in needed_reruns(pipeline, days) if rerun.run.run_date in span]
     pauses = paused_phases(wiring.store, pipeline, now).values()
     print_status(pipeline, days, span, again, unsent, parked, kept, clock, pauses, now)
     return 0

@@ -15,7 +15,7 @@ from phasegate.core.alerts.notice import clean
 from phasegate.core.checks.base import CheckResult, Mode, Outcome
 from phasegate.core.checks.metrics import Cost
 from phasegate.core.field_syntax import Span
-from phasegate.core.gates.actions import in_force
+from phasegate.core.gates.actions import active_decisions
 from phasegate.core.gates.gate import Gate, GatesByPhase, GateState, effective_state
 from phasegate.core.gates.pause import Pause
 from phasegate.core.gates.reruns import Rerun
@@ -184,7 +184,7 @@ def print_status(
             state = _state(days.get(day, {}), phase, pipeline)
             if gate is None:
                 continue
-            acts = in_force(gate, now)
+            acts = active_decisions(gate, now)
             if state not in (GateState.OPEN, GateState.OFF) or gate.alert is not None or gate.degraded or acts:
                 out.print(Text.assemble("\n", _sign(*_STATES[state]), (f" {phase} {day} {state}", "bold"), f": {gate.detail}"))
                 for act in acts:
@@ -237,7 +237,7 @@ def print_gate(
     out.print(escape(f"  {gate.detail}"), soft_wrap=True)
     if gate.degraded:
         out.print(escape(f"  released without {', '.join(gate.missing)}"))
-    for act in (*in_force(gate, now), *(_held_up(pause) for pause in pauses if pause.is_live(now))):
+    for act in (*active_decisions(gate, now), *(_held_up(pause) for pause in pauses if pause.is_live(now))):
         out.print(escape(f"  {act}"), soft_wrap=True)
     _print_producers(out, pipeline, gate)
     for upstream in pipeline.inputs(gate.run.phase, gate.run.run_date):
@@ -288,7 +288,7 @@ def _print_producers(out: Console, pipeline: Pipeline, gate: Gate) -> None:
         out.print(escape(f"  producer {name}: {said}"))
 
 
-_HEALTHS = {Health.WRONG: ("✗", "bold red"), Health.UNSEEN: ("?", "magenta"), Health.OK: ("●", "green")}
+_HEALTHS = {Health.WRONG: ("✗", "bold red"), Health.NOT_CHECKED: ("?", "magenta"), Health.OK: ("●", "green")}
 
 
 def print_symptoms(found: Sequence[Symptom]) -> None:
@@ -298,11 +298,11 @@ def print_symptoms(found: Sequence[Symptom]) -> None:
     wide = min(max((len(each.subject) for each in found), default=0), 60)
     for each in sorted(found, key=lambda each: order.index(each.health)):
         row = Text.assemble(
-            _sign(*_HEALTHS[each.health]), f" {each.health:<14} ", (f"{each.subject:<{wide}}", "bold"), f"  {each.said}"
+            _sign(*_HEALTHS[each.health]), f" {each.health:<14} ", (f"{each.subject:<{wide}}", "bold"), f"  {each.message}"
         )
         out.print(row, soft_wrap=True)
-        if each.mend:
-            out.print(Text(f"    {each.mend}", style="cyan"), soft_wrap=True)
+        if each.fix:
+            out.print(Text(f"    {each.fix}", style="cyan"), soft_wrap=True)
     counts = {health: sum(each.health is health for each in found) for health in _HEALTHS}
     out.print(", ".join(f"{count} {health}" for health, count in counts.items() if count))
 

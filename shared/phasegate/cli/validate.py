@@ -51,7 +51,7 @@ def command(
             span,
             warehouse=wiring.warehouse,
             now=now,
-            known=wiring.known_gates(pipeline.name, span),
+            known=wiring.stored_gates(pipeline.name, span),
             progress=progress,
         )
     _print(found, form, time.perf_counter() - started)

@@ -53,7 +53,7 @@ def preflight(
         found = _asked(wiring, address, fields)
     else:
         wiring.settings.require("pipelines", "warehouse", "state")
-        found = wiring.clearances.ask(read_request(fields, wiring.pipelines, wiring.clock.now()))
+        found = wiring.preflight_checks.ask(read_request(fields, wiring.pipelines, wiring.clock.now()))
     if not found.go:
         objections = "; ".join(f"{each.detail}{f' ({each.cure})' if each.cure else ''}" for each in found.objections)
         raise NotNow(f"{found.run} must not start now: {objections}", found)

@@ -28,7 +28,7 @@ from phasegate.gates.preflight import PreflightRequest
 from phasegate.logs import silent
 from phasegate.messaging.bodies import go_topic
 from phasegate.ports import Outgoing
-from phasegate.testing import SetClock
+from phasegate.testing import ManualClock
 
 WEEK = Span(date(2013, 2, 4), date(2013, 2, 10))
 WIDTH = 110
@@ -55,7 +55,7 @@ class Story:
         self._say = say
         self._folder = folder
         self._file = folder / "warehouse.duckdb"
-        self._clock = SetClock(datetime.combine(WEEK.first, time(), UTC))
+        self._clock = ManualClock(datetime.combine(WEEK.first, time(), UTC))
         self._screen = StringIO()
         self._signals: list[Outgoing] = []
         self._runs = 0
@@ -148,7 +148,7 @@ class Story:
 
     def _ask(self, phase: str, day: date) -> None:
         """A job asks whether it may start, and stays away when it may not."""
-        clearance = self._wiring.clearances.ask(PreflightRequest(RunKey(self._pipeline.name, phase, day)))
+        clearance = self._wiring.preflight_checks.ask(PreflightRequest(RunKey(self._pipeline.name, phase, day)))
         for point in clearance.objections:
             self._say(f"         ✗ no-go: {point.detail}; a go {point.cure}")
 

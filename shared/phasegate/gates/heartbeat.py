@@ -30,7 +30,7 @@ class Heartbeats:
         self._records = records
         self._written: dict[str, datetime] = {}
 
-    def beat(self, name: str, now: datetime) -> None:
+    def record(self, name: str, now: datetime) -> None:
         """A function has done its work; written once in `EVERY`, and by one of those that do so at once.
 
         What cannot be written is only logged: the work is done, and a heartbeat that stays away is seen.
@@ -50,7 +50,7 @@ class Heartbeats:
         log("heartbeat", function=name)
 
 
-def last_beats(records: Records, names: Sequence[str] = (WATCH,)) -> Mapping[str, datetime]:
+def last_heartbeats(records: Records, names: Sequence[str] = (WATCH,)) -> Mapping[str, datetime]:
     """When functions last did their work; those that never did are absent."""
     found = records.find(KIND, names)
     return {name: datetime.fromisoformat(record.body["at"]) for name, record in found.items()}
@@ -58,7 +58,7 @@ def last_beats(records: Records, names: Sequence[str] = (WATCH,)) -> Mapping[str
 
 def clock_stopped_message(records: Records, now: datetime) -> str:
     """That nobody watches the clock, as a sentence without a full stop; empty while it ticks."""
-    last = last_beats(records).get(WATCH)
+    last = last_heartbeats(records).get(WATCH)
     if last is None:
         return "the clock has never ticked here: silence is noticed by nobody (phasegate serve, or the function watch)"
     if now - last <= CLOCK_STOPPED_AFTER:

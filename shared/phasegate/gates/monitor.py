@@ -394,13 +394,15 @@ class Monitor:
             str(signed.act) if signed else "",
         )
         pipeline = self.pipelines[gate.run.pipeline]
-        beside = {
+        related_versions = {
             replace(gate.run, phase=other): day[other].version if other in day else 0
             for follower in pipeline.followers(gate.run.phase, gate.run.run_date)
             for other in pipeline.inputs(follower, gate.run.run_date)
             if decision.signal and other != gate.run.phase
         }
-        return Change(gate, beside, message_id, (*outbox, event_message(event, decision)), event, records=asking.records)
+        return Change(
+            gate, related_versions, message_id, (*outbox, event_message(event, decision)), event, records=asking.records
+        )
 
 
 def _with_cost(decision: Decision, spent: Cost) -> Decision:

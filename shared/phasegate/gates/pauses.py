@@ -32,7 +32,7 @@ def paused_phases(records: Records, pipeline: Pipeline, now: datetime) -> Mappin
     return {phase: pause for phase, pause in holding.items() if pause is not None}
 
 
-def remembered(records: Records, pipeline: str, phase: str) -> Sequence[Pause]:
+def pause_history(records: Records, pipeline: str, phase: str) -> Sequence[Pause]:
     """Every pause of a phase or its pipeline that is remembered, oldest first."""
     found = _read(records, (subject(pipeline), subject(pipeline, phase)))
     return sorted((pause for pauses in found.values() for pause in pauses), key=lambda pause: pause.at)

@@ -171,13 +171,13 @@ class PreflightChecks:
             claim = Claim(wish.owner, wish.producer, start.now, start.now + wish.lease)
             kept = [each for each in start.running if (each.owner, each.producer) != (claim.owner, claim.producer)]
             read = (run.phase, *pipeline.inputs(run.phase, run.run_date))
-            beside = {start.day[phase].run: start.day[phase].version for phase in read if phase in start.day}
-            self._store.commit(Change(beside=beside, records=(_record(record, (*kept, claim)),)))
+            related_versions = {start.day[phase].run: start.day[phase].version for phase in read if phase in start.day}
+            self._store.commit(Change(related_versions=related_versions, records=(_record(record, (*kept, claim)),)))
             return replace(clearance, claim=claim)
 
         return until_written(take, f"{run}: it kept moving while it was looked at")
 
-    def give_back(self, wish: PreflightRequest) -> bool:
+    def release_claim(self, wish: PreflightRequest) -> bool:
         """End the claims of an owner on a run; False when there was none."""
 
         def take() -> bool:
@@ -259,7 +259,7 @@ def clearance_body(clearance: Clearance) -> Mapping[str, Any]:
 def _point(point: PreflightPoint) -> Mapping[str, Any]:
     return {
         "topic": point.topic,
-        "word": point.word,
+        "word": point.outcome,
         "detail": point.detail,
         "cure": point.cure or None,
         "next": list(point.next),

@@ -19,7 +19,7 @@ REPLAYED = "replayed"
 REMEMBERED = timedelta(days=100)
 """How long that is known: longer than any store keeps the message itself."""
 
-MOST = 1_000
+MAX_MESSAGES = 1_000
 """So many kept messages are looked at, the newest ones."""
 
 
@@ -43,7 +43,7 @@ class Replayed:
 
     message: Rejected
     settled: bool
-    said: str
+    result: str
 
 
 class Replay:
@@ -72,13 +72,13 @@ class Replay:
             return self._handle(message, dry_run)
         except MessageError as error:
             cut = "it is longer than what is kept of a message, and " if len(message.data) >= LONGEST_KEPT else ""
-            return Replayed(message, settled=False, said=f"stays: {cut}still makes no sense: {error}")
+            return Replayed(message, settled=False, result=f"stays: {cut}still makes no sense: {error}")
 
     def _handle(self, message: Rejected, dry_run: bool) -> Replayed:
         envelope = Envelope(_id(message), message.data.encode(), message.attributes, _published(message))
         completion = parse_completion(envelope, tuple(self._monitor.pipelines.values()), now=self._clock.now())
         if dry_run:
-            return Replayed(message, settled=True, said=f"would count: {_told(completion)}")
+            return Replayed(message, settled=True, result=f"would count: {_told(completion)}")
         decision = self._monitor.handle(envelope).decision
         if decision is None:
             return self._settled(message, f"nothing new: it, or a newer run, was known: {_told(completion)}", dry_run)
@@ -88,23 +88,23 @@ class Replay:
     def _send(self, message: Rejected, topic: str, dry_run: bool) -> Replayed:
         body = read_object(message.data.encode())
         if dry_run:
-            return Replayed(message, settled=True, said=f"would be sent to {topic} again")
+            return Replayed(message, settled=True, result=f"would be sent to {topic} again")
         attributes = {name: value for name, value in message.attributes.items() if not name.startswith(FORWARDED)}
         again = Outgoing(_id(message), topic, body, attributes)
         sent = self._store.commit(Change(handled=_id(message), outbox=(again,)))
         self._monitor.relay()
         return self._settled(message, f"sent to {topic} again" if sent else f"nothing new: was sent to {topic} again", dry_run)
 
-    def _settled(self, message: Rejected, said: str, dry_run: bool) -> Replayed:
+    def _settled(self, message: Rejected, result: str, dry_run: bool) -> Replayed:
         if not dry_run:
             now = self._clock.now()
-            mark = Record(REPLAYED, message.message_id, {"at": now.isoformat(), "said": said}, expires=now + REMEMBERED)
+            mark = Record(REPLAYED, message.message_id, {"at": now.isoformat(), "said": result}, expires=now + REMEMBERED)
             with suppress(Conflict):  # somebody else has just replayed it
                 self._store.commit(Change(records=(mark,)))
-        return Replayed(message, settled=True, said=said)
+        return Replayed(message, settled=True, result=result)
 
 
-def kept_messages(store: State, limit: int = MOST, since: datetime | None = None) -> Sequence[Rejected]:
+def retained_messages(store: State, limit: int = MAX_MESSAGES, since: datetime | None = None) -> Sequence[Rejected]:
     """The messages that have had no effect so far, newest first."""
     found = [message for message in store.rejected(limit) if since is None or message.at >= since]
     settled = store.find(REPLAYED, [message.message_id for message in found])

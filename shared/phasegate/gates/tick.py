@@ -14,13 +14,13 @@ from phasegate.core.gates.rerun_requests import streak
 from phasegate.core.gates.schedule import OLDER_GATES_PER_TICK, first_watched, gates_to_look_at, window
 from phasegate.core.pipeline.model import Pipeline
 from phasegate.errors import Conflict, PhasegateError
-from phasegate.gates.heartbeat import WATCH, Heartbeats, last_beats
+from phasegate.gates.heartbeat import WATCH, Heartbeats, last_heartbeats
 from phasegate.gates.monitor import BREAKER, Monitor
 from phasegate.gates.pauses import paused_phases
 from phasegate.messaging.bodies import trouble_message
 from phasegate.ports import Change, Clock, Record, Records, State
 
-SINCE = "watched_since"
+WATCHED_SINCE = "watched_since"
 """Records of this kind, by pipeline: `run_date` in the body is the first whose silence counts."""
 
 Hook = Callable[[], object]
@@ -55,7 +55,7 @@ class Tick:
         store: State,
         records: Records,
         clock: Clock,
-        heart: Heartbeats,
+        heartbeats: Heartbeats,
         hooks: Sequence[Hook] = (),
     ) -> None:
         self._monitor = monitor
@@ -63,7 +63,7 @@ class Tick:
         self._records = records
         self._clock = clock
         self._hooks = hooks
-        self._heart = heart
+        self._heart = heartbeats
 
     def run(self) -> Ticked:
         """One tick: look at the gates that want it, send what is unsent, let the others have their turn, note the heartbeat.
@@ -85,14 +85,14 @@ class Tick:
             nonlocal sent
             sent = self._monitor.relay()
 
-        last = last_beats(self._records).get(WATCH)
+        last = last_heartbeats(self._records).get(WATCH)
         for pipeline in self._monitor.pipelines.values():
             attempt(lambda pipeline=pipeline: decisions.extend(self._look(pipeline, last)))  # type: ignore[misc]
         for step in (send, *self._hooks):
             attempt(step)
         if failed:
             raise failed[0]
-        self._heart.beat(WATCH, self._clock.now())
+        self._heart.record(WATCH, self._clock.now())
         return Ticked(tuple(decisions), sent)
 
     def _look(self, pipeline: Pipeline, last: datetime | None) -> tuple[Decision, ...]:
@@ -108,12 +108,12 @@ class Tick:
 
     def _since(self, pipeline: Pipeline, now: datetime) -> date:
         """The first run date whose silence counts, settled when the clock ticks for the first time."""
-        found: Mapping[str, Record] = self._records.find(SINCE, [pipeline.name])
+        found: Mapping[str, Record] = self._records.find(WATCHED_SINCE, [pipeline.name])
         if pipeline.name in found:
             return date.fromisoformat(found[pipeline.name].body["run_date"])
         since = first_watched(pipeline, now)
         try:
-            self._store.commit(Change(records=(Record(SINCE, pipeline.name, {"run_date": str(since)}),)))
+            self._store.commit(Change(records=(Record(WATCHED_SINCE, pipeline.name, {"run_date": str(since)}),)))
         except Conflict:
             return self._since(pipeline, now)
         return since

@@ -44,8 +44,8 @@ class Checkup:
         findings = self._examine()
         for finding in findings:
             if finding.health is not Health.OK:
-                said = {"subject": finding.subject, "said": finding.said, "mend": finding.mend or None}
-                log("not_as_it_must_be", severity="WARNING", health=str(finding.health), **said)
+                message = {"subject": finding.subject, "said": finding.message, "mend": finding.fix or None}
+                log("not_as_it_must_be", severity="WARNING", health=str(finding.health), **message)
         after, trouble = check_up(known, findings, now)
         messages = (trouble_message(trouble),) if trouble else ()
         with suppress(Conflict):  # another tick has looked at the same time

@@ -11,7 +11,7 @@ from phasegate.core.alerts.delivery import DestinationHealth
 from phasegate.core.installation.finding import Finding, NotChecked
 from phasegate.core.pipeline.model import Pipeline
 from phasegate.errors import AdapterError, ConfigError
-from phasegate.gates.heartbeat import WATCH, last_beats
+from phasegate.gates.heartbeat import WATCH, last_heartbeats
 from phasegate.installation.deploy_watch import KIND as DEPLOYMENT
 from phasegate.installation.deployment import COMPARISON, Installation, SubjectState
 from phasegate.installation.examination import (
@@ -85,7 +85,7 @@ class Doctor:
             digest=self._digest,
             settings=self._settings,
             secrets=eyes.see_each(wanted_secrets(self._pipelines), self._unreadable),
-            tables=eyes.see_each((*names, *history), lambda name: self._tables().look_at_table(name)),
+            tables=eyes.see_each((*names, *history), lambda name: self._tables().describe_table(name)),
             datasets=eyes.see_each(datasets(self._pipelines), lambda name: self._tables().tables_in(name)),
             zones=self._zones,
             beat=eyes.see(self._beat),
@@ -119,7 +119,7 @@ class Doctor:
         return ""
 
     def _beat(self) -> datetime | None:
-        return last_beats(self._records()).get(WATCH)
+        return last_heartbeats(self._records()).get(WATCH)
 
     def _down(self) -> Mapping[str, str]:
         names = [f"{pipeline.name}/{name}" for pipeline in self._pipelines for name in pipeline.alerts.destinations]

@@ -282,12 +282,12 @@ def _verdict(subject: str, fine: str, wrong: Sequence[tuple[str, str]]) -> Itera
     """A finding for each thing that is wrong, or one that all is well."""
     if not wrong:
         yield Finding(subject, Health.OK, fine)
-    for said, mend in wrong:
-        yield Finding(subject, Health.WRONG, said, mend)
+    for message, fix in wrong:
+        yield Finding(subject, Health.WRONG, message, fix)
 
 
-def _unseen(subject: str, unseen: NotChecked, mend: str = "") -> Finding:
-    return Finding(subject, Health.UNSEEN, unseen.reason, mend)
+def _unseen(subject: str, unseen: NotChecked, fix: str = "") -> Finding:
+    return Finding(subject, Health.NOT_CHECKED, unseen.reason, fix)
 
 
 def _functions(patient: _Installed) -> Iterator[Finding]:
@@ -303,7 +303,7 @@ def _functions(patient: _Installed) -> Iterator[Finding]:
         if (function := found.get(full)) is None:
             yield Finding(subject, Health.WRONG, "it is not there", patient.deploy)
             continue
-        wrong = [(said, patient.deploy) for said in _function_faults(patient, name, function, timeout)]
+        wrong = [(message, patient.deploy) for message in _function_faults(patient, name, function, timeout)]
         fine = f"revision {function.revision or '?'} of source {function.digest or '?'} in {function.region}"
         yield from _verdict(subject, fine, wrong)
 
@@ -364,8 +364,8 @@ def _subscription_faults(
     if found.topic == "_deleted-topic_" or (found.topic != topic and not wanted.elsewhere):
         yield f"it listens to {found.topic}, not to {topic}", patient.deploy
     if found.ack_seconds != ACK_SECONDS:
-        said = f"it waits {found.ack_seconds} s for an answer, not {ACK_SECONDS} s: what takes longer is delivered twice"
-        yield said, update(f"--ack-deadline={ACK_SECONDS}")
+        message = f"it waits {found.ack_seconds} s for an answer, not {ACK_SECONDS} s: what takes longer is delivered twice"
+        yield message, update(f"--ack-deadline={ACK_SECONDS}")
     if not found.never_expires:
         yield "it expires when it is idle, as in an off-season", update("--expiration-period=never")
     kept = WEEK if wanted.dead else MONTH
@@ -376,12 +376,12 @@ def _subscription_faults(
         )
     if (found.least_wait, found.longest_wait) != (LEAST_WAIT, LONGEST_WAIT):
         had = "at once" if found.least_wait is None else f"after {found.least_wait:g} s to {found.longest_wait or 0:g} s"
-        said = f"it delivers again {had}, not after {LEAST_WAIT:g} s to {LONGEST_WAIT:g} s"
-        yield said, update(f"--min-retry-delay={LEAST_WAIT:g}s", f"--max-retry-delay={LONGEST_WAIT:g}s")
+        message = f"it delivers again {had}, not after {LEAST_WAIT:g} s to {LONGEST_WAIT:g} s"
+        yield message, update(f"--min-retry-delay={LEAST_WAIT:g}s", f"--max-retry-delay={LONGEST_WAIT:g}s")
     if wanted.dead and (found.dead_topic != dead or found.attempts < ATTEMPTS):
         had = f"after {found.attempts} deliveries to {found.dead_topic}" if found.dead_topic else "never"
-        said = f"it gives a message up {had}, not after {ATTEMPTS} to {dead}"
-        yield said, update(f"--dead-letter-topic={dead}", f"--max-delivery-attempts={ATTEMPTS}")
+        message = f"it gives a message up {had}, not after {ATTEMPTS} to {dead}"
+        yield message, update(f"--dead-letter-topic={dead}", f"--max-delivery-attempts={ATTEMPTS}")
     if not wanted.dead and found.dead_topic:
         yield f"it gives a message up to {found.dead_topic}; nothing stands behind it", update("--clear-dead-letter-policy")
     if wanted.ordered and not found.ordered:
@@ -548,8 +548,8 @@ def _tables(patient: _Installed) -> Iterator[Finding]:
             if isinstance(found, NotChecked):
                 yield _unseen(subject, found)
             elif found is None:
-                said = "it is not there" + (", and is read by checks" if name not in pipeline.date_columns else "")
-                yield Finding(subject, Health.WRONG, said, f"make it, or correct its name in the file of {pipeline.name}")
+                message = "it is not there" + (", and is read by checks" if name not in pipeline.date_columns else "")
+                yield Finding(subject, Health.WRONG, message, f"make it, or correct its name in the file of {pipeline.name}")
             else:
                 by = f", partitioned by {found.partition}" if found.partition else ""
                 fine = f"{len(columns)} {'column is' if len(columns) == 1 else 'columns are'} there{by}"
@@ -595,9 +595,9 @@ def _datasets(patient: _Installed) -> Iterator[Finding]:
             continue
         others = [name for name in found if name not in named and not any(fnmatchcase(name, each) for each in patterns)]
         listed = ", ".join(others[:5]) + (f" and {len(others) - 5} more" if len(others) > 5 else "")
-        said = f"nobody watches {listed}"
-        mend = "name each under outputs: of a phase, or under unwatched:, in a pipeline file"
-        yield from _verdict(subject, "every table in it is named in a pipeline file", [(said, mend)] if others else ())
+        message = f"nobody watches {listed}"
+        fix = "name each under outputs: of a phase, or under unwatched:, in a pipeline file"
+        yield from _verdict(subject, "every table in it is named in a pipeline file", [(message, fix)] if others else ())
 
 
 def _calendars(patient: _Installed) -> Iterator[Finding]:
@@ -617,7 +617,7 @@ def _zones(patient: _Installed) -> Iterator[Finding]:
     subject = f"time zones ({names})"
     year = re.match(r"(\d{4})", version)
     if year is None:
-        yield Finding(subject, Health.UNSEEN, f"the rules of {source or 'no known source'} do not tell their version")
+        yield Finding(subject, Health.NOT_CHECKED, f"the rules of {source or 'no known source'} do not tell their version")
         return
     is_old = date(int(year[1]), 12, 31) < patient.now.date() - ZONES_KEPT
     wrong = [(f"their rules are of {version}, from {source}", "pip install --upgrade tzdata")] if is_old else []
@@ -626,17 +626,17 @@ def _zones(patient: _Installed) -> Iterator[Finding]:
 
 def _clock(patient: _Installed) -> Iterator[Finding]:
     found, beat = patient.facts.platform_time, patient.facts.beat
-    mend = "timedatectl set-ntp true"
+    fix = "timedatectl set-ntp true"
     if isinstance(found, NotChecked):
         yield _unseen("clock", found)
     elif found is not None:
         there, here = found
         apart = abs(there - here)
-        wrong = [(f"it differs by {apart.total_seconds():.0f} s from the platform's", mend)] if apart > SKEW else []
+        wrong = [(f"it differs by {apart.total_seconds():.0f} s from the platform's", fix)] if apart > SKEW else []
         yield from _verdict("clock", f"within {SKEW.total_seconds():.0f} s of the platform's", wrong)
     elif isinstance(beat, datetime):
         ahead = beat - patient.now
-        wrong = [(f"the last tick lies {ahead} in the future", mend)] if ahead > SKEW else []
+        wrong = [(f"the last tick lies {ahead} in the future", fix)] if ahead > SKEW else []
         yield from _verdict("clock", "it is not behind the last tick", wrong)
 
 
@@ -648,11 +648,11 @@ def _heartbeat(patient: _Installed) -> Iterator[Finding]:
     job = f"{patient.installation.prefix}-tick"
     region = next((function.region for function in patient.functions.values()), "REGION")
     run = patient.gcloud("scheduler", "jobs", "run", job, f"--location={region}")
-    mend = run if patient.facts.functions is not None else "phasegate serve"
+    fix = run if patient.facts.functions is not None else "phasegate serve"
     if beat is None:
-        wrong = [("the clock has never ticked here: silence is noticed by nobody", mend)]
+        wrong = [("the clock has never ticked here: silence is noticed by nobody", fix)]
     elif patient.now - beat > CLOCK_STOPPED_AFTER:
-        wrong = [(f"the clock has not ticked since {beat:%Y-%m-%d %H:%M} UTC: silence is noticed by nobody", mend)]
+        wrong = [(f"the clock has not ticked since {beat:%Y-%m-%d %H:%M} UTC: silence is noticed by nobody", fix)]
     else:
         wrong = []
     yield from _verdict("heartbeat", f"the clock ticked at {beat:%H:%M:%S} UTC" if beat else "", wrong)

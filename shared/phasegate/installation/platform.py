@@ -118,7 +118,7 @@ Grants: TypeAlias = Mapping[str, frozenset[str]]
 class Tables(Protocol):
     """What the warehouse's tables are like; no rows are read."""
 
-    def look_at_table(self, name: str) -> "Table | None":
+    def describe_table(self, name: str) -> "Table | None":
         """A table, by `dataset.table` or `project.dataset.table`; None when there is none.
 
         Raises:
@@ -126,7 +126,7 @@ class Tables(Protocol):
         """
 
     def tables_in(self, dataset: str) -> Sequence[str]:
-        """Every table and view of a dataset, by the names that `look_at_table` takes; none, when there is no such dataset.
+        """Every table and view of a dataset, by the names that `describe_table` takes; none, when there is no such dataset.
 
         Raises:
             WarehouseError: It could not be looked at.

@@ -42,4 +42,4 @@ class DeadLetters:
         if not self._store.commit(Change(handled=f"dead/{kept.message_id}", outbox=(message,), rejected=kept)):
             return InboxResult(kept.message_id, Handled.DUPLICATE)
         self._relay.send((message,))
-        return InboxResult(kept.message_id, Handled.KEPT, detail=reason)
+        return InboxResult(kept.message_id, Handled.STORED, detail=reason)

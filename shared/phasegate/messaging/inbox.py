@@ -21,7 +21,7 @@ class Handled(StrEnum):
 
     DECIDED = "decided"
     DUPLICATE = "duplicate"
-    KEPT = "kept"
+    STORED = "kept"
     REJECTED = "rejected"
     PASSED_OVER = "passed_over"
     """It makes sense, and does not concern this installation."""

@@ -6,13 +6,13 @@ from datetime import timedelta
 from phasegate.errors import PublishError
 from phasegate.ports import Clock, Outbox, Outgoing, Pending, Publisher
 
-LONGEST_WAIT = 3_600
+MAX_RETRY_SECONDS = 3_600
 """Seconds between two attempts to send what the bus does not take."""
 
-AGAIN = timedelta(hours=1)
+PARKED_RETRY_INTERVAL = timedelta(hours=1)
 """After this time what the bus refused for good is tried again; a person may have mended the topic."""
 
-LONGEST_TURN = timedelta(seconds=30)
+MAX_SEND_TIME = timedelta(seconds=30)
 """After this time nothing more is begun to be sent; the next tick goes on."""
 
 
@@ -41,13 +41,13 @@ class Relay:
         silent: set[str] = set()
         started = self._clock.now()
         for entry in entries:
-            if entry.message.topic in silent or self._clock.now() - started > LONGEST_TURN:
+            if entry.message.topic in silent or self._clock.now() - started > MAX_SEND_TIME:
                 continue  # a bus that does not answer takes seconds to say so; what is left keeps its place in the order
             try:
                 self._publisher.publish(entry.message)
             except PublishError as error:
                 # What may still be taken is never given up; what the bus refuses for good is parked, and tried by the clock.
-                wait = timedelta(seconds=min(2 ** (entry.attempts + 1), LONGEST_WAIT))
+                wait = timedelta(seconds=min(2 ** (entry.attempts + 1), MAX_RETRY_SECONDS))
                 again = self._clock.now() + wait if error.retryable else None
                 self._outbox.failed(entry.message.key, str(error), again)
                 if error.retryable:

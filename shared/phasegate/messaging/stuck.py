@@ -11,7 +11,7 @@ from phasegate.core.pipeline.model import AlertSeverity
 from phasegate.errors import Conflict
 from phasegate.logs import log
 from phasegate.messaging.bodies import ALERTS, trouble_message
-from phasegate.messaging.outbox import AGAIN, Relay
+from phasegate.messaging.outbox import PARKED_RETRY_INTERVAL, Relay
 from phasegate.ports import Change, Clock, Outbox, Pending, Record, State
 
 KIND = "unsent"
@@ -52,7 +52,7 @@ class StuckMessages:
                 body = {"since": now.isoformat(), "tried": now.isoformat()}
                 self._tell(replace(record, body=body, expires=None), _firing(topic, stuck[topic], now))
         for topic in known.keys() & stuck.keys():
-            if now - datetime.fromisoformat(known[topic].body["tried"]) >= AGAIN:
+            if now - datetime.fromisoformat(known[topic].body["tried"]) >= PARKED_RETRY_INTERVAL:
                 self._try_again(known[topic], now)
         for topic in known.keys() - stuck.keys():
             since = datetime.fromisoformat(known[topic].body["since"])

@@ -16,7 +16,7 @@ from phasegate.core.pipeline.model import Alerts, Destination, DestinationKind
 from phasegate.core.secret import Secret
 from phasegate.errors import NotifyError
 from phasegate.ports import Notifier, Receipt
-from phasegate.testing import SetClock
+from phasegate.testing import ManualClock
 
 from tests.adapters.channels.conftest import AT, IMPATIENT, KINDS, REFUSALS, USUAL, Store, notice
 from tests.canaries import canary, holds
@@ -31,7 +31,7 @@ def door(kind: str, store: Store) -> Notifier:
     key = "secret://key" if kind == "webhook" else None
     destination = Destination(kind=DestinationKind(kind), webhook="secret://hook", signing_key=key)
     return notifier(
-        "door", destination, alerts=Alerts(), secrets=store.secrets, clock=SetClock(AT), folder=Path(), patience=IMPATIENT
+        "door", destination, alerts=Alerts(), secrets=store.secrets, clock=ManualClock(AT), folder=Path(), patience=IMPATIENT
     )
 
 

@@ -18,7 +18,7 @@ from phasegate.adapters.warehouse.dialect import Dialect, render
 from phasegate.app.pipeline_file import load
 from phasegate.core.checks.kinds import KINDS
 from phasegate.core.checks.metrics import (
-    LEAST_BILLED,
+    MIN_BYTES_BILLED,
     Aggregate,
     Answer,
     AnyMetric,
@@ -164,7 +164,7 @@ def emulated(bigquery_client: Client, wire: Wire) -> BigQueryWarehouse:
     there = [(DAY, 1, "a"), (DAY, 2, "b"), (DAY, 0, None)]
     create(bigquery_client, "raw.flights", "d DATE, x INT64, s STRING", there, partition="d")
     wire.sent.clear()
-    return BigQueryWarehouse(bigquery_client.project, client=bigquery_client, timeout=30, patience=5)
+    return BigQueryWarehouse(bigquery_client.project, client=bigquery_client, timeout=30, retry_timeout=5)
 
 
 # Every statement.
@@ -235,7 +235,7 @@ def tables(bigquery_client: Client) -> None:
 @pytest.mark.usefixtures("tables")
 def test_every_kind_of_check_is_measured(bigquery_client: Client, every_kind: tuple[Query, ...]) -> None:
     """Each statement filters each of its tables, or it would not run."""
-    warehouse = BigQueryWarehouse(bigquery_client.project, client=bigquery_client, timeout=30, patience=5)
+    warehouse = BigQueryWarehouse(bigquery_client.project, client=bigquery_client, timeout=30, retry_timeout=5)
     answers = list(warehouse.measure(every_kind, DAYS))
 
     assert [answer.unmeasured for answer in answers] == [{}] * len(every_kind)
@@ -262,12 +262,12 @@ def test_without_their_filter_the_same_statements_are_refused(bigquery_client: C
 def test_a_job_says_what_it_may_cost_how_long_it_may_take_and_whose_it_is() -> None:
     wire = scripted(done)
 
-    answer = ask(warehouse(wire, maximum_bytes_billed=LEAST_BILLED, timeout=7), Rows())
+    answer = ask(warehouse(wire, maximum_bytes_billed=MIN_BYTES_BILLED, timeout=7), Rows())
 
     assert answer.numbers == {DAY: (7,)}
     [job] = wire.jobs()
     configuration = job["configuration"]
-    assert configuration["query"]["maximumBytesBilled"] == str(LEAST_BILLED)
+    assert configuration["query"]["maximumBytesBilled"] == str(MIN_BYTES_BILLED)
     assert configuration["jobTimeoutMs"] == "7000"
     assert configuration["labels"] == {"tool": "phasegate", "table": "raw-flights"}
     assert configuration["query"]["useLegacySql"] is False
@@ -319,12 +319,12 @@ def test_a_query_of_the_users_is_never_taken_from_the_cache() -> None:
 
 
 def test_what_jobs_were_billed_is_counted() -> None:
-    wire = scripted(lambda body: done(body, billed=2 * LEAST_BILLED))
+    wire = scripted(lambda body: done(body, billed=2 * MIN_BYTES_BILLED))
     asked = [Query(FLIGHTS, (Rows(),)), Query(FLIGHTS, (Nulls("x"),))]
 
     costs = [answer.cost for answer in warehouse(wire).measure(asked, DAYS)]
 
-    assert sum(costs, Cost()) == Cost(2, 4 * LEAST_BILLED)
+    assert sum(costs, Cost()) == Cost(2, 4 * MIN_BYTES_BILLED)
 
 
 def test_queries_are_asked_at_once_up_to_a_limit() -> None:
@@ -382,7 +382,7 @@ def test_a_job_that_failed_by_itself_is_started_again_under_another_id() -> None
     failures = iter([{"reason": "jobBackendError", "message": "try again"}])
     wire = scripted(lambda body: done(body, error=next(failures, None)))
 
-    answer = ask(warehouse(wire, patience=10), Rows())
+    answer = ask(warehouse(wire, retry_timeout=10), Rows())
 
     assert answer.numbers == {DAY: (7,)} and not answer.unmeasured
     assert [job["jobReference"]["jobId"][-2:] for job in wire.jobs()] == ["-1", "-2"]
@@ -517,7 +517,7 @@ def test_when_no_table_answers_nothing_could_be_asked(monkeypatch: pytest.Monkey
         taken.bind(("127.0.0.1", 0))
         monkeypatch.setenv("BIGQUERY_EMULATOR_HOST", f"127.0.0.1:{taken.getsockname()[1]}")
         with pytest.raises(WarehouseError, match="project test-project: BigQuery does not answer") as caught:
-            ask(BigQueryWarehouse("test-project", patience=0.1), Rows())
+            ask(BigQueryWarehouse("test-project", retry_timeout=0.1), Rows())
 
     assert caught.value.retryable and "127.0.0.1" not in str(caught.value)
 
@@ -647,7 +647,7 @@ def test_an_estimate_is_made_of_dry_runs_only(emulated: BigQueryWarehouse, wire:
         Query(FLIGHTS, (Rows(),)),
     ]
 
-    assert emulated.estimate(asked, DAYS) == 2 * LEAST_BILLED
+    assert emulated.estimate(asked, DAYS) == 2 * MIN_BYTES_BILLED
     assert wire.jobs() == [] and all(job["configuration"]["dryRun"] for job in wire.jobs(dry=True))
 
 
@@ -656,12 +656,12 @@ def test_an_estimate_says_what_will_be_read() -> None:
         status, content = done(body)
         reference = {"projectId": "test-project", "datasetId": "raw", "tableId": "flights"}
         content["statistics"] = {
-            "totalBytesProcessed": str(3 * LEAST_BILLED),
-            "query": {"totalBytesProcessed": str(3 * LEAST_BILLED), "referencedTables": [reference]},
+            "totalBytesProcessed": str(3 * MIN_BYTES_BILLED),
+            "query": {"totalBytesProcessed": str(3 * MIN_BYTES_BILLED), "referencedTables": [reference]},
         }
         return status, content
 
-    assert warehouse(scripted(job)).estimate([Query(FLIGHTS, (Rows(),))], DAYS) == 3 * LEAST_BILLED
+    assert warehouse(scripted(job)).estimate([Query(FLIGHTS, (Rows(),))], DAYS) == 3 * MIN_BYTES_BILLED
 
 
 def test_an_estimate_that_cannot_be_made_is_an_error() -> None:
@@ -679,4 +679,4 @@ def test_the_emulator_is_asked_where_its_variable_says(
 ) -> None:
     monkeypatch.setenv("BIGQUERY_EMULATOR_HOST", scheme + bigquery_emulator.removeprefix("http://"))
 
-    assert ask(BigQueryWarehouse(bigquery_client.project, patience=5), Rows()).numbers == {DAY: (3,)}
+    assert ask(BigQueryWarehouse(bigquery_client.project, retry_timeout=5), Rows()).numbers == {DAY: (3,)}

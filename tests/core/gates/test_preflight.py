@@ -81,7 +81,7 @@ def start(
 
 
 def objections(answer: Clearance) -> list[tuple[Topic, PointOutcome, str]]:
-    return [(point.topic, point.word, point.detail) for point in answer.objections]
+    return [(point.topic, point.outcome, point.detail) for point in answer.objections]
 
 
 def with_report(**changed: Any) -> Pipeline:
@@ -92,7 +92,7 @@ def test_nothing_stands_in_the_way() -> None:
     answer = preflight(start())
     assert answer.go
     assert not answer.unknown
-    assert {(point.topic, point.word, point.detail) for point in answer.points} == {
+    assert {(point.topic, point.outcome, point.detail) for point in answer.points} == {
         (Topic.CALENDAR, PointOutcome.YES, "a run is expected on 2026-03-02"),
         (Topic.UPSTREAM, PointOutcome.YES, "raw is open, generation 1"),
         (Topic.UPSTREAM, PointOutcome.YES, "stock is open, generation 1"),
@@ -108,7 +108,7 @@ HELD = gate("report", GateState.HELD, reports={"report": WANTED})
 
 
 @pytest.mark.parametrize(
-    ("given", "topic", "word", "detail", "cure"),
+    ("given", "topic", "outcome", "detail", "cure"),
     [
         # The calendar.
         ({"day": date(2026, 2, 1)}, Topic.CALENDAR, PointOutcome.NO, "the calendar has no run on 2026-02-01", "nothing is to be done"),
@@ -136,7 +136,7 @@ HELD = gate("report", GateState.HELD, reports={"report": WANTED})
     ],
 )  # fmt: skip
 def test_each_thing_that_stands_in_the_way(
-    given: dict[str, Any], topic: Topic, word: PointOutcome, detail: str, cure: str
+    given: dict[str, Any], topic: Topic, outcome: PointOutcome, detail: str, cure: str
 ) -> None:
     """It alone, once, with what would make it a yes."""
     found = given.pop("found", ())
@@ -144,12 +144,12 @@ def test_each_thing_that_stands_in_the_way(
     assert not answer.go
     told = [point for point in answer.objections if point.topic is topic]
     assert len(told) == 1
-    assert told[0].word is word
+    assert told[0].outcome is outcome
     assert told[0].detail.startswith(detail)
     assert cure in told[0].cure
     if "day" not in given and "broken" not in given:
         assert len(answer.objections) == 1
-    assert answer.unknown is (word is PointOutcome.UNVERIFIED)
+    assert answer.unknown is (outcome is PointOutcome.UNVERIFIED)
 
 
 def test_a_stale_upstream_stands_in_the_way() -> None:
@@ -194,7 +194,7 @@ def test_an_upstream_without_a_run_or_with_an_accepted_gap_does_not(state: GateS
 def test_what_is_told_and_does_not_stand_in_the_way(given: dict[str, Any], topic: Topic, detail: str) -> None:
     answer = preflight(start(*given.pop("found", ()), **given))
     assert answer.go
-    (warning,) = [point for point in answer.points if point.word is PointOutcome.WARNING]
+    (warning,) = [point for point in answer.points if point.outcome is PointOutcome.WARNING]
     assert warning.topic is topic
     assert warning.detail.startswith(detail)
 
@@ -215,7 +215,7 @@ def test_a_warehouse_that_does_not_answer_is_a_no() -> None:
 
 def test_what_is_wrong_for_sure_is_not_called_unknown() -> None:
     answer = preflight(start(gate("raw", GateState.HELD), broken=["rates.daily"]))
-    assert {point.word for point in answer.objections} == {PointOutcome.NO, PointOutcome.UNVERIFIED}
+    assert {point.outcome for point in answer.objections} == {PointOutcome.NO, PointOutcome.UNVERIFIED}
     assert not answer.unknown
 
 
@@ -228,7 +228,9 @@ def test_a_number_that_was_not_measured_is_no_zero() -> None:
         for query in asked
     ]
     answer = preflight(start(answers=Answers(answers, SHOP.calendar.expected.asked())))  # type: ignore[union-attr]
-    assert [(point.word, point.cure) for point in answer.objections] == [(PointOutcome.UNVERIFIED, "once it can be measured")]
+    assert [(point.outcome, point.cure) for point in answer.objections] == [
+        (PointOutcome.UNVERIFIED, "once it can be measured")
+    ]
 
 
 @pytest.mark.parametrize(

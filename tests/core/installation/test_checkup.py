@@ -11,7 +11,7 @@ NOW = datetime(2026, 3, 2, 8, tzinfo=UTC)
 WELL = Finding("clock", Health.OK, "right")
 ACK = Finding("subscription acme-ticks", Health.WRONG, "it waits 10 s", "gcloud … --ack-deadline=600")
 GONE = Finding("secret chat", Health.WRONG, "it has no version", "gcloud secrets versions add chat")
-BLINDED = Finding("functions", Health.UNSEEN, "403 no right")
+BLINDED = Finding("functions", Health.NOT_CHECKED, "403 no right")
 DUE = Checked(NOW)
 
 
@@ -32,7 +32,7 @@ def test_the_same_again_is_not_told_more_is_and_keeps_its_beginning() -> None:
     once, _ = check_up(DUE, [ACK], NOW)
     again, trouble = check_up(once, [ACK], NOW + SOON)
     assert trouble is None
-    later = Finding(ACK.subject, Health.WRONG, "it waits 20 s", ACK.mend)
+    later = Finding(ACK.subject, Health.WRONG, "it waits 20 s", ACK.fix)
     assert check_up(again, [later], NOW + 2 * SOON)[1] is None, "another figure is nothing new"
     more, trouble = check_up(again, [ACK, GONE], NOW + 2 * SOON)
     assert trouble is not None

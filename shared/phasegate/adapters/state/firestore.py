@@ -178,7 +178,7 @@ class FirestoreStore:
 
     def _prepare(self, change: Change) -> WriteBatch | None:
         """The change, on the condition that what it rests on stays as it is now; None when its message was handled before."""
-        versions = {self._gate(run).path: version for run, version in change.beside.items()}
+        versions = {self._gate(run).path: version for run, version in change.related_versions.items()}
         if change.gate is not None:
             versions[self._gate(change.gate.run).path] = change.gate.version
         versions |= {self._kept(record.kind, record.key).path: record.version for record in change.records}
@@ -191,7 +191,7 @@ class FirestoreStore:
         batch = self._client.batch()
         if marker:
             batch.create(marker, {"message_id": change.handled, "expires_at": _now() + HANDLED_KEPT})
-        for run, version in change.beside.items():
+        for run, version in change.related_versions.items():
             _put(batch, seen[self._gate(run).path], _named(run, version))
         if change.gate is not None:
             stored = replace(change.gate, version=change.gate.version + 1)

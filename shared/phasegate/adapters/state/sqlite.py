@@ -143,7 +143,7 @@ class SQLiteStore(_SQLiteFile):
                 done = connection.execute("INSERT OR IGNORE INTO handled (message_id) VALUES (?)", (change.handled,))
                 if done.rowcount == 0:
                     return False
-            for run, version in change.beside.items():
+            for run, version in change.related_versions.items():
                 if _version(connection, run) != version:
                     raise Conflict(f"{run} moved since it was read")
             if change.gate is not None:

@@ -47,7 +47,7 @@ from phasegate.adapters.warehouse.dialect import Dialect, Statement, render, tab
 from phasegate.adapters.warehouse.googlesql import check_sql
 from phasegate.adapters.warehouse.isolation import IsolatedQuery, PartialAnswer, StatementFailed, numbers, unusable
 from phasegate.core.checks.metrics import (
-    LEAST_BILLED,
+    MIN_BYTES_BILLED,
     Answer,
     AnyMetric,
     Cost,
@@ -64,7 +64,7 @@ from phasegate.core.field_syntax import Span
 from phasegate.errors import ConfigError, WarehouseError
 from phasegate.installation import platform as described
 
-MOST_BILLED = 100 * 2**30
+DEFAULT_MAX_BYTES_BILLED = 100 * 2**30
 """Bytes that one query may be billed, unless said otherwise."""
 
 WITHIN = 120.0
@@ -115,20 +115,20 @@ class BigQueryWarehouse:
         *,
         client: Client | None = None,
         location: str | None = None,
-        maximum_bytes_billed: int = MOST_BILLED,
+        maximum_bytes_billed: int = DEFAULT_MAX_BYTES_BILLED,
         timeout: float = WITHIN,
-        patience: float = RETRY_TIMEOUT,
+        retry_timeout: float = RETRY_TIMEOUT,
         new_id: Callable[[], str] = lambda: uuid4().hex,
     ) -> None:
-        if maximum_bytes_billed < LEAST_BILLED:
-            raise ConfigError(f"maximum_bytes_billed: expected at least {LEAST_BILLED}, got {maximum_bytes_billed}")
+        if maximum_bytes_billed < MIN_BYTES_BILLED:
+            raise ConfigError(f"maximum_bytes_billed: expected at least {MIN_BYTES_BILLED}, got {maximum_bytes_billed}")
         self._project = project
         self._made = client
         self._making = Lock()
         self._location = location
         self._most_billed = maximum_bytes_billed
         self._within = timeout
-        self._patience = patience
+        self._patience = retry_timeout
         self._new_id = new_id
 
     def measure(self, queries: Sequence[Query], span: Span) -> Iterator[Answer]:
@@ -164,8 +164,8 @@ class BigQueryWarehouse:
             # A caller that has stopped listening does not wait for jobs that BigQuery will stop by itself.
             pool.shutdown(wait=False, cancel_futures=True)
 
-    def look_at_table(self, name: str) -> described.Table | None:
-        """See `Tables.look_at_table`."""
+    def describe_table(self, name: str) -> described.Table | None:
+        """See `Tables.describe_table`."""
         return self._service().describe(name)
 
     def tables_in(self, dataset: str) -> Sequence[str]:
@@ -241,14 +241,14 @@ class _Result:
 class _Service:
     """BigQuery's API, as far as it is needed; raises the client's errors, but for `look_at`."""
 
-    def __init__(self, client: Client, project: str, most_billed: int, within: float, patience: float) -> None:
+    def __init__(self, client: Client, project: str, most_billed: int, within: float, retry_timeout: float) -> None:
         self.project = project
         self._client = client
         self._most_billed = most_billed
         self._within = within
-        self._again = DEFAULT_RETRY.with_timeout(patience)
-        self._start_again = Retry(predicate=_may_start_again, timeout=patience)
-        self._find_again = Retry(predicate=_may_find_again, timeout=patience)
+        self._again = DEFAULT_RETRY.with_timeout(retry_timeout)
+        self._start_again = Retry(predicate=_may_start_again, timeout=retry_timeout)
+        self._find_again = Retry(predicate=_may_find_again, timeout=retry_timeout)
 
     def look_at(self, name: str) -> _Seen:
         """What a table is like; `WarehouseError` when that is nothing of the table's."""
@@ -342,7 +342,7 @@ class _Service:
         job = self._client.query(
             statement.text, job_config=config, location=location, retry=self._again, timeout=self._within, job_retry=None
         )
-        return max(job.total_bytes_processed or 0, LEAST_BILLED * len(job.referenced_tables))
+        return max(job.total_bytes_processed or 0, MIN_BYTES_BILLED * len(job.referenced_tables))
 
 
 class _InData(Exception):

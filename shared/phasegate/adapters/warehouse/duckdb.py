@@ -62,8 +62,8 @@ class DuckDBWarehouse:
             for query in queries:
                 yield _Asked(connection, catalogue, query, span).answer()
 
-    def look_at_table(self, name: str) -> described.Table | None:
-        """See `Tables.look_at_table`. Nothing is partitioned here."""
+    def describe_table(self, name: str) -> described.Table | None:
+        """See `Tables.describe_table`. Nothing is partitioned here."""
         with self._opened() as connection:
             found = self._catalogue(connection).types(name)
         if isinstance(found, Unmeasured):

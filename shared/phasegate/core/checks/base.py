@@ -235,11 +235,11 @@ class BaseCheck:
         """True when an empty partition always fails it, so that no implied check is needed beside it."""
         return False
 
-    def wanted(self, site: CheckContext) -> tuple[MetricRequest, ...]:
+    def wanted(self, context: CheckContext) -> tuple[MetricRequest, ...]:
         """The numbers that `find` looks up."""
         raise NotImplementedError
 
-    def find(self, answers: Answers, site: CheckContext, day: date) -> Judgement | None:
+    def find(self, answers: Answers, context: CheckContext, day: date) -> Judgement | None:
         """What the numbers of a date mean; None when there is nothing to judge."""
         raise NotImplementedError
 
@@ -250,18 +250,18 @@ class PlacedCheck:
 
     name: str
     check: BaseCheck
-    site: CheckContext
+    context: CheckContext
 
     def wanted(self) -> tuple[MetricRequest, ...]:
         """The numbers it needs."""
-        return self.check.wanted(self.site)
+        return self.check.wanted(self.context)
 
     def evaluate(self, answers: Answers, day: date) -> CheckResult:
         """Its result on a date."""
         check = self.check
         unmeasured = None
         try:
-            found = check.find(answers, self.site, day)
+            found = check.find(answers, self.context, day)
         except _NotMeasured as error:
             unmeasured = error.unmeasured
             found = Judgement(Outcome.NOT_EVALUATED, None, "", f"could not be measured: {unmeasured.reason}")
@@ -278,7 +278,7 @@ class PlacedCheck:
         return CheckResult(
             self.name,
             check.kind,
-            self.site.source.table,
+            self.context.source.table,
             check.severity,
             check.mode,
             check.weight,
@@ -295,12 +295,12 @@ def plan(checks: Iterable[PlacedCheck]) -> tuple[Query, ...]:
     wanted: dict[Source, dict[AnyMetric, None]] = {}
     typed: set[Source] = set()
     for placed in checks:
-        own = wanted.setdefault(placed.site.source, {})
+        own = wanted.setdefault(placed.context.source, {})
         own[Rows()] = None
         for source, metric in placed.wanted():
             wanted.setdefault(source, {})[metric] = None
         if placed.check.needs_types:
-            typed.add(placed.site.source)
+            typed.add(placed.context.source)
     return tuple(Query(source, tuple(metrics), source in typed) for source, metrics in wanted.items())
 
 
@@ -313,6 +313,6 @@ def evaluate(checks: Sequence[PlacedCheck], answers: Answers, day: date) -> tupl
         return ()
     presence = checks[0]
     first = presence.evaluate(answers, day)
-    if presence.check.proves_presence and first.unmeasured is None and not answers.count(presence.site.source, Rows(), day):
+    if presence.check.proves_presence and first.unmeasured is None and not answers.count(presence.context.source, Rows(), day):
         return (first, *(placed.absent() for placed in checks[1:]))
     return (first, *(placed.evaluate(answers, day) for placed in checks[1:]))

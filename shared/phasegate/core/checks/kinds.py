@@ -130,23 +130,23 @@ class RowCount(_BoundedCheck):
     def subject(self) -> str:
         return f"per_{self.per_table.table}" if self.per_table else ""
 
-    def _other(self, site: CheckContext) -> tuple[TableSource, Rows] | None:
+    def _other(self, context: CheckContext) -> tuple[TableSource, Rows] | None:
         per = self.per_table
-        return None if per is None else (TableSource(per.table, site.date_columns[per.table]), Rows(per.where))
+        return None if per is None else (TableSource(per.table, context.date_columns[per.table]), Rows(per.where))
 
-    def wanted(self, site: CheckContext) -> tuple[MetricRequest, ...]:
-        other = self._other(site)
-        own: MetricRequest = (site.source, Rows(self.where))
+    def wanted(self, context: CheckContext) -> tuple[MetricRequest, ...]:
+        other = self._other(context)
+        own: MetricRequest = (context.source, Rows(self.where))
         return (own, other) if other else (own,)
 
-    def find(self, answers: Answers, site: CheckContext, day: date) -> Judgement | None:
-        rows = answers.count(site.source, Rows(self.where), day)
-        said = f"table {site.source.table} has {rows:,} {'row' if rows == 1 else 'rows'}"
+    def find(self, answers: Answers, context: CheckContext, day: date) -> Judgement | None:
+        rows = answers.count(context.source, Rows(self.where), day)
+        said = f"table {context.source.table} has {rows:,} {'row' if rows == 1 else 'rows'}"
         if self.where:
             said += f" where {self.where}"
         if self.per is None:
             return _judgement(self.judge(rows), rows, _between(self.bounds), said)
-        other = self._other(site)
+        other = self._other(context)
         of = answers.count(*other, day) if other else answers.expected(day)
         if not of:
             return None
@@ -191,17 +191,17 @@ class Unique(BaseCheck):
     def subject(self) -> str:
         return "+".join(self.columns)
 
-    def wanted(self, site: CheckContext) -> tuple[MetricRequest, ...]:
-        surplus: MetricRequest = (site.source, Surplus(self.columns, self.where))
-        return (surplus, (site.source, NullKeys(self.columns, self.where))) if self.nulls_violate else (surplus,)
+    def wanted(self, context: CheckContext) -> tuple[MetricRequest, ...]:
+        surplus: MetricRequest = (context.source, Surplus(self.columns, self.where))
+        return (surplus, (context.source, NullKeys(self.columns, self.where))) if self.nulls_violate else (surplus,)
 
-    def find(self, answers: Answers, site: CheckContext, day: date) -> Judgement | None:
-        surplus = answers.count(site.source, Surplus(self.columns, self.where), day)
-        nulls = answers.count(site.source, NullKeys(self.columns, self.where), day) if self.nulls_violate else 0
+    def find(self, answers: Answers, context: CheckContext, day: date) -> Judgement | None:
+        surplus = answers.count(context.source, Surplus(self.columns, self.where), day)
+        nulls = answers.count(context.source, NullKeys(self.columns, self.where), day) if self.nulls_violate else 0
         columns = ", ".join(self.columns)
         parts = [f"{surplus:,} surplus {'row' if surplus == 1 else 'rows'}"] if surplus or not nulls else []
         parts += [f"{nulls:,} {'row' if nulls == 1 else 'rows'} with a null"] if nulls else []
-        said = f"table {site.source.table} has {' and '.join(parts)} for ({columns})"
+        said = f"table {context.source.table} has {' and '.join(parts)} for ({columns})"
         bad = surplus + nulls
         return _judgement(_at_most(bad, 0, self.acceptable), bad, "no surplus rows", said)
 
@@ -255,17 +255,17 @@ class NotNull(_ShareCheck):
     def subject(self) -> str:
         return "+".join(self.columns)
 
-    def wanted(self, site: CheckContext) -> tuple[MetricRequest, ...]:
+    def wanted(self, context: CheckContext) -> tuple[MetricRequest, ...]:
         nulls: tuple[Metric, ...] = tuple(Nulls(column, self.where) for column in self.columns)
-        return tuple((site.source, metric) for metric in (Rows(self.where), *nulls))
+        return tuple((context.source, metric) for metric in (Rows(self.where), *nulls))
 
-    def find(self, answers: Answers, site: CheckContext, day: date) -> Judgement | None:
-        rows = answers.count(site.source, Rows(self.where), day)
-        nulls = {column: answers.count(site.source, Nulls(column, self.where), day) for column in self.columns}
+    def find(self, answers: Answers, context: CheckContext, day: date) -> Judgement | None:
+        rows = answers.count(context.source, Rows(self.where), day)
+        nulls = {column: answers.count(context.source, Nulls(column, self.where), day) for column in self.columns}
         worst = max(nulls, key=nulls.__getitem__)
         bad = [f"{column} ({count:,})" for column, count in nulls.items() if rows and count / rows > self.at_most]
         listed = f"; null too often: {', '.join(bad)}" if len(bad) > 1 else ""
-        found = self._share(nulls[worst], rows, f"{site.source.table}.{worst} is null")
+        found = self._share(nulls[worst], rows, f"{context.source.table}.{worst} is null")
         return found and Judgement(found.outcome, found.measured, found.expected, found.message + listed)
 
 
@@ -281,13 +281,13 @@ class _RowWiseCheck(_ShareCheck):
         """What a violating row does, after the table's name."""
         raise NotImplementedError
 
-    def wanted(self, site: CheckContext) -> tuple[MetricRequest, ...]:
-        return ((site.source, Rows(self.where)), (site.source, self.violations()))
+    def wanted(self, context: CheckContext) -> tuple[MetricRequest, ...]:
+        return ((context.source, Rows(self.where)), (context.source, self.violations()))
 
-    def find(self, answers: Answers, site: CheckContext, day: date) -> Judgement | None:
-        rows = answers.count(site.source, Rows(self.where), day)
-        bad = answers.count(site.source, self.violations(), day)
-        return self._share(bad, rows, f"{site.source.table}{self.sentence()}")
+    def find(self, answers: Answers, context: CheckContext, day: date) -> Judgement | None:
+        rows = answers.count(context.source, Rows(self.where), day)
+        bad = answers.count(context.source, self.violations(), day)
+        return self._share(bad, rows, f"{context.source.table}{self.sentence()}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -418,15 +418,15 @@ class References(_ShareCheck):
         dated = pair.other_date is not None
         return Referencing(self.columns, self.where), Orphans(self.columns, self.to or self.columns, dated, self.where)
 
-    def wanted(self, site: CheckContext) -> tuple[MetricRequest, ...]:
-        pair = site.pair(self.table, dated=self.same_date)
+    def wanted(self, context: CheckContext) -> tuple[MetricRequest, ...]:
+        pair = context.pair(self.table, dated=self.same_date)
         return tuple((pair, metric) for metric in self._metrics(pair))
 
-    def find(self, answers: Answers, site: CheckContext, day: date) -> Judgement | None:
-        pair = site.pair(self.table, dated=self.same_date)
+    def find(self, answers: Answers, context: CheckContext, day: date) -> Judgement | None:
+        pair = context.pair(self.table, dated=self.same_date)
         linked, orphans = (answers.count(pair, metric, day) for metric in self._metrics(pair))
         columns = ", ".join(self.columns)
-        return self._share(orphans, linked, f"{site.source.table}.{columns} has no partner in {self.table}")
+        return self._share(orphans, linked, f"{context.source.table}.{columns} has no partner in {self.table}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -460,18 +460,18 @@ class Coverage(BaseCheck):
     def _metrics(self) -> tuple[ExpectedKeys, PresentKeys]:
         return ExpectedKeys(self.key, self.of_where), PresentKeys(self.key, self.columns or self.key, self.of_where)
 
-    def wanted(self, site: CheckContext) -> tuple[MetricRequest, ...]:
-        return tuple((site.pair(self.of), metric) for metric in self._metrics())
+    def wanted(self, context: CheckContext) -> tuple[MetricRequest, ...]:
+        return tuple((context.pair(self.of), metric) for metric in self._metrics())
 
-    def find(self, answers: Answers, site: CheckContext, day: date) -> Judgement | None:
-        keys, present = (answers.count(site.pair(self.of), metric, day) for metric in self._metrics())
+    def find(self, answers: Answers, context: CheckContext, day: date) -> Judgement | None:
+        keys, present = (answers.count(context.pair(self.of), metric, day) for metric in self._metrics())
         if not keys:
             return None
         share = present / keys
         low = self.at_least if self.acceptable is None else self.acceptable
         outcome = Outcome.PASSED if share >= self.at_least else Outcome.ACCEPTABLE if share >= low else Outcome.FAILED
         columns = ", ".join(self.key)
-        said = f"table {site.source.table} holds {present:,} of {keys:,} ({columns}) of {self.of}"
+        said = f"table {context.source.table} holds {present:,} of {keys:,} ({columns}) of {self.of}"
         said += f", {keys - present:,} are missing" if present < keys else ""
         return _judgement(outcome, share, f"at least {self.at_least:g}", said)
 
@@ -490,23 +490,22 @@ class Fresh(BaseCheck):
     def subject(self) -> str:
         return self.column
 
-    def wanted(self, site: CheckContext) -> tuple[MetricRequest, ...]:
-        return ((site.source, Newest(self.column, self.where)),)
+    def wanted(self, context: CheckContext) -> tuple[MetricRequest, ...]:
+        return ((context.source, Newest(self.column, self.where)),)
 
-    def find(self, answers: Answers, site: CheckContext, day: date) -> Judgement | None:
-        newest = answers.number(site.source, Newest(self.column, self.where), day)
-        due = site.due(day)
+    def find(self, answers: Answers, context: CheckContext, day: date) -> Judgement | None:
+        newest = answers.number(context.source, Newest(self.column, self.where), day)
+        due = context.due(day)
         assert due is not None, "a phase with a fresh check has a due time"
-        expected = f"within {_hours(self.within)} before {site.moment}"
+        expected = f"within {_hours(self.within)} before {context.moment}"
         if newest is None:
-            return _judgement(Outcome.FAILED, None, expected, f"{site.source.table}.{self.column} holds no time at all")
+            return _judgement(Outcome.FAILED, None, expected, f"{context.source.table}.{self.column} holds no time at all")
         seconds = int(due.timestamp()) - int(newest)
         longest = None if self.acceptable is None else self.acceptable.total_seconds()
         outcome = _at_most(seconds, self.within.total_seconds(), longest)
         age = _hours(timedelta(seconds=abs(seconds)))
-        said = (
-            f"the newest {site.source.table}.{self.column} is {age} {'older' if seconds >= 0 else 'newer'} than {site.moment}"
-        )
+        than = f"{age} {'older' if seconds >= 0 else 'newer'} than {context.moment}"
+        said = f"the newest {context.source.table}.{self.column} is {than}"
         return _judgement(outcome, round(seconds / 3600, 4), expected, said)
 
 
@@ -529,15 +528,15 @@ class AggregateCheck(_BoundedCheck):
     def subject(self) -> str:
         return self.sql
 
-    def wanted(self, site: CheckContext) -> tuple[MetricRequest, ...]:
-        return ((site.source, Aggregate(self.sql, self.where)),)
+    def wanted(self, context: CheckContext) -> tuple[MetricRequest, ...]:
+        return ((context.source, Aggregate(self.sql, self.where)),)
 
-    def find(self, answers: Answers, site: CheckContext, day: date) -> Judgement | None:
-        number = answers.number(site.source, Aggregate(self.sql, self.where), day)
+    def find(self, answers: Answers, context: CheckContext, day: date) -> Judgement | None:
+        number = answers.number(context.source, Aggregate(self.sql, self.where), day)
         expected = _between(self.bounds)
         if number is None and self.null_ok:
             return None
-        said = f"{self.sql} of {site.source.table} is {'null' if number is None else format_number(number)}"
+        said = f"{self.sql} of {context.source.table} is {'null' if number is None else format_number(number)}"
         return _judgement(Outcome.FAILED if number is None else self.judge(number), number, expected, said)
 
 
@@ -552,12 +551,12 @@ class DistinctCheck(_BoundedCheck):
     def subject(self) -> str:
         return self.column
 
-    def wanted(self, site: CheckContext) -> tuple[MetricRequest, ...]:
-        return ((site.source, Distinct(self.column, self.where)),)
+    def wanted(self, context: CheckContext) -> tuple[MetricRequest, ...]:
+        return ((context.source, Distinct(self.column, self.where)),)
 
-    def find(self, answers: Answers, site: CheckContext, day: date) -> Judgement | None:
-        number = answers.count(site.source, Distinct(self.column, self.where), day)
-        said = f"{site.source.table}.{self.column} has {number:,} distinct {'value' if number == 1 else 'values'}"
+    def find(self, answers: Answers, context: CheckContext, day: date) -> Judgement | None:
+        number = answers.count(context.source, Distinct(self.column, self.where), day)
+        said = f"{context.source.table}.{self.column} has {number:,} distinct {'value' if number == 1 else 'values'}"
         return _judgement(self.judge(number), number, _between(self.bounds), said)
 
 
@@ -572,18 +571,18 @@ class SchemaCheck(BaseCheck):
     def __post_init__(self) -> None:
         _require(tuple(self.columns))
 
-    def wanted(self, site: CheckContext) -> tuple[MetricRequest, ...]:
+    def wanted(self, context: CheckContext) -> tuple[MetricRequest, ...]:
         return ()
 
-    def find(self, answers: Answers, site: CheckContext, day: date) -> Judgement | None:
-        types = answers.types(site.source)
+    def find(self, answers: Answers, context: CheckContext, day: date) -> Judgement | None:
+        types = answers.types(context.source)
         wrong = [
             f"{column} is {got} instead of {declared.upper()}" if (got := types.get(column.lower())) else f"{column} is missing"
             for column, declared in self.columns.items()
             if types.get(column.lower()) != declared.upper()
         ]
         outcome = Outcome.FAILED if wrong else Outcome.PASSED
-        said = f"table {site.source.table}: {'; '.join(wrong) or 'all declared columns are there'}"
+        said = f"table {context.source.table}: {'; '.join(wrong) or 'all declared columns are there'}"
         return Judgement(outcome, len(wrong), f"{len(self.columns)} declared columns with their types", said)
 
 
@@ -606,15 +605,15 @@ class Sql(BaseCheck):
     def subject(self) -> str:
         return self.query
 
-    def _source(self, site: CheckContext) -> CustomSource:
-        return CustomSource(self.query, site.source.date, table=site.source.table)
+    def _source(self, context: CheckContext) -> CustomSource:
+        return CustomSource(self.query, context.source.date, table=context.source.table)
 
-    def wanted(self, site: CheckContext) -> tuple[MetricRequest, ...]:
-        return ((self._source(site), Rows()),)
+    def wanted(self, context: CheckContext) -> tuple[MetricRequest, ...]:
+        return ((self._source(context), Rows()),)
 
-    def find(self, answers: Answers, site: CheckContext, day: date) -> Judgement | None:
-        rows = answers.count(self._source(site), Rows(), day)
-        said = f"the query on {site.source.table} returns {rows:,} {'row' if rows == 1 else 'rows'}"
+    def find(self, answers: Answers, context: CheckContext, day: date) -> Judgement | None:
+        rows = answers.count(self._source(context), Rows(), day)
+        said = f"the query on {context.source.table} returns {rows:,} {'row' if rows == 1 else 'rows'}"
         return _judgement(_at_most(rows, 0, self.acceptable), rows, "no rows", said)
 
 

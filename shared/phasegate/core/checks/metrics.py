@@ -240,7 +240,7 @@ class Unmeasured:
         return self.fault is Fault.UNAVAILABLE
 
 
-LEAST_BILLED = 10 * 2**20
+MIN_BYTES_BILLED = 10 * 2**20
 """Bytes that BigQuery bills at least for each table that a query names, and so the lowest limit that makes sense."""
 
 USD_PER_TIB = 6.25

@@ -154,7 +154,7 @@ def undo_of(kind: type[Action], pipeline: str, phase: str, dates: Span) -> str:
     return f"phasegate {kind.undo} {phase} {dates} --pipeline {pipeline}{_ASKED.get(kind.undo, '')}"
 
 
-def in_force(gate: Gate, now: datetime) -> tuple[str, ...]:
+def active_decisions(gate: Gate, now: datetime) -> tuple[str, ...]:
     """What people decided about a gate and what holds now: who, until when, why, and the command that ends it."""
     run, said = gate.run, list[tuple[type[Action], str]]()
     for override in gate.overrides:

@@ -275,7 +275,7 @@ class Rule:
     when: str
     fits: Callable[[Case], bool]
     then: str
-    said: str
+    published: str
     decide: Callable[[Case, str], Decision]
 
 
@@ -421,8 +421,8 @@ def _release(case: Case, rule: str) -> Decision:
     if reason is not Reason.PASSED or case.mismatches or (verdict is not None and verdict.verdict is not Verdict.PASS):
         found = Cause(GateState.OPEN, reason, tuple(r.name for r in _worrying(case)) + missing, detail)
         alerts = (*alerts, _alert(case, opened, AlertSeverity.WARNING, found))
-    said = Reason.DATA_CHANGED if again else reason
-    return Decision(opened, rule, said, detail, case.now, signal, alerts)
+    published = Reason.DATA_CHANGED if again else reason
+    return Decision(opened, rule, published, detail, case.now, signal, alerts)
 
 
 def _why_open(case: Case) -> tuple[Reason, str]:
@@ -533,10 +533,10 @@ def _changed_never(case: Case, rule: str) -> Decision:
 
 def _missing(case: Case) -> str:
     heard = [name for name in case.needed if name not in case.unheard]
-    said = _unheard(case)
+    published = _unheard(case)
     told = f"; {', '.join(heard)} {'has' if len(heard) == 1 else 'have'}" if heard else ""
     tables = f"; {case.blocking[0].message}" if case.blocking else "; the tables pass" if case.measured else ""
-    return said + told + tables + case.moved
+    return published + told + tables + case.moved
 
 
 def _unheard(case: Case) -> str:

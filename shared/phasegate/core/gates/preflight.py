@@ -57,7 +57,7 @@ class PreflightPoint:
     """
 
     topic: Topic
-    word: PointOutcome
+    outcome: PointOutcome
     detail: str
     cure: str = ""
     next: tuple[str, ...] = ()
@@ -65,7 +65,7 @@ class PreflightPoint:
     @property
     def stands_in_the_way(self) -> bool:
         """True for what keeps the phase from starting."""
-        return self.word in (PointOutcome.NO, PointOutcome.UNVERIFIED)
+        return self.outcome in (PointOutcome.NO, PointOutcome.UNVERIFIED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +119,7 @@ class Clearance:
     @property
     def unknown(self) -> bool:
         """True when it is a no only because something could not be found out."""
-        return not self.go and all(point.word is PointOutcome.UNVERIFIED for point in self.objections)
+        return not self.go and all(point.outcome is PointOutcome.UNVERIFIED for point in self.objections)
 
 
 @dataclass(frozen=True)
@@ -272,7 +272,7 @@ def _inputs(start: PreflightCase) -> Iterator[PreflightPoint]:
         told = dict.fromkeys(point for result in results if (point := _input(start, table, result)))
         yield from told
         if checks and not told:
-            rows = start.answers.rows(checks[0].site.source, start.run.run_date)
+            rows = start.answers.rows(checks[0].context.source, start.run.run_date)
             yield PreflightPoint(
                 Topic.INPUTS, PointOutcome.YES, f"{table} is as needed" + (f", with {rows:,} rows" if rows is not None else "")
             )

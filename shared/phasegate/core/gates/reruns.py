@@ -17,18 +17,18 @@ class Rerun:
     why: str
 
 
-def reach(pipeline: Pipeline) -> timedelta:
+def total_look_back(pipeline: Pipeline) -> timedelta:
     """How far before a run date a change can lie that makes it run again: each look-back may rest on another one."""
     return sum((phase.look_back for phase in pipeline.phases.values() if phase.look_back), timedelta())
 
 
-def to_run_again(pipeline: Pipeline, days: Mapping[date, GatesByPhase]) -> tuple[Rerun, ...]:
+def needed_reruns(pipeline: Pipeline, days: Mapping[date, GatesByPhase]) -> tuple[Rerun, ...]:
     """What must run again, in an order in which it can run: each after everything that it reads.
 
     A follower of what runs again is in the list too: it need not run when its input turns out to be the same as before.
 
     Args:
-        days: All gates of a stretch of dates; of what lies before it nothing is known, see `reach`.
+        days: All gates of a stretch of dates; of what lies before it nothing is known, see `total_look_back`.
     """
     found: dict[RunKey, str] = {}
     order = sorted(pipeline.phases, key=lambda phase: _depth(pipeline, phase))

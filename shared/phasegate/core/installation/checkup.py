@@ -45,12 +45,12 @@ def check_up(known: Checked, findings: Sequence[Finding], now: datetime) -> tupl
     here has just ticked.
     """
     seen = [finding for finding in findings if finding.subject != "heartbeat"]
-    unseen = [finding for finding in seen if finding.health is Health.UNSEEN]
+    unseen = [finding for finding in seen if finding.health is Health.NOT_CHECKED]
     blind = (known.blind or now) if unseen else None
     ill = [finding for finding in seen if finding.health is Health.WRONG]
     if blind is not None and now - blind >= BLIND:
         ill += unseen
-    wrong = tuple(f"{finding.subject}: {finding.said}" for finding in ill)
+    wrong = tuple(f"{finding.subject}: {finding.message}" for finding in ill)
     again = now + (SOON if ill or unseen else DAILY)
     if not ill:
         if known.since is None or unseen:
@@ -59,12 +59,12 @@ def check_up(known: Checked, findings: Sequence[Finding], now: datetime) -> tupl
     since = known.since or now
     if set(map(_gist, wrong)) == set(map(_gist, known.wrong)):
         return Checked(again, since, wrong, blind), None
-    return Checked(again, since, wrong, blind), _trouble(wrong, [finding.mend for finding in ill], since, now)
+    return Checked(again, since, wrong, blind), _trouble(wrong, [finding.fix for finding in ill], since, now)
 
 
-def _gist(said: str) -> str:
+def _gist(message: str) -> str:
     """What is told without its figures: that a clock is two seconds later than an hour ago is nothing new."""
-    return re.sub(r"\d+", "0", said)
+    return re.sub(r"\d+", "0", message)
 
 
 def _trouble(wrong: Sequence[str], mends: Sequence[str], since: datetime, now: datetime) -> Trouble:
@@ -80,7 +80,7 @@ def _trouble(wrong: Sequence[str], mends: Sequence[str], since: datetime, now: d
         about=tuple(wrong),
         evidence=tuple(wrong[:10]),
         effect="Messages, gates or alerts may go missing because of it." if wrong else "",
-        next=("phasegate doctor", *dict.fromkeys(mend for mend in mends if mend))[:10] if wrong else (),
+        next=("phasegate doctor", *dict.fromkeys(fix for fix in mends if fix))[:10] if wrong else (),
         since=since,
         at=now,
     )

@@ -9,7 +9,7 @@ class Health(StrEnum):
 
     OK = "ok"
     WRONG = "wrong"
-    UNSEEN = "could not look"
+    NOT_CHECKED = "could not look"
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,8 +24,8 @@ class Finding:
 
     subject: str
     health: Health
-    said: str
-    mend: str = ""
+    message: str
+    fix: str = ""
 
 
 @dataclass(frozen=True, slots=True)

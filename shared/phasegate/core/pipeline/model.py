@@ -551,10 +551,10 @@ class Pipeline:
         return self._checks[phase]
 
     def _placed(self, phase: str, table: str, output: Output) -> Iterator[PlacedCheck]:
-        site = CheckContext(TableSource(table, output.date), self.date_columns, lambda day: self.due(phase, day))
-        yield from _declared(output, site)
+        context = CheckContext(TableSource(table, output.date), self.date_columns, lambda day: self.due(phase, day))
+        yield from _declared(output, context)
         if output.key:
-            yield PlacedCheck(f"{table}.key", Key(columns=output.key), site)
+            yield PlacedCheck(f"{table}.key", Key(columns=output.key), context)
 
     def needs(self, phase: str, day: date, now: datetime) -> Mapping[str, tuple[PlacedCheck, ...]]:
         """The checks of each table that a phase needs on a date; the one that proves presence stands first."""
@@ -562,24 +562,24 @@ class Pipeline:
         at, moment = (due, "the due time") if due is not None and due <= now else (now, "now")
         declared, parts = self.phase(phase).needs, self.calendar.parts_of(day)
         columns = {**{table: need.date for table, need in declared.items()}, **self.date_columns}
-        sites = {
+        contexts = {
             table: CheckContext(TableSource(table, need.date), columns, lambda _: at, moment)
             for table, need in declared.items()
         }
         return {
-            table: tuple(placed for placed in _declared(need, sites[table]) if applies(placed.check, parts))
+            table: tuple(placed for placed in _declared(need, contexts[table]) if applies(placed.check, parts))
             for table, need in declared.items()
         }
 
 
-def _declared(table: Output | Need, site: CheckContext) -> Iterator[PlacedCheck]:
+def _declared(table: Output | Need, context: CheckContext) -> Iterator[PlacedCheck]:
     """The checks of a table, the one that proves presence first."""
-    name = site.source.table
+    name = context.source.table
     declared = sorted(table.checks, key=lambda check: not check.proves_presence)
     if not table.may_be_empty and not any(check.proves_presence for check in declared):
-        yield PlacedCheck(f"{name}.not_empty", RowCount(at_least=1), site)
+        yield PlacedCheck(f"{name}.not_empty", RowCount(at_least=1), context)
     for check in declared:
-        yield PlacedCheck(check_name(name, check), check, site)
+        yield PlacedCheck(check_name(name, check), check, context)
 
 
 def check_name(table: str, check: BaseCheck) -> str:
