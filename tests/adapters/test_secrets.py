@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import urllib3
-from phasegate.adapters.channels import problems
+from phasegate.adapters.channels import secret_problems
 from phasegate.adapters.secrets import Read, RememberedSecrets, SecretManager, environment, folder
 from phasegate.app.pipeline_file import load
 from phasegate.core.secret import Secret
@@ -51,9 +51,9 @@ def test_a_secret_is_equal_to_the_same_and_hidden_in_what_others_say() -> None:
     assert canary("password") != SECRET
     assert not hasattr(SECRET, "__dict__")
     hook = Secret(f"https://host.example/{canary('path')}?key={canary('key')}")
-    said = hook.hidden_in(f"no {canary('key')} at https://host.example/{canary('path')}?key={canary('key')}, /{canary('path')}")
+    said = hook.redact(f"no {canary('key')} at https://host.example/{canary('path')}?key={canary('key')}, /{canary('path')}")
     assert said == "no <secret> at <secret>, /<secret>"
-    assert Secret("ok").hidden_in("ok, not okay") == "<secret>, not <secret>ay"
+    assert Secret("ok").redact("ok, not okay") == "<secret>, not <secret>ay"
 
 
 class Kept:
@@ -204,7 +204,7 @@ def test_missing_secrets_are_told_at_start_by_destination(tmp_path: Path) -> Non
     (tmp_path / "shop.yaml").write_text(FILE)
     shop = load(tmp_path / "shop.yaml")
     environ = {"PHASEGATE_SECRET_PAGER": f"http://{canary('no tls')}/", "PHASEGATE_SECRET_SMTP": canary("smtp")}
-    told = [str(problem) for problem in problems([shop], RememberedSecrets(environment(environ)))]
+    told = [str(problem) for problem in secret_problems([shop], RememberedSecrets(environment(environ)))]
     assert told == [
         "shop: alerts.destinations.chat.webhook: secret://chat is not known: set PHASEGATE_SECRET_CHAT",
         "shop: alerts.destinations.pager.webhook: expected secret://pager to hold an address that begins with https://",
@@ -215,4 +215,4 @@ def test_missing_secrets_are_told_at_start_by_destination(tmp_path: Path) -> Non
         "PHASEGATE_SECRET_PAGER": f"https://pager.example.com/{canary('hook')}",
         "PHASEGATE_SECRET_PAGER_KEY": canary("key"),
     }
-    assert not list(problems([shop], RememberedSecrets(environment(environ))))
+    assert not list(secret_problems([shop], RememberedSecrets(environment(environ))))

@@ -37,8 +37,8 @@ def wiring(tmp_path: Path) -> Wiring:
     options = {"pipelines": "shop.yaml", "state": "sqlite:state.sqlite", "bus": "local:"}
     found = Wiring(Settings.resolve(options, {}, tmp_path), log=silent)
     for day in (1, 2):
-        found.desk.handle(alert(day))
-    found.desk.handle(alert(2, phase="clean", cause="upstream_shut", about=["raw"], gate="overdue"))
+        found.alerts.handle(alert(day))
+    found.alerts.handle(alert(2, phase="clean", cause="upstream_shut", about=["raw"], gate="overdue"))
     return found
 
 
@@ -84,8 +84,8 @@ def test_what_lasts_is_shown_with_what_helps(shop) -> None:
 
 def test_nothing_is_a_sentence_too(shop, wiring: Wiring) -> None:
     for day in (1, 2):
-        wiring.desk.handle(alert(day, state="recovered", gate="open"))
-    wiring.desk.handle(alert(2, phase="clean", cause="upstream_shut", state="recovered", gate="open"))
+        wiring.alerts.handle(alert(day, state="recovered", gate="open"))
+    wiring.alerts.handle(alert(2, phase="clean", cause="upstream_shut", state="recovered", gate="open"))
     assert shop("alerts").stdout == "no incidents\n"
 
 
@@ -115,11 +115,11 @@ def test_a_silence_keeps_back_until_it_is_ended_by_name(shop, wiring: Wiring, tm
     assert (listed["id"], listed["by"], listed["reason"]) == (silence_id, "ann", "moving")
     assert datetime.fromisoformat(listed["until"]) - datetime.fromisoformat(listed["at"]) == timedelta(hours=24)
     mails = tmp_path / "mails/team"
-    wiring.desk.handle(alert(2, phase="clean", cause="late_failure", gate="open"))
-    wiring.desk.tick()
+    wiring.alerts.handle(alert(2, phase="clean", cause="late_failure", gate="open"))
+    wiring.alerts.tick()
     assert not list(mails.glob("*late_failure*"))
     assert shop("silence", "end", silence_id).stdout.startswith(f"silence {silence_id} is over")
-    wiring.desk.tick()
+    wiring.alerts.tick()
     assert len(list(mails.glob("*late_failure*"))) == 1
     assert shop("silence").stdout == "no silences\n"
 

@@ -58,10 +58,10 @@ def live(alert: Mapping[str, Any], minutes: int, at: int) -> None:
     app = Mortal.from_env()
     clock = ManualClock(datetime.fromisoformat(alert["at"]) + timedelta(minutes=minutes))
     app._clock = clock
-    app.desk.handle(alert)
+    app.alerts.handle(alert)
     for _ in range(0 if at else TICKS):
         clock.advance(timedelta(minutes=1))
-        app.desk.tick()
+        app.alerts.tick()
 
 
 def main(log: str) -> None:

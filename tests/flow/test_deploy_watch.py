@@ -105,7 +105,7 @@ def incidents(sent: list[Outgoing]) -> dict[str, IncidentState]:
         said = read_alert(message.body)
         boards[said.subject] = fold(boards.get(said.subject, Board(pipeline="", subject=said.subject)), said)
     found = [incident for board in boards.values() for incident in board.incidents.values()]
-    return {incident.key: incident.state for incident in found if incident.lasting}
+    return {incident.key: incident.state for incident in found if incident.open_members}
 
 
 def test_a_crash_at_any_step_loses_nothing_and_doubles_nothing(tmp_path: Path) -> None:

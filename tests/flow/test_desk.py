@@ -74,20 +74,20 @@ class Office:
         self.clock = ManualClock(START)
         self.store: Any = store or SQLiteStore(str(tmp_path / "state.sqlite"))
         self.doors = {f"shop/{name}": Door() for name in self.pipeline.alerts.destinations}
-        self.desk = self.made()
+        self.alerts = self.made()
 
     def made(self, wrap: Callable[[Any], Any] = lambda port: port) -> AlertDesk:
         bus = LocalBus()
         store = wrap(self.store)
-        desk = AlertDesk(
+        alerts = AlertDesk(
             [self.pipeline],
             notifiers={name: wrap(door) for name, door in self.doors.items()},
             store=store,
             relay=Relay(store, bus, self.clock),
             clock=self.clock,
         )
-        bus.subscribe(ALERTS, desk.take)
-        return desk
+        bus.subscribe(ALERTS, alerts.take)
+        return alerts
 
     def door(self, name: str) -> Door:
         return self.doors[f"shop/{name}"]
@@ -96,7 +96,7 @@ class Office:
         end = self.clock.now() + span
         while self.clock.now() < end:
             self.clock.advance(step)
-            self.desk.tick()
+            self.alerts.tick()
 
     def alert(self, day: int = 1, *, phase: str = "raw", cause: str = "checks_failed", **fields: Any) -> Mapping[str, Any]:
         at = self.clock.now()
@@ -134,14 +134,14 @@ def test_a_thousand_repeats_from_eight_threads_are_one_alert_its_reminders_and_o
     office = Office(tmp_path, file=FILE.replace("to: [chat], remind", "to: [chat, mail], remind"))
     for _ in range(125):
         bodies = [office.alert(key=f"repeat/{office.clock.now().isoformat()}/{n}") for n in range(8)]
-        threads = [Thread(target=office.desk.handle, args=(body,)) for body in bodies]
+        threads = [Thread(target=office.alerts.handle, args=(body,)) for body in bodies]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
         office.clock.advance(timedelta(minutes=10))
-        office.desk.tick()
-    office.desk.handle(office.alert(state="recovered", gate="open"))
+        office.alerts.tick()
+    office.alerts.handle(office.alert(state="recovered", gate="open"))
     office.pass_time(timedelta(hours=1))
     for name in ("chat", "mail"):
         assert real(office.door(name)) == ["first", "reminder", "reminder", "recovered"], "after 4 h, and 8 h after that"
@@ -152,68 +152,68 @@ def test_in_firestore_it_is_the_same(tmp_path, firestore_store):
     """What is claimed, told and due is read back as it was written; of those that come at once one tells."""
     office = Office(tmp_path, store=firestore_store)
     bodies = [office.alert(day, key=f"{day}/{n}") for n in range(4) for day in (1, 2)]
-    threads = [Thread(target=office.desk.handle, args=(body,)) for body in bodies]
+    threads = [Thread(target=office.alerts.handle, args=(body,)) for body in bodies]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     office.pass_time(timedelta(minutes=5))
     office.clock.advance(timedelta(hours=5))
-    office.desk.tick()
+    office.alerts.tick()
     for day in (1, 2):
-        office.desk.handle(office.alert(day, state="recovered", gate="open"))
+        office.alerts.handle(office.alert(day, state="recovered", gate="open"))
     office.pass_time(timedelta(minutes=3))
     told = real(office.door("chat"))
     assert [reason for reason in told if reason != "new_member"] == ["first", "reminder", "recovered"]
     assert told.count("new_member") <= 1
-    assert office.desk.incidents() == []
-    assert not any(row.waits for row in office.desk.deliveries())
+    assert office.alerts.incidents() == []
+    assert not any(row.is_pending for row in office.alerts.deliveries())
 
 
 def test_ten_dates_are_one_incident_with_ten_members(office):
     for day in range(1, 11):
-        office.desk.handle(office.alert(day))
+        office.alerts.handle(office.alert(day))
     office.pass_time(timedelta(minutes=5))
-    (incident,) = office.desk.incidents()
-    assert len(incident.lasting) == 10
+    (incident,) = office.alerts.incidents()
+    assert len(incident.open_members) == 10
     assert real(office.door("chat")) == ["first", "new_member"]
 
 
 def test_a_follower_is_muted_while_its_upstream_fires_and_told_when_it_stays_late(office):
-    office.desk.handle(office.alert())
-    office.desk.handle(office.alert(phase="clean", cause="upstream_shut", about=["raw"], gate="overdue"))
-    office.desk.handle(office.alert(phase="scores", cause="upstream_shut", about=["clean"], gate="overdue"))
+    office.alerts.handle(office.alert())
+    office.alerts.handle(office.alert(phase="clean", cause="upstream_shut", about=["raw"], gate="overdue"))
+    office.alerts.handle(office.alert(phase="scores", cause="upstream_shut", about=["clean"], gate="overdue"))
     office.pass_time(timedelta(minutes=30))
     assert real(office.door("chat")) == ["first"]
-    root = next(incident for incident in office.desk.incidents() if incident.subject == "raw")
+    root = next(incident for incident in office.alerts.incidents() if incident.subject == "raw")
     assert set(root.speaks_for) == {"clean", "scores"}
     office.pass_time(timedelta(hours=4), timedelta(minutes=10))
     assert real(office.door("chat")) == ["first", "reminder"], "and nothing of the followers on their own"
     assert "Also late: clean (2026-03-01), scores (2026-03-01)" in plain(office.door("chat").taken[-1])
-    office.desk.handle(office.alert(state="recovered", gate="open"))
+    office.alerts.handle(office.alert(state="recovered", gate="open"))
     office.pass_time(timedelta(minutes=10))
     assert real(office.door("chat")) == ["first", "reminder", "recovered", "first"]
     assert "clean" in office.door("chat").taken[-1].subject
 
 
 def test_it_escalates_until_somebody_acknowledges(office):
-    office.desk.handle(office.alert())
+    office.alerts.handle(office.alert())
     office.pass_time(timedelta(hours=31), timedelta(minutes=10))
     assert real(office.door("boss")) == ["escalation"]
-    office.desk.handle(office.alert(2, phase="clean"))
-    office.desk.acknowledge("shop/clean/checks_failed", by="ann")
+    office.alerts.handle(office.alert(2, phase="clean"))
+    office.alerts.acknowledge("shop/clean/checks_failed", by="ann")
     office.pass_time(timedelta(hours=31), timedelta(minutes=10))
     assert not [notice for notice in office.door("boss").taken if "clean" in notice.subject]
 
 
 def test_a_recovery_during_a_silence_is_told_when_the_beginning_was(office):
-    office.desk.handle(office.alert())
+    office.alerts.handle(office.alert())
     until = office.clock.now() + timedelta(hours=2)
-    office.desk.silence(Silence(id="s1", by="ann", why="works", at=START, until=until, pipeline="shop"))
-    office.desk.handle(office.alert(phase="clean"))
+    office.alerts.silence(Silence(id="s1", by="ann", why="works", at=START, until=until, pipeline="shop"))
+    office.alerts.handle(office.alert(phase="clean"))
     office.pass_time(timedelta(hours=1))
-    office.desk.handle(office.alert(state="recovered", gate="open"))
-    office.desk.handle(office.alert(phase="clean", state="recovered", gate="open"))
+    office.alerts.handle(office.alert(state="recovered", gate="open"))
+    office.alerts.handle(office.alert(phase="clean", state="recovered", gate="open"))
     office.pass_time(timedelta(hours=2))
     assert real(office.door("chat")) == ["first", "recovered"]
     assert all("raw" in notice.subject for notice in office.door("chat").taken)
@@ -221,15 +221,15 @@ def test_a_recovery_during_a_silence_is_told_when_the_beginning_was(office):
 
 def test_a_digest_is_sent_once_a_day(office):
     for day in range(1, 4):
-        office.desk.handle(office.alert(day, phase="raw", severity="warning", cause="quorum", gate="open"))
-        office.desk.handle(office.alert(day, phase="clean", severity="warning", cause="passed", gate="open"))
+        office.alerts.handle(office.alert(day, phase="raw", severity="warning", cause="quorum", gate="open"))
+        office.alerts.handle(office.alert(day, phase="clean", severity="warning", cause="passed", gate="open"))
     office.pass_time(timedelta(hours=24), timedelta(minutes=10))
     assert real(office.door("paper")) == ["digest"]
 
 
 def test_a_pause_that_a_destination_asks_for_is_honoured(office):
     office.door("chat").errors = [NotifyError("slow down", retryable=True, status=429, retry_after=300)]
-    office.desk.handle(office.alert())
+    office.alerts.handle(office.alert())
     office.pass_time(timedelta(minutes=4))
     assert real(office.door("chat")) == []
     office.pass_time(timedelta(minutes=2))
@@ -238,20 +238,22 @@ def test_a_pause_that_a_destination_asks_for_is_honoured(office):
 
 def test_a_destination_that_is_gone_is_replaced_by_its_fallback_and_is_an_incident_itself(office):
     office.door("chat").always = NotifyError("gone", retryable=False, status=404)
-    office.desk.handle(office.alert())
+    office.alerts.handle(office.alert())
     assert sorted(notice.subject.split("]")[0] for notice in office.door("mail").taken) == ["[phasegate", "[shop"]
     office.door("chat").always = None
     office.pass_time(timedelta(hours=2))
-    assert {incident.cause for incident in office.desk.incidents()} == {"checks_failed"}
+    assert {incident.cause for incident in office.alerts.incidents()} == {"checks_failed"}
 
 
 def test_what_nobody_takes_is_parked_and_told_when_somebody_does(office):
     for name in ("chat", "mail"):
         office.door(name).always = NotifyError("down", retryable=True, status=500)
-    office.desk.handle(office.alert())
+    office.alerts.handle(office.alert())
     office.pass_time(timedelta(hours=2))
-    assert [row.destination for row in office.desk.deliveries() if row.parked and row.cause == "checks_failed"] == ["shop/chat"]
-    assert {i.subject for i in office.desk.incidents() if i.cause == "destination_down"} >= {"shop/chat", "shop/mail"}
+    assert [row.destination for row in office.alerts.deliveries() if row.parked and row.cause == "checks_failed"] == [
+        "shop/chat"
+    ]
+    assert {i.subject for i in office.alerts.incidents() if i.cause == "destination_down"} >= {"shop/chat", "shop/mail"}
     for name in ("chat", "mail"):
         office.door(name).always = None
     office.pass_time(timedelta(hours=2))
@@ -269,7 +271,7 @@ def test_many_at_once_are_one_notice(office):
         "producers_missing",
         "late_failure",
     ):
-        office.desk.handle(office.alert(len(cause), cause=cause))
+        office.alerts.handle(office.alert(len(cause), cause=cause))
     office.pass_time(timedelta(minutes=4))
     assert real(office.door("chat")) == ["digest"]
 
@@ -283,7 +285,7 @@ def test_it_dies_at_every_step_and_nothing_is_lost(office, step):
     try:
         mortal.handle(body)
     except Crash:
-        office.desk.handle(body)
+        office.alerts.handle(body)
     office.pass_time(timedelta(minutes=5))
     taken = [notice for notice in office.door("chat").taken if "test" not in notice.data]
     assert 1 <= len(taken) <= 2

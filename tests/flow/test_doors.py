@@ -43,7 +43,7 @@ class Street:
         server = Mail(host="localhost", port=port, user=USER, password="secret://smtp-password", from_="gates@example.com")  # noqa: S106
         doors["shop/mail"] = Mailer(server, to=["a@example.com"], secrets=secrets, patience=IMPATIENT)
         self.office.doors = doors  # type: ignore[assignment]
-        self.office.desk = self.office.made()
+        self.office.alerts = self.office.made()
 
     @property
     def chatted(self) -> list[str]:
@@ -85,18 +85,18 @@ DOWN = "[phasegate] shop/chat: alerts are not taken"
 )
 def test_what_may_come_back_is_told_in_its_place(street: Street, answers: list[Reply], sent: int) -> None:
     street.chat.answers = list(answers)
-    street.office.desk.handle(street.office.alert())
+    street.office.alerts.handle(street.office.alert())
     street.office.pass_time(timedelta(minutes=5))
     assert street.chatted == [HELD] * sent
     assert street.mailed == []
-    assert not [row for row in street.office.desk.deliveries() if row.parked or row.error]
+    assert not [row for row in street.office.alerts.deliveries() if row.parked or row.error]
     repeats = ["may have reached you before" in posted.body.decode() for posted in street.chat.posted[:sent]]
     assert repeats == [False, *[answers[0].act in ("hang", "reset", "slow_head")] * (sent - 1)]
 
 
 def test_a_pause_that_is_asked_for_is_kept(street: Street) -> None:
     street.chat.answers = [Reply(429, b"", {"Retry-After": "240"})]
-    street.office.desk.handle(street.office.alert())
+    street.office.alerts.handle(street.office.alert())
     street.office.pass_time(timedelta(minutes=3))
     assert len(street.chatted) == 1
     street.office.pass_time(timedelta(minutes=2))
@@ -116,18 +116,18 @@ def test_a_pause_that_is_asked_for_is_kept(street: Street) -> None:
 )
 def test_what_is_gone_is_told_at_its_fallback_and_is_an_incident(street: Street, gone: Reply) -> None:
     street.chat.usual = gone
-    street.office.desk.handle(street.office.alert())
+    street.office.alerts.handle(street.office.alert())
     street.office.pass_time(timedelta(minutes=5))
     assert sorted(street.mailed) == sorted([HELD, DOWN])
-    assert "destination_down" in {incident.cause for incident in street.office.desk.incidents()}
+    assert "destination_down" in {incident.cause for incident in street.office.alerts.incidents()}
     street.chat.usual = Reply(200, b"ok")
     street.office.pass_time(timedelta(hours=2))
-    assert {incident.cause for incident in street.office.desk.incidents()} == {"checks_failed"}, "it works again, and says so"
+    assert {incident.cause for incident in street.office.alerts.incidents()} == {"checks_failed"}, "it works again, and says so"
 
 
 def test_what_stays_silent_is_told_at_its_fallback(street: Street) -> None:
     street.chat.usual = Reply(act="reset")
-    street.office.desk.handle(street.office.alert())
+    street.office.alerts.handle(street.office.alert())
     street.office.pass_time(timedelta(minutes=20))
     assert sorted(street.mailed) == sorted([HELD, DOWN])
 
@@ -135,13 +135,13 @@ def test_what_stays_silent_is_told_at_its_fallback(street: Street) -> None:
 def test_what_nobody_takes_is_kept_and_told_when_somebody_does(street: Street) -> None:
     street.chat.usual = Reply(404, b"no_service")
     street.post.password = "another"  # noqa: S105
-    street.office.desk.handle(street.office.alert())
+    street.office.alerts.handle(street.office.alert())
     street.office.pass_time(timedelta(minutes=5))
     assert street.mailed == []
-    assert [row.destination for row in street.office.desk.deliveries() if row.parked and row.cause == "checks_failed"] == [
+    assert [row.destination for row in street.office.alerts.deliveries() if row.parked and row.cause == "checks_failed"] == [
         "shop/chat"
     ]
-    down = {incident.subject for incident in street.office.desk.incidents() if incident.cause == "destination_down"}
+    down = {incident.subject for incident in street.office.alerts.incidents() if incident.cause == "destination_down"}
     assert down >= {"shop/chat", "shop/mail"}
     street.post.password = canary("smtp")
     street.office.pass_time(timedelta(hours=2), timedelta(minutes=5))
@@ -152,6 +152,6 @@ def test_no_secret_is_kept_in_the_state(street: Street) -> None:
     """What a server says of itself may hold the address; the state, which is searched after this test, keeps none."""
     street.chat.usual = Reply(403, f"no such hook: {street.chat.address}".encode())
     street.post.password = "another"  # noqa: S105
-    street.office.desk.handle(street.office.alert())
+    street.office.alerts.handle(street.office.alert())
     street.office.pass_time(timedelta(minutes=5))
-    assert any("<secret>" in line.why for line in street.office.desk.lines())
+    assert any("<secret>" in line.why for line in street.office.alerts.lines())

@@ -48,7 +48,7 @@ def wiring(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Wiring:
     monkeypatch.setenv("PHASEGATE_SECRET_LINK_KEY", SECRET)
     (tmp_path / "tiny.yaml").write_text(FILE)
     found = Wiring(Settings.resolve({}, ENVIRON, tmp_path), log=silent)
-    found.desk.handle(alert())
+    found.alerts.handle(alert())
     return found
 
 
@@ -88,7 +88,7 @@ def ask(url: str, method: str = "GET", **form: str) -> tuple[int, str, dict[str,
 
 
 def lasting(wiring: Wiring) -> Incident:
-    (found,) = wiring.desk.incidents()
+    (found,) = wiring.alerts.incidents()
     return found
 
 
@@ -128,9 +128,9 @@ def test_a_link_that_is_forged_or_old_is_refused_and_one_of_what_is_over_does_no
             assert why in page
     assert lasting(wiring).acknowledged is None
     url = address + link(tmp_path)
-    wiring.desk.handle(alert("recovered"))
+    wiring.alerts.handle(alert("recovered"))
     assert ask(url)[0] == 410
-    wiring.desk.handle(alert())
+    wiring.alerts.handle(alert())
     assert ask(url, "POST", by="ann")[0] == 410, "of an opening before"
     assert lasting(wiring).acknowledged is None
 
@@ -138,5 +138,5 @@ def test_a_link_that_is_forged_or_old_is_refused_and_one_of_what_is_over_does_no
 def test_the_link_is_gone_once_somebody_looks_after_it(wiring: Wiring) -> None:
     assert wiring.acknowledging is not None
     assert len(wiring.acknowledging.links(lasting(wiring), datetime.now(UTC))) == 1
-    taken = wiring.desk.acknowledge("tiny/raw/checks_failed", by="ann")
+    taken = wiring.alerts.acknowledge("tiny/raw/checks_failed", by="ann")
     assert wiring.acknowledging.links(taken, datetime.now(UTC)) == ()

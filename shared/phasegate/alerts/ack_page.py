@@ -42,7 +42,7 @@ class AckPage:
 
     def links(self, incident: Incident, now: datetime) -> Sequence[Link]:
         """The link that a message about an incident carries; none once it is over, or somebody looks after it."""
-        if not incident.lasting or incident.acknowledged:
+        if not incident.open_members or incident.acknowledged:
             return ()
         token = seal(Grant(incident.key, incident.opened_at, now + LASTS), self._secret)
         return (Link("Acknowledge", f"{self._address}?token={token}"),)
@@ -58,8 +58,8 @@ class AckPage:
             grant = unseal(token, self._secret, self._clock.now())
         except InvalidLink as refused:
             return _page("This link does nothing", escape(str(refused)), 403)
-        lasting = {incident.key: incident for incident in desk.incidents()}
-        incident = lasting.get(grant.incident)
+        open_members = {incident.key: incident for incident in desk.incidents()}
+        incident = open_members.get(grant.incident)
         if incident is None or incident.opened_at != grant.opened_at:
             return _page("It is over", f"{escape(clean(grant.incident))} has recovered; there is nothing to take on.", 410)
         if method in ("GET", "HEAD"):
@@ -87,7 +87,7 @@ _FORM = """<form method="post">
 
 
 def _shown(incident: Incident) -> str:
-    details = "".join(f"<li>{escape(member.name)} {escape(clean(member.detail, 300))}" for member in incident.lasting[:20])
+    details = "".join(f"<li>{escape(member.name)} {escape(clean(member.detail, 300))}" for member in incident.open_members[:20])
     word = incident.acknowledged
     return f"<ul>{details}</ul>{f'<p>Acknowledged by {escape(clean(word.by))}.</p>' if word else _FORM}"
 

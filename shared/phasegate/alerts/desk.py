@@ -192,8 +192,8 @@ class AlertDesk:
         """The incidents that last, the newest first, each with the followers that it speaks for."""
         boards = [from_object(Board, record.body) for record in self._store.live(BOARD)]
         topology = Topology(self._pipelines, {board.key: board for board in boards})
-        lasting = [topology.speaking(i) for board in boards for i in board.incidents.values() if i.lasting]
-        return sorted(lasting, key=lambda incident: incident.opened_at, reverse=True)
+        open_members = [topology.speaking(i) for board in boards for i in board.incidents.values() if i.open_members]
+        return sorted(open_members, key=lambda incident: incident.opened_at, reverse=True)
 
     def deliveries(self) -> Sequence[Delivery]:
         """The rows of the ledger about incidents that last, or that must still be told."""
@@ -220,7 +220,7 @@ class AlertDesk:
             found = self._store.find(BOARD, [board_key]).get(board_key)
             board = from_object(Board, found.body) if found else None
             incident = board.incidents.get(cause) if board else None
-            over = incident is None or not incident.lasting or opened_at not in (None, incident.opened_at)
+            over = incident is None or not incident.open_members or opened_at not in (None, incident.opened_at)
             if found is None or board is None or incident is None or over:
                 known = ", ".join(incident.key for incident in self.incidents()) or "none lasts"
                 raise ConfigError(f'unknown incident "{key}"; known incidents: {known}')

@@ -215,7 +215,7 @@ class Wiring:
         from phasegate.adapters.local import LocalBus
 
         bus = LocalBus()
-        bus.subscribe(ALERTS, lambda message: self.desk.take(message))
+        bus.subscribe(ALERTS, lambda message: self.alerts.take(message))
         bus.subscribe(EVENTS, lambda event: self.history.keep(event))
         return bus
 
@@ -352,13 +352,13 @@ class Wiring:
         unsent = StuckMessages(self.store, self.store, self.relay, self.clock)
         checkup = Checkup(lambda: self.doctor.examine(), self.store, self.relay, self.clock)
         # The doctor last: it may take two minutes.
-        hooks: tuple[Hook, ...] = (unsent.check, self.desk.tick, checkup.check)
+        hooks: tuple[Hook, ...] = (unsent.check, self.alerts.tick, checkup.check)
         return Tick(
             self.monitor, store=self.store, records=self.store, clock=self.clock, heartbeats=self.heartbeats, hooks=hooks
         )
 
     @cached_property
-    def desk(self) -> "AlertDesk":
+    def alerts(self) -> "AlertDesk":
         """Who brings alerts to people."""
         from phasegate.alerts.desk import AlertDesk
 
@@ -390,9 +390,9 @@ class Wiring:
             ConfigError: Some are not there, or can't be what they should be; carries a problem for each.
             SecretError: Whether they are could not be found out.
         """
-        from phasegate.adapters.channels import problems
+        from phasegate.adapters.channels import secret_problems
 
-        found = list(problems(self.pipelines, self.secrets))
+        found = list(secret_problems(self.pipelines, self.secrets))
         if self.settings.acknowledging is not None:
             try:
                 self.secrets.get(self.settings.acknowledging[1])
@@ -454,7 +454,7 @@ class Wiring:
 
     def handle_alert(self, request: Request) -> tuple[str, int]:
         """Answer one delivered alert; see `_take_in`."""
-        return self._take_in("alert_dispatch", request, lambda headers, body: self.desk.receive(headers, body))
+        return self._take_in("alert_dispatch", request, lambda headers, body: self.alerts.receive(headers, body))
 
     def handle_preflight(self, request: Question) -> "Response":
         """Answer whether a phase may start; see `respond`."""
@@ -476,7 +476,7 @@ class Wiring:
         """
         if self.acknowledging is None:
             return "There are no links here: PHASEGATE_ACKNOWLEDGE_URL and PHASEGATE_LINK_KEY are not set.", 404, {}
-        answer = self.acknowledging.answer(self.desk, request.method, request.args.get("token", ""), request.get_data())
+        answer = self.acknowledging.answer(self.alerts, request.method, request.args.get("token", ""), request.get_data())
         self._note_work("acknowledge", answer[1])
         return answer
 

@@ -21,9 +21,9 @@ def command(context: click.Context, /, deliveries: bool, form: str, **where: str
         return 0
     from phasegate.cli.tables import print_deliveries, print_incidents
 
-    desk = wired(**where).desk
-    incidents = desk.incidents()
-    rows, lines = (desk.deliveries(), desk.lines()) if deliveries else ((), ())
+    alerts = wired(**where).alerts
+    incidents = alerts.incidents()
+    rows, lines = (alerts.deliveries(), alerts.lines()) if deliveries else ((), ())
     if form == "json":
         body: dict[str, Any] = {"incidents": [for_machines(incident) for incident in incidents]}
         if deliveries:
@@ -40,7 +40,7 @@ def _row(row: Delivery) -> dict[str, Any]:
     return {
         "incident": f"{row.board}/{row.cause}",
         "destination": row.destination,
-        "waits": row.waits,
+        "waits": row.is_pending,
         "attempts": row.attempts,
         "error": row.error or None,
         "status": row.status,
@@ -73,7 +73,7 @@ def _line(line: DestinationHealth) -> dict[str, Any]:
 @located("pipelines", "state", "bus")
 def test(**where: str | None) -> int:
     """Send a test to every destination, and show whether it was taken; exits with 1 when one was not."""
-    found = wired(**where).desk.test()
+    found = wired(**where).alerts.test()
     for each in found:
         status = f" ({each.status})" if each.status else ""
         click.echo(f"✗ {each.destination}{status}: {each.problem}" if each.problem else f"● {each.destination}{status}: taken")

@@ -316,11 +316,13 @@ def print_incidents(incidents: Sequence[Incident]) -> None:
     if not incidents:
         out.print("no incidents")
     for incident in incidents:
-        names = [member.name for member in incident.lasting if member.name] if incident.phase else []
+        names = [member.name for member in incident.open_members if member.name] if incident.phase else []
         which = "" if not names else f"  {names[0]}" if len(names) == 1 else f"  {len(names)} dates, {names[0]} to {names[-1]}"
         head = (f"{incident.severity} ", _SEVERITIES[incident.severity]), (incident.key, "bold"), which
         out.print(Text.assemble(*head, (f"  since {incident.since:%Y-%m-%d %H:%M} UTC", "dim")))
-        out.print(escape(f"  {clean(max(incident.lasting, key=lambda member: RANK[member.severity]).detail)}"), soft_wrap=True)
+        out.print(
+            escape(f"  {clean(max(incident.open_members, key=lambda member: RANK[member.severity]).detail)}"), soft_wrap=True
+        )
         if incident.speaks_for:
             out.print(escape(f"  also late: {', '.join(incident.speaks_for)}"))
         if word := incident.acknowledged:
@@ -340,8 +342,8 @@ def print_deliveries(rows: Sequence[Delivery], lines: Sequence[DestinationHealth
         told = (
             (last.reason, f"{last.at:%Y-%m-%d %H:%M}", "" if last.by == row.destination else last.by) if last else ("–", "", "")
         )
-        waits = f"{'parked' if row.parked else 'yes'}, {row.attempts} failed: {clean(row.error)}" if row.waits else ""
-        table.add_row(*(escape(text) for text in (f"{row.board}/{row.cause}", row.destination, *told, waits)))
+        is_pending = f"{'parked' if row.parked else 'yes'}, {row.attempts} failed: {clean(row.error)}" if row.is_pending else ""
+        table.add_row(*(escape(text) for text in (f"{row.board}/{row.cause}", row.destination, *told, is_pending)))
     out.print()
     out.print(table if rows else "no deliveries")
     out.print()

@@ -25,10 +25,10 @@ class Secret:
         """The text itself, for whom it is meant."""
         return self._text
 
-    def hidden_in(self, text: str) -> str:
+    def redact(self, text: str) -> str:
         """A text of somebody else's with the secret, or a part of an address that it is, made unreadable.
 
-        >>> Secret("https://example.com/hook?key=hunter2hunter2").hidden_in("no such key: hunter2hunter2")
+        >>> Secret("https://example.com/hook?key=hunter2hunter2").redact("no such key: hunter2hunter2")
         'no such key: <secret>'
         """
         parts = {self._text, *re.split(r"[/?&=:@#]+", self._text)} - {""}

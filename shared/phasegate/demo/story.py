@@ -166,7 +166,7 @@ class Story:
         moment = self._moment(clock)
         while (tick := self._next_tick()) < moment:
             self._clock.set(tick)
-            self._wiring.desk.tick()
+            self._wiring.alerts.tick()
             if self._screen.getvalue():
                 self._say(f"  {self._local()}  What could wait is told now:")
                 self._show_screen()

@@ -60,7 +60,7 @@ def standing(board: Board) -> Mapping[str, tuple[str, str]]:
     """What lasts: for each run date the cause and the alert that spoke of it last."""
     found = {}
     for incident in board.incidents.values():
-        for member in incident.lasting:
+        for member in incident.open_members:
             assert member.name not in found, "a run date is in one trouble at a time"
             found[member.name] = (incident.cause, member.key)
     return found

@@ -62,7 +62,7 @@ def notifier(
     return ChatNotifier(CHANNEL, webhook=destination.webhook, secrets=secrets, patience=patience)
 
 
-def problems(pipelines: Iterable[Pipeline], secrets: Secrets) -> Iterator[Problem]:
+def secret_problems(pipelines: Iterable[Pipeline], secrets: Secrets) -> Iterator[Problem]:
     """What is wrong with the secrets that destinations need; each is asked for once.
 
     Raises:

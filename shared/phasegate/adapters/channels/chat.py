@@ -121,7 +121,7 @@ class WebhookPost:
         again = status in (408, 425, 429) or status >= 500
         said = answer.body.decode(errors="replace")
         for each in self._known(fresh=False):
-            said = each.hidden_in(said) if each else said
+            said = each.redact(said) if each else said
         words = f': "{clean(said, 160)}"' if clean(said) else ""
         raise NotifyError(
             f"answered {status} ({_meaning(status)}){words}",

@@ -64,7 +64,7 @@ class Mailer:
             return NotifyError("the server offers no TLS or no login; nothing was sent to it", retryable=False)
         except smtplib.SMTPResponseException as exc:
             said = exc.smtp_error.decode(errors="replace") if isinstance(exc.smtp_error, bytes) else str(exc.smtp_error)
-            told = clean(password.hidden_in(said), 160)
+            told = clean(password.redact(said), 160)
             # A wrong password is answered by 535; while it is looked up in vain, by a 4xx.
             return NotifyError(
                 f'answered {exc.smtp_code} {talk.stage}: "{told}"', retryable=exc.smtp_code < 500, status=exc.smtp_code

@@ -210,7 +210,7 @@ class Delivery:
         return f"{self.board}/{self.cause}@{self.destination}"
 
     @property
-    def waits(self) -> bool:
+    def is_pending(self) -> bool:
         """True while something must be said that was not taken yet."""
         return self.attempt is not None or self.attempts > 0 or self.parked
 

@@ -176,7 +176,7 @@ class Incident:
         return self.subject if self.pipeline else None
 
     @property
-    def lasting(self) -> tuple[Member, ...]:
+    def open_members(self) -> tuple[Member, ...]:
         """The members that have not recovered, in the order of their names."""
         return tuple(self.members[name] for name in sorted(self.members) if self.members[name].lasts)
 
@@ -189,14 +189,14 @@ class Incident:
     @property
     def state(self) -> IncidentState:
         """Where it stands."""
-        if not self.lasting:
+        if not self.open_members:
             return IncidentState.RECOVERED
         return IncidentState.ACKNOWLEDGED if self.acknowledged else IncidentState.FIRING
 
     @property
     def severity(self) -> AlertSeverity:
         """The highest of the members that last; once recovered, of those that it had."""
-        members = self.lasting or self.current
+        members = self.open_members or self.current
         return max((member.severity for member in members), key=RANK.__getitem__, default=AlertSeverity.INFO)
 
     @property
@@ -208,7 +208,7 @@ class Incident:
     def recovered_at(self) -> datetime | None:
         """When the last of its members recovered; None while any lasts."""
         over = [member.over_at for member in self.members.values() if member.over_at is not None]
-        return None if self.lasting else max(over, default=None)
+        return None if self.open_members else max(over, default=None)
 
     @property
     def repeats(self) -> int:
@@ -218,7 +218,7 @@ class Incident:
     @property
     def is_superseded(self) -> bool:
         """True when it is over only because its members go on under other causes."""
-        return not self.lasting and all(member.became for member in self.current)
+        return not self.open_members and all(member.became for member in self.current)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -237,7 +237,7 @@ class Board:
     @property
     def is_live(self) -> bool:
         """True while any of its incidents is."""
-        return any(incident.lasting for incident in self.incidents.values())
+        return any(incident.open_members for incident in self.incidents.values())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -318,13 +318,13 @@ def fold(board: Board, said: IncidentUpdate) -> Board:
     if said.passing:
         return _repeat(board, said)
     name, at = said.member.name, said.member.at
-    lasting = [incident for incident in board.incidents.values() if not incident.passing]
-    known = [incident.members[name] for incident in lasting if name in incident.members]
+    open_members = [incident for incident in board.incidents.values() if not incident.passing]
+    known = [incident.members[name] for incident in open_members if name in incident.members]
     if any(member.at > at or member.key == said.member.key for member in known):
         return board
     changed = {
         incident.cause: _end(incident, name, said)
-        for incident in lasting
+        for incident in open_members
         if (said.over or incident.cause != said.cause) and name in incident.members and incident.members[name].lasts
     }
     board = replace(board, incidents={**board.incidents, **changed})
@@ -351,7 +351,7 @@ def _with(incident: Incident | None, said: IncidentUpdate) -> Incident:
     name, at = said.member.name, said.member.at
     if incident is None:
         return _opened(said, at, 0, {name: said.member})
-    if not incident.lasting:
+    if not incident.open_members:
         ended = incident.recovered_at
         again = incident.again + 1 if ended is not None and at - ended < FLAP_WINDOW else 0
         return _opened(said, at, again, {**incident.members, name: said.member})
@@ -410,7 +410,7 @@ def tidy(board: Board, now: datetime) -> Board:
 
 
 def _closed(incident: Incident, now: datetime) -> Incident:
-    if any(now - member.at < AUTO_CLOSE_AFTER for member in incident.lasting):
+    if any(now - member.at < AUTO_CLOSE_AFTER for member in incident.open_members):
         return incident
     members = {name: replace(m, over_at=now) if m.lasts else m for name, m in incident.members.items()}
     return replace(incident, members=members)
@@ -418,5 +418,5 @@ def _closed(incident: Incident, now: datetime) -> Incident:
 
 def next_tidying(board: Board) -> datetime | None:
     """When the board should be tidied next; None when nothing in it ends by itself."""
-    ends = [m.at + AUTO_CLOSE_AFTER for incident in board.incidents.values() if incident.passing for m in incident.lasting]
+    ends = [m.at + AUTO_CLOSE_AFTER for incident in board.incidents.values() if incident.passing for m in incident.open_members]
     return max(ends, default=None)

@@ -240,7 +240,7 @@ def _known(incident: Incident, told: NotificationState, target: Target, now: dat
     gathered = told.at + min(GROUP_WAIT * 2 ** min(told.times - 1, 10), MAX_GROUP_WAIT)
     if new_members(incident, told):
         planned.append((gathered, NotifyReason.NEW_MEMBER))
-    elif any(name not in told.about for member in incident.lasting for name in member.about):
+    elif any(name not in told.about for member in incident.open_members for name in member.about):
         planned.append((gathered, NotifyReason.WORSE))
     if target.escalate is not None and not (told.escalated or incident.acknowledged or incident.passing):
         planned.append((incident.opened_at + target.escalate, NotifyReason.ESCALATION))
@@ -296,14 +296,14 @@ def after_notice(incident: Incident, told: NotificationState | None, reason: Not
     """What a destination knows once it was told of the incident as it stands."""
     same = told is not None and not told.over and reason is not NotifyReason.FIRST
     before = told if same else None
-    lasting = incident.lasting
-    about = dict.fromkeys((*(before.about if before else ()), *(name for member in lasting for name in member.about)))
+    open_members = incident.open_members
+    about = dict.fromkeys((*(before.about if before else ()), *(name for member in open_members for name in member.about)))
     return NotificationState(
         opened_at=incident.opened_at,
         at=now,
         over=incident.state is IncidentState.RECOVERED,
         severity=incident.severity,
-        members={member.name: member.since for member in lasting},
+        members={member.name: member.since for member in open_members},
         about=tuple(about)[-200:],
         times=before.times + 1 if before else 1,
         reminders=(before.reminders if before else 0) + (reason is NotifyReason.REMINDER),
@@ -318,7 +318,7 @@ def new_members(incident: Incident, told: NotificationState | None) -> tuple[str
     flaps = incident.again >= FLAPS_UNTIL_SETTLING
     return tuple(
         member.name
-        for member in incident.lasting
+        for member in incident.open_members
         if known.get(member.name) != member.since and not (flaps and member.name in known)
     )
 
@@ -338,7 +338,7 @@ class Topology:
         """Until when at least an upstream speaks for an incident, asked at *now*; None when none does."""
         if incident.cause != Reason.UPSTREAM_SHUT or incident.pipeline not in self.pipelines:
             return None
-        waits = [self._waits(incident, member.name, member.about, member.since, now) for member in incident.lasting]
+        waits = [self._waits(incident, member.name, member.about, member.since, now) for member in incident.open_members]
         # Of several run dates one that nobody speaks for is told, and the others with it.
         return None if None in waits else min((wait for wait in waits if wait is not None), default=None)
 
@@ -361,7 +361,7 @@ class Topology:
         if pipeline is None or incident.cause == Reason.UPSTREAM_SHUT:
             return incident
         found: dict[str, dict[str, None]] = {}
-        for member in incident.lasting:
+        for member in incident.open_members:
             for phase in self._late_behind(pipeline, incident.subject, member.name):
                 found.setdefault(phase, {})[member.name] = None
         return replace(incident, speaks_for={phase: tuple(names) for phase, names in found.items()})

@@ -79,7 +79,7 @@ def compose(
         links: Where to acknowledge it and to read more.
     """
     over = incident.state is IncidentState.RECOVERED or reason is NotifyReason.RECOVERED
-    members = tuple(map(_as_it_ended, incident.current)) if over else incident.lasting
+    members = tuple(map(_as_it_ended, incident.current)) if over else incident.open_members
     first = max(members, key=lambda member: RANK[member.severity], default=None)
     facts = [
         ("Effect", " ".join(_unique(member.effect for member in members))),
@@ -178,7 +178,7 @@ def _followers(incident: Incident) -> str:
 def _cause(incident: Incident) -> str:
     if incident.cause != "checks_failed":
         return _CAUSES.get(incident.cause, "")
-    kinds = _unique(name.rpartition(".")[2] for member in incident.lasting for name in member.about)
+    kinds = _unique(name.rpartition(".")[2] for member in incident.open_members for name in member.about)
     return " Or: ".join(_unique(_CAUSES_OF_CHECKS[kind] for kind in kinds if kind in _CAUSES_OF_CHECKS))
 
 
