@@ -11,7 +11,7 @@ from phasegate.errors import ActionRefused, StateError, UnknownPhase
 from phasegate.gates.pauses import Pauses
 from phasegate.testing import Crash
 
-from tests.flow.test_monitor import DAY, MINUTE, SHOP, SILENT, SPAN, World, run_raw
+from tests.flow.test_monitor import DAY, MINUTE, SHOP, SILENT, World, run_raw
 
 RAW = RunKey("shop", "raw", DAY)
 ORDERS, PRICES = "raw.orders.row_count", "raw.prices.row_count"
@@ -53,13 +53,13 @@ def test_an_override_opens_the_gate_at_once(world: World) -> None:
 def test_an_override_of_one_check_does_not_let_a_second_failure_through(world: World) -> None:
     """Nor does it after its end, whatever the second one does then."""
     world.warehouse.numbers["raw.prices", DAY] = 3
-    world.monitor.watch(SPAN)
+    world.recheck()
     world.monitor.act(RAW, waive(world, ORDERS), "ann")
-    world.monitor.watch(SPAN)
+    world.recheck()
     assert (world.gate("raw").state, world.bus.signals) == (GateState.HELD, [])
     world.clock.advance(HOUR)
     world.warehouse.numbers["raw.prices", DAY] = 10
-    world.monitor.watch(SPAN)
+    world.recheck()
     assert (world.gate("raw").state, world.bus.signals) == (GateState.HELD, []), "it has expired"
     world.monitor.act(RAW, waive(world, ORDERS), "ann")
     assert world.gate("raw").state is GateState.OPEN
@@ -78,7 +78,7 @@ def test_a_hold_ends_with_the_tick(world: World) -> None:
     world.monitor.act(RAW, PutHold("a reload", world.clock.now() + HOUR), "ann")
     world.warehouse.numbers["raw.orders", DAY] = 10
     world.warehouse.queries.clear()
-    assert world.monitor.watch(SPAN) == ()
+    assert world.recheck() == ()
     assert world.warehouse.queries == []
     world.clock.advance(30 * MINUTE)
     world.monitor.handle(world.done("raw", "orders", attempt=2))
@@ -86,7 +86,7 @@ def test_a_hold_ends_with_the_tick(world: World) -> None:
     assert (gate.state, gate.reason, gate.reports["orders"].attempt) == (GateState.HELD, Reason.HELD_BY_HAND, 2)
     assert [r.outcome for r in gate.results] == ["passed", "passed"]
     world.clock.advance(30 * MINUTE)
-    world.monitor.watch(SPAN)
+    world.recheck()
     assert world.gate("raw").state is GateState.OPEN
 
 
@@ -97,10 +97,10 @@ def test_a_hold_on_what_was_not_heard_of_is_looked_at_when_it_ends() -> None:
     world.monitor.act(clean, PutHold("a reload", world.clock.now() + HOUR), "ann")
     world.monitor.act(RAW, PutHold("a reload", world.clock.now() + HOUR), "ann")
     world.clock.advance(HOUR)
-    world.monitor.watch(SPAN)
+    world.recheck()
     assert [(world.gate(phase).state, world.bus.alerts) for phase in ("raw", "clean")] == [(GateState.WAITING, [])] * 2
     world.clock.set(DUE)
-    world.monitor.watch(SPAN)
+    world.recheck()
     assert world.gate("raw").state is GateState.OVERDUE
 
 
@@ -109,24 +109,24 @@ def test_a_held_gate_is_not_late() -> None:
     late = World()
     late.monitor.act(RAW, PutHold("a reload", DUE + HOUR), "ann")
     late.clock.set(DUE)
-    late.monitor.watch(SPAN)
+    late.recheck()
     assert late.bus.alerts == []
     late.clock.set(DUE + HOUR)
-    late.monitor.watch(SPAN)
+    late.recheck()
     assert late.bus.alerts == [("no_message", "firing")]
 
 
 def test_what_a_hold_kept_back_of_an_open_gate_is_released_when_it_ends(world: World) -> None:
     world.warehouse.numbers["raw.orders", DAY] = 10
-    world.monitor.watch(SPAN)
+    world.recheck()
     world.monitor.act(RAW, PutHold("odd rows", world.clock.now() + HOUR), "ann")
     world.warehouse.numbers["raw.orders", DAY] = 12
     world.clock.advance(MINUTE)
     world.monitor.handle(world.done("raw", "orders"))
-    assert world.monitor.watch(SPAN) == ()
+    assert world.recheck() == ()
     assert world.gate("raw").generation == 1
     world.clock.advance(HOUR)
-    world.monitor.watch(SPAN)
+    world.recheck()
     assert world.bus.signals == ["shop/raw/2026-03-02/g1", "shop/raw/2026-03-02/g2"]
 
 
@@ -143,7 +143,7 @@ def test_an_accepted_gap_lets_followers_start_and_ends_by_hand_or_by_the_clock(w
     assert (world.gate("raw").state, world.bus.alerts[-1]) == (GateState.HELD, ("checks_failed", "firing"))
     world.monitor.act(RAW, accept, "ann")
     world.clock.set(DUE + HOUR)
-    world.monitor.watch(SPAN)
+    world.recheck()
     assert (world.gate("raw").state, world.bus.alerts[-1]) == (GateState.HELD, ("checks_failed", "firing"))
 
 
@@ -205,7 +205,7 @@ def acted(point: int, act: Action) -> tuple[World, bool]:
     if died:
         world.monitor.act(RAW, act, "ann")
     world.clock.advance(MINUTE)
-    world.monitor.watch(SPAN)
+    world.recheck()
     return world, died
 
 
@@ -255,7 +255,7 @@ def week() -> World:
     found.clock.set(datetime(2026, 3, 8, tzinfo=UTC))
     for n, run in enumerate(WEEK):
         found.warehouse.numbers |= {("raw.orders", run.run_date): 3 if n < 2 else 10, ("raw.prices", run.run_date): 10}
-    found.monitor.watch(Span(DAY, WEEK[-1].run_date))
+    found.recheck(Span(DAY, WEEK[-1].run_date))
     found.warehouse.queries.clear()
     return found
 

@@ -18,7 +18,8 @@ from phasegate.core.field_syntax import Span
 from phasegate.core.gates.completion import Envelope
 from phasegate.core.gates.gate import GateState
 from phasegate.core.pipeline.model import Calendar, Output, Phase, Pipeline, Producer
-from phasegate.gates.monitor import Handled, Monitor
+from phasegate.gates.monitor import Monitor
+from phasegate.messaging.inbox import Handled
 from phasegate.ports import Outgoing
 from phasegate.testing import ManualClock, ScriptedWarehouse
 

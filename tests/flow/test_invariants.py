@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
+from typing import Any
 
 import pytest
 from phasegate.adapters.state.sqlite import SQLiteStore
@@ -21,6 +22,8 @@ from phasegate.gates.pauses import Pauses, paused
 from phasegate.messaging.bodies import EVENTS
 from phasegate.ports import Change, Outgoing
 from phasegate.testing import Countdown, Crash, Crashing, ManualClock, ScriptedWarehouse
+
+from tests.flow.rechecks import recheck
 
 DAYS = (date(2026, 3, 2), date(2026, 3, 3))
 SPAN = Span(*DAYS)
@@ -285,7 +288,8 @@ class World:
                     self.monitor.act(RunKey("shop", phase, day), act, "ann", dry_run=self.random.random() < 0.1)
 
     def tick(self) -> None:
-        self.monitor.watch(SPAN)
+        store: Any = Crashing(self.oracle, self.calls)
+        recheck(self.monitor, PIPELINE, SPAN, store=store, clock=self.clock)
 
     def wait(self) -> None:
         self.clock.advance(
@@ -311,7 +315,7 @@ class World:
                     self.monitor.act(gate.run, act, "ann")
         for _ in range(3):
             self.clock.advance(timedelta(hours=2))
-            self.monitor.watch(SPAN)
+            self.tick()
 
     def check(self) -> None:
         keys = [message.key for message in self.bus.taken if message.topic.endswith("-go")]

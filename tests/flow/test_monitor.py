@@ -12,6 +12,7 @@ from phasegate.core.checks.kinds import RowCount
 from phasegate.core.checks.metrics import Answer, Cost, Query
 from phasegate.core.field_syntax import Due, Span
 from phasegate.core.gates.completion import Envelope, RunKey
+from phasegate.core.gates.decide import Decision
 from phasegate.core.gates.gate import AcceptedGap, Gate, GateState, Reason
 from phasegate.core.pipeline.model import Calendar, Output, Phase, Pipeline, Producer
 from phasegate.errors import ConfigError, PublishError
@@ -21,6 +22,8 @@ from phasegate.messaging.inbox import Handled
 from phasegate.messaging.outbox import MAX_RETRY_SECONDS
 from phasegate.ports import Change, Outgoing
 from phasegate.testing import Countdown, Crash, Crashing, ManualClock, ScriptedWarehouse
+
+from tests.flow.rechecks import recheck
 
 DAY = date(2026, 3, 2)
 SPAN = Span(DAY, DAY)
@@ -100,6 +103,11 @@ class World:
             publisher=Crashing(self.bus, self.calls),
             clock=self.clock,
         )
+
+    def recheck(self, span: Span = SPAN) -> tuple[Decision, ...]:
+        """What a tick does with the gates of some dates."""
+        store: Any = Crashing(self.store, self.calls)
+        return recheck(self.monitor, SHOP, span, store=store, clock=self.clock)
 
     def done(self, phase: str, producer: str | None = None, **fields: Any) -> Envelope:
         """A completion of a run that has just ended."""
@@ -302,11 +310,11 @@ def test_a_warehouse_that_is_down_leaves_the_gate_unverified_until_it_is_back(wo
     assert (gate.state, gate.detail) == (GateState.UNVERIFIED, "could not be measured: the warehouse is down")
     for _ in range(11):
         world.clock.advance(MINUTE)
-        world.monitor.watch(SPAN)
+        world.recheck()
     assert world.bus.alerts == [("not_measured", "firing")]
     world.warehouse.down = ""
     world.clock.advance(MINUTE)
-    (decision,) = world.monitor.watch(SPAN)
+    (decision,) = world.recheck()
     assert decision.gate.state is GateState.OPEN
     assert world.bus.signals == ["shop/raw/2026-03-02/g1"]
     assert world.bus.alerts == [("not_measured", "firing"), ("not_measured", "recovered")]
@@ -342,39 +350,39 @@ def test_a_held_gate_opens_when_its_rows_are_there(world: World) -> None:
     world.warehouse.numbers["raw.orders", DAY] = 3
     run_raw(world)
     assert world.gate("raw").state is GateState.HELD
-    assert world.monitor.watch(SPAN)[0].alerts == ()
+    assert world.recheck()[0].alerts == ()
     versions = world.gate("raw").version
-    world.monitor.watch(SPAN)
+    world.recheck()
     assert world.gate("raw").version == versions, "a look that finds nothing new writes nothing"
     world.warehouse.numbers["raw.orders", DAY] = 11
-    world.monitor.watch(SPAN)
+    world.recheck()
     assert world.gate("raw").state is GateState.OPEN
     assert world.bus.alerts == [("checks_failed", "firing"), ("checks_failed", "recovered")]
 
 
 def test_silence_is_noticed_at_the_due_time(world: World) -> None:
     world.clock.set(datetime(2026, 3, 3, 5, 59, 59, tzinfo=UTC))
-    assert world.monitor.watch(SPAN) == ()
+    assert world.recheck() == ()
     world.clock.advance(timedelta(seconds=1))
-    assert [decision.gate.state for decision in world.monitor.watch(SPAN)] == [GateState.OVERDUE]
-    world.monitor.watch(SPAN)
+    assert [decision.gate.state for decision in world.recheck()] == [GateState.OVERDUE]
+    world.recheck()
     assert world.bus.alerts == [("no_message", "firing")]
 
 
 def test_an_accepted_gap_that_expires_is_looked_at_again(world: World) -> None:
     """What a person closed for a time is open again after it, and somebody hears of it."""
     world.clock.set(datetime(2026, 3, 3, 7, tzinfo=UTC))
-    world.monitor.watch(SPAN)
+    world.recheck()
     until = world.clock.now() + timedelta(days=1)
     gap = AcceptedGap("ann", "lost at the source", world.clock.now(), until)
     gate = world.gate("raw")
     world.store.commit(Change(Gate(gate.run, gate.version, gate.state, gate.reason, gap=gap, alert=gate.alert)))
-    world.monitor.watch(SPAN)
+    world.recheck()
     assert world.gate("raw").state is GateState.ACCEPTED
     world.clock.set(until - MINUTE)
-    assert "raw" not in [decision.gate.run.phase for decision in world.monitor.watch(SPAN)]
+    assert "raw" not in [decision.gate.run.phase for decision in world.recheck()]
     world.clock.set(until)
-    world.monitor.watch(SPAN)
+    world.recheck()
     assert world.gate("raw").state is GateState.OVERDUE
     assert world.bus.alerts[-1] == ("no_message", "firing")
 
@@ -388,12 +396,12 @@ def test_a_release_that_could_not_be_measured_later_is_measured_by_a_tick(world:
     world.monitor.handle(world.done("raw", "orders"))
     assert (world.gate("raw").unproven, world.gate("raw").generation) == (True, 1)
     version = world.gate("raw").version
-    world.monitor.watch(SPAN)
+    world.recheck()
     assert world.gate("raw").version == version, "a look that finds nothing new writes nothing"
     world.warehouse.down = ""
-    world.monitor.watch(SPAN)
+    world.recheck()
     assert (world.gate("raw").unproven, world.gate("raw").generation) == (False, 2)
-    assert world.monitor.watch(SPAN) == ()
+    assert world.recheck() == ()
 
 
 def test_a_release_whose_table_got_worse_recovers_without_a_message(world: World) -> None:
@@ -402,7 +410,7 @@ def test_a_release_whose_table_got_worse_recovers_without_a_message(world: World
     world.warehouse.numbers["raw.orders", DAY] = 3
     world.monitor.handle(world.done("raw", "orders"))
     world.warehouse.numbers["raw.orders", DAY] = 10
-    world.monitor.watch(SPAN)
+    world.recheck()
     assert world.bus.alerts == [("late_failure", "firing"), ("late_failure", "recovered")]
     assert world.gate("raw").generation == 1
 
@@ -411,7 +419,7 @@ def test_an_open_gate_is_not_looked_at_by_the_tick(world: World) -> None:
     run_raw(world)
     world.clock.set(datetime(2026, 3, 3, 7, tzinfo=UTC))
     world.warehouse.queries.clear()
-    assert world.monitor.watch(SPAN) == ()
+    assert world.recheck() == ()
     assert world.warehouse.queries == []
 
 
@@ -454,7 +462,7 @@ def crash_at(point: int, *, rows: int, bus: PublishError | None = None) -> tuple
     world.monitor = world.started()
     world.monitor.handle(last)
     world.clock.advance(MINUTE)
-    world.monitor.watch(SPAN)
+    world.recheck()
     return world, died
 
 
@@ -506,8 +514,9 @@ def test_a_crash_anywhere_keeps_a_rejected_message_once() -> None:
         except Crash:
             died = True
         world.calls.left = None
-        world.started().handle(bad)
-        world.started().watch(SPAN)
+        world.monitor = world.started()
+        world.monitor.handle(bad)
+        world.recheck()
         assert len(world.store.rejected(9)) == 1, point
         assert set(world.bus.keys) == {"rejected/bad"}, point
         assert world.pending() == [], point

@@ -86,7 +86,7 @@ def test_what_stops_in_the_middle_costs_time_and_nothing_else(watched: Cloud, do
 
     assert state(watched, UNMEASURED) == (GateState.UNVERIFIED, Reason.NOT_MEASURED), "nobody has looked again yet"
     monitor = Wiring.from_env(watched.environ).monitor
-    monitor.look(RunKey("flights", "raw", UNMEASURED))  # as the tick does
+    monitor.recheck(PIPELINE, [RunKey("flights", "raw", UNMEASURED)], {})  # as the tick does
     wait_for("the outbox to empty", lambda: monitor.relay() == 0 and not watched.store.pending(LATER, 100))
     assert not watched.store.parked()
     assert {state(watched, day) for day in SPAN.days()} == {(GateState.OPEN, Reason.PASSED)}

@@ -11,7 +11,8 @@ from phasegate.core.gates.completion import Envelope
 from phasegate.core.gates.gate import Gate, GateState
 from phasegate.core.pipeline.model import Calendar, Output, Phase, Pipeline, Retry
 from phasegate.gates.heartbeat import Heartbeats
-from phasegate.gates.monitor import BREAKER, BUDGET, Monitor
+from phasegate.gates.monitor import Monitor
+from phasegate.gates.rerun_requests import BREAKER, BUDGET
 from phasegate.gates.tick import Tick
 from phasegate.testing import Countdown, Crash, Crashing, ManualClock, ScriptedWarehouse
 

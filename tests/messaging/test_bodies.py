@@ -140,8 +140,8 @@ class Played:
         self.tell("clean")
         self.tell("report")
         self.monitor.handle(Envelope("m-odd", b"\xff{not json", {"origin": "somewhere"}))
-        self.monitor.look(RunKey("shop", "clean", DAY))
-        self.monitor.look(RunKey("shop", "raw", DAY + timedelta(days=40)))
+        self.monitor.recheck(SHOP, [RunKey("shop", "clean", DAY)], {})
+        self.monitor.recheck(SHOP, [RunKey("shop", "raw", DAY + timedelta(days=40))], {})
         self.monitor.act(RunKey("shop", "clean", DAY), PutHold("a reload", DUE + timedelta(days=1)), "ann")
         return self
 

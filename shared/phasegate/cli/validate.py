@@ -10,7 +10,7 @@ import click
 from phasegate.cli.options import chosen, located, pipeline_option, wired
 from phasegate.core.gates.verdict import Verdict
 from phasegate.gates.backfill import Validation, parse_range, validate
-from phasegate.gates.monitor import Progress
+from phasegate.gates.measurement import Progress
 
 _LONG = 31
 """Dates from which a bar shows the progress."""

@@ -20,6 +20,7 @@ from phasegate.core.field_syntax import Span
 from phasegate.core.gates.completion import Envelope, Report, RunKey, Status, encode_completion
 from phasegate.core.gates.decide import Decision
 from phasegate.core.gates.gate import GateState
+from phasegate.core.gates.schedule import gates_to_recheck
 from phasegate.core.pipeline.model import Pipeline
 from phasegate.demo import warehouse as loaders
 from phasegate.errors import ConfigError
@@ -253,7 +254,9 @@ class Story:
     def _watch(self, day: date, clock: str) -> None:
         """The clock ticks: gates that are due are looked at, message or not."""
         self._at(clock)
-        for decision in self._wiring.monitor.watch(Span(day, day)):
+        gates = self._wiring.store.load(self._pipeline.name, Span(day, day))
+        runs = gates_to_recheck(self._pipeline, gates, Span(day, day), self._clock.now(), since=day)
+        for decision in self._wiring.monitor.recheck(self._pipeline, runs, gates):
             if decision.alerts:
                 self._show(decision)
 

@@ -11,7 +11,7 @@ from phasegate.core.gates.gate import GatesByPhase, is_live
 from phasegate.core.gates.verdict import DateVerdict, PhaseVerdict, Verdict, judge_date, summarise
 from phasegate.core.pipeline.model import Pipeline
 from phasegate.errors import ConfigError
-from phasegate.gates.monitor import Progress, measure
+from phasegate.gates.measurement import Progress, measure
 from phasegate.ports import Warehouse
 
 

@@ -14,8 +14,9 @@ from phasegate.core.gates.verdict import needed
 from phasegate.core.pipeline.model import Pipeline
 from phasegate.errors import ConfigError, Problem, WarehouseError
 from phasegate.gates.heartbeat import clock_stopped_message
-from phasegate.gates.monitor import BREAKER, BUDGET, run_queries
+from phasegate.gates.measurement import run_queries
 from phasegate.gates.pauses import paused
+from phasegate.gates.rerun_requests import BREAKER, BUDGET
 from phasegate.messaging.retry_on_conflict import until_written
 from phasegate.ports import Change, Clock, Record, State, Warehouse
 

@@ -14,10 +14,10 @@ from phasegate.core.gates.schedule import (
     Deadline,
     deadline,
     first_watched,
-    gates_to_look_at,
+    gates_to_recheck,
     group_nearby_dates,
     is_its_turn,
-    needs_look,
+    needs_recheck,
     window,
 )
 from phasegate.core.pipeline.model import AlertSeverity, Calendar, Output, Phase, Pipeline
@@ -126,7 +126,7 @@ GAP = AcceptedGap("ann", "lost", at(1), at(20))
 )
 def test_a_gate_is_looked_at_when_that_may_change_it(gate: dict[str, Any], now: datetime, wanted: bool) -> None:
     known = Gate(RunKey("shop", "raw", DAY), **gate)
-    assert needs_look(SHOP, known, {"raw": known}, now) is wanted
+    assert needs_recheck(SHOP, known, {"raw": known}, now) is wanted
 
 
 def runs(*found: RunKey) -> list[tuple[str, date]]:
@@ -135,16 +135,16 @@ def runs(*found: RunKey) -> list[tuple[str, date]]:
 
 def test_the_newest_dates_come_first_and_phases_in_their_order() -> None:
     span = Span(DAY - timedelta(days=1), DAY)
-    found = gates_to_look_at(SHOP, {}, span, at(14), since=span.first)
+    found = gates_to_recheck(SHOP, {}, span, at(14), since=span.first)
     assert runs(*found) == [(p, d) for d in reversed(span.days()) for p in ("raw", "features", "scores")]
 
 
 def test_silence_counts_from_the_first_watched_date() -> None:
     """A monitor that is installed today has not heard of yesterday, and says nothing about it."""
     span = window(SHOP, at(14), None)
-    assert gates_to_look_at(SHOP, {}, span, at(14), since=DAY + timedelta(days=1)) == ()
+    assert gates_to_recheck(SHOP, {}, span, at(14), since=DAY + timedelta(days=1)) == ()
     held = Gate(RunKey("shop", "raw", DAY), state=GateState.HELD)
-    assert runs(*gates_to_look_at(SHOP, {DAY: {"raw": held}}, span, at(14), since=DAY + timedelta(days=1))) == [("raw", DAY)]
+    assert runs(*gates_to_recheck(SHOP, {DAY: {"raw": held}}, span, at(14), since=DAY + timedelta(days=1))) == [("raw", DAY)]
 
 
 @pytest.mark.parametrize(("now", "since"), [(at(9, 59), DAY), (at(10), DAY + timedelta(days=1))])
@@ -154,7 +154,7 @@ def test_the_first_watched_date_is_the_first_of_which_nothing_was_due(now: datet
 
 def test_days_without_a_run_are_not_looked_at() -> None:
     pipeline = shop(weekdays=frozenset(range(5)), closed=(Span(date(2026, 3, 5), date(2026, 3, 5)),))
-    found = gates_to_look_at(pipeline, {}, Span(date(2026, 3, 4), date(2026, 3, 8)), at(14, day=9), since=date(2026, 1, 1))
+    found = gates_to_recheck(pipeline, {}, Span(date(2026, 3, 4), date(2026, 3, 8)), at(14, day=9), since=date(2026, 1, 1))
     assert {run.run_date for run in found} == {date(2026, 3, 4), date(2026, 3, 6)}
 
 
@@ -171,7 +171,7 @@ def test_old_gates_have_their_turn_once_an_hour_and_never_starve_new_ones() -> N
     span = Span(DAY, DAY)
     seen: list[RunKey] = []
     for minute in range(60):
-        found = gates_to_look_at(SHOP, {}, span, at(14, minute), since=DAY, older=old)
+        found = gates_to_recheck(SHOP, {}, span, at(14, minute), since=DAY, older=old)
         assert runs(*found[:3]) == [(phase, DAY) for phase in ("raw", "features", "scores")]
         assert len(found) < 15, "spread over the hour"
         seen += found[3:]
@@ -181,10 +181,10 @@ def test_old_gates_have_their_turn_once_an_hour_and_never_starve_new_ones() -> N
 def test_a_tick_looks_at_so_many_gates_and_the_rest_has_its_turn() -> None:
     first = date(2026, 1, 1)
     span = Span(first, first + timedelta(days=59))
-    found = gates_to_look_at(SHOP, {}, span, at(14, day=20), since=first)
+    found = gates_to_recheck(SHOP, {}, span, at(14, day=20), since=first)
     assert (
         runs(*found[:GATES_PER_TICK])
-        == runs(*gates_to_look_at(SHOP, {}, Span(date(2026, 1, 10), span.last), at(14, day=20), since=first))[:GATES_PER_TICK]
+        == runs(*gates_to_recheck(SHOP, {}, Span(date(2026, 1, 10), span.last), at(14, day=20), since=first))[:GATES_PER_TICK]
     )
     assert GATES_PER_TICK <= len(found) < GATES_PER_TICK + 15
     assert all(is_its_turn(run, at(14, day=20)) for run in found[GATES_PER_TICK:])
@@ -193,7 +193,7 @@ def test_a_tick_looks_at_so_many_gates_and_the_rest_has_its_turn() -> None:
 def test_a_date_counted_as_off_is_counted_again_each_hour() -> None:
     """The table that announces what is expected may have been late itself."""
     off = {DAY: {"raw": Gate(RunKey("shop", "raw", DAY), state=GateState.OFF)}}
-    looks = [gates_to_look_at(SHOP, off, Span(DAY, DAY), at(3, minute), since=DAY) for minute in range(60)]
+    looks = [gates_to_recheck(SHOP, off, Span(DAY, DAY), at(3, minute), since=DAY) for minute in range(60)]
     assert [runs(*found) for found in looks if found] == [[("raw", DAY)]]
 
 

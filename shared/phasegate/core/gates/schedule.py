@@ -103,7 +103,7 @@ def window(pipeline: Pipeline, now: datetime, last: datetime | None) -> Span:
     return Span(pipeline.today(since) - RECENT - slack, pipeline.today(now) + FAR_FUTURE)
 
 
-def needs_look(pipeline: Pipeline, gate: Gate, day: GatesByPhase, now: datetime) -> bool:
+def needs_recheck(pipeline: Pipeline, gate: Gate, day: GatesByPhase, now: datetime) -> bool:
     """True when a look without a message may change a gate: it is due, was heard of, waits for repair, or must be proven."""
     if not gate.awaits_clock:
         return _is_late_again(pipeline, gate, day, now)
@@ -128,7 +128,7 @@ def _is_late_again(pipeline: Pipeline, gate: Gate, day: GatesByPhase, now: datet
     return due is not None and now >= due.at
 
 
-def gates_to_look_at(
+def gates_to_recheck(
     pipeline: Pipeline,
     days: Mapping[date, GatesByPhase],
     span: Span,
@@ -151,7 +151,7 @@ def gates_to_look_at(
     dates = ((day, days.get(day, {})) for day in reversed(span.days()))
     looked = (run for day, gates in dates for run in _of_date(pipeline, day, gates, now, known=day not in silent))
     found = [run for run in looked if run.phase not in paused]
-    old = [g for g in older if g.run.phase not in paused and needs_look(pipeline, g, {g.run.phase: g}, now)]
+    old = [g for g in older if g.run.phase not in paused and needs_recheck(pipeline, g, {g.run.phase: g}, now)]
     asked = [gate.run for gate in old if gate.retries and gate.retries.next_at and now >= gate.retries.next_at]
     turns = [
         run for run in (*found[GATES_PER_TICK:], *(gate.run for gate in old)) if is_its_turn(run, now) and run not in asked
@@ -166,7 +166,7 @@ def _of_date(pipeline: Pipeline, day: date, gates: GatesByPhase, now: datetime, 
         gate = gates.get(phase, Gate(RunKey(pipeline.name, phase, day)))
         # What was counted as a date without a run may yet become one, when the table that announces it is late.
         unsure = gate.state is GateState.OFF and pipeline.runs(phase, day) and is_its_turn(gate.run, now)
-        if unsure or needs_look(pipeline, gate, gates, now):
+        if unsure or needs_recheck(pipeline, gate, gates, now):
             yield gate.run
 
 
