@@ -1,9 +1,10 @@
-"""The page behind the link in a message: who presses its button looks after the incident."""
+"""The page behind the link in an alert: its button acknowledges the incident."""
 
 from collections.abc import Mapping
 
 import flask
 import functions_framework
+from phasegate.app.http import handle_acknowledgement
 from phasegate.app.wiring import Wiring
 
 app = Wiring.from_env()  # a wrong setting stops the new revision, not the first event
@@ -12,4 +13,4 @@ app = Wiring.from_env()  # a wrong setting stops the new revision, not the first
 @functions_framework.http
 def acknowledge(request: flask.Request) -> tuple[str, int, Mapping[str, str]]:
     """Answer a browser."""
-    return app.handle_acknowledgement(request)
+    return handle_acknowledgement(app, request)

@@ -1,7 +1,8 @@
-"""Bring alerts to people: each problem once, and again only for a reason."""
+"""Send alerts to people: each problem once, and again only for a reason."""
 
 import flask
 import functions_framework
+from phasegate.app.http import handle_alert
 from phasegate.app.wiring import Wiring
 
 app = Wiring.for_alerts()  # a wrong setting, or a destination without its secret, stops the new revision, not the first event
@@ -10,4 +11,4 @@ app = Wiring.for_alerts()  # a wrong setting, or a destination without its secre
 @functions_framework.http
 def alert_dispatch(request: flask.Request) -> tuple[str, int]:
     """Answer one push of the alert topic."""
-    return app.handle_alert(request)
+    return handle_alert(app, request)

@@ -2,6 +2,7 @@
 
 import flask
 import functions_framework
+from phasegate.app.http import handle_deployment
 from phasegate.app.wiring import Wiring
 
 app = Wiring.from_env()  # a wrong setting stops the new revision, not the first event
@@ -9,5 +10,5 @@ app = Wiring.from_env()  # a wrong setting stops the new revision, not the first
 
 @functions_framework.http
 def deploy_watch(request: flask.Request) -> tuple[str, int]:
-    """Answer one notification of Cloud Build, or one result of the check for drift, as Pub/Sub pushes it."""
-    return app.handle_deployment(request)
+    """Answer one notification of Cloud Build, or one result of the drift check, as Pub/Sub pushes it."""
+    return handle_deployment(app, request)

@@ -2,6 +2,7 @@
 
 import flask
 import functions_framework
+from phasegate.app.http import handle_completion
 from phasegate.app.wiring import Wiring
 
 app = Wiring.from_env()  # a wrong setting stops the new revision, not the first event
@@ -10,4 +11,4 @@ app = Wiring.from_env()  # a wrong setting stops the new revision, not the first
 @functions_framework.http
 def phase_monitor(request: flask.Request) -> tuple[str, int]:
     """Answer one Pub/Sub push or Eventarc event."""
-    return app.handle_pubsub(request)
+    return handle_completion(app, request)

@@ -2,6 +2,7 @@
 
 import flask
 import functions_framework
+from phasegate.app.http import handle_preflight
 from phasegate.app.wiring import Wiring
 
 app = Wiring.from_env()  # a wrong setting stops the new revision, not the first event
@@ -10,4 +11,4 @@ app = Wiring.from_env()  # a wrong setting stops the new revision, not the first
 @functions_framework.http
 def preflight(request: flask.Request) -> tuple[str, int, dict[str, str]]:
     """Go or no-go with reasons, as JSON."""
-    return app.handle_preflight(request)
+    return handle_preflight(app, request)

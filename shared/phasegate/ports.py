@@ -214,8 +214,12 @@ class Outbox(Protocol):
         ...
 
 
+class Store(State, Outbox, Protocol):
+    """A whole state store. It holds gates, records and the outbox, so that one commit covers all of them."""
+
+
 class Publisher(Protocol):
-    """The way out."""
+    """Hands messages to the bus."""
 
     def publish(self, message: Outgoing) -> str:
         """Hand a message to the bus and wait until it is taken; gives the bus's id for it.

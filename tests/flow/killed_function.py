@@ -4,6 +4,8 @@ A step is the moment before or after a call to warehouse, store, outbox or bus. 
 step and survives the process; at the size that stands in `KILLS/<run date>.at` the process dies, once.
 """
 
+import base64
+import json
 import os
 import re
 import signal
@@ -13,7 +15,8 @@ from pathlib import Path
 
 import flask
 import functions_framework
-from phasegate.app.wiring import Request, Wiring
+from phasegate.app.http import handle_completion
+from phasegate.app.wiring import Wiring
 from phasegate.gates.monitor import Monitor
 from phasegate.testing import Crashing
 
@@ -47,21 +50,14 @@ class Mortal(Wiring):
         warehouse, store, publisher = (Crashing(port, self.steps) for port in (self.warehouse, self.store, self.publisher))  # type: ignore[arg-type]
         return Monitor(self.pipelines, warehouse=warehouse, store=store, outbox=store, publisher=publisher, clock=self.clock)
 
-    def handle_pubsub(self, request: Request) -> tuple[str, int]:
-        """Note the run date, then go on as the product does."""
-        import base64
-        import json
-
-        data = json.loads(request.get_data() or b"{}").get("message", {}).get("data", "")
-        found = re.search(rb"\d{4}-\d\d-\d\d", base64.b64decode(data))
-        self.steps.day = found[0].decode() if found else "other"
-        return super().handle_pubsub(request)
-
 
 app = Mortal.from_env()
 
 
 @functions_framework.http
 def phase_monitor(request: flask.Request) -> tuple[str, int]:
-    """Answer one Pub/Sub push."""
-    return app.handle_pubsub(request)
+    """Note the run date, then answer one Pub/Sub push as the product does."""
+    data = json.loads(request.get_data() or b"{}").get("message", {}).get("data", "")
+    found = re.search(rb"\d{4}-\d\d-\d\d", base64.b64decode(data))
+    app.steps.day = found[0].decode() if found else "other"
+    return handle_completion(app, request)

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from phasegate.app import http
 from phasegate.app.wiring import Wiring
 from phasegate.gates.heartbeat import last_heartbeats
 from werkzeug.test import EnvironBuilder
@@ -11,7 +12,7 @@ from werkzeug.wrappers import Request
 from tests.serving import REPO
 
 REFUSED = {
-    "phase_monitor": ("handle_pubsub", "GET", 405),
+    "phase_monitor": ("handle_completion", "GET", 405),
     "deploy_watch": ("handle_deployment", "GET", 405),
     "dead_letter": ("handle_dead_letter", "GET", 405),
     "alert_dispatch": ("handle_alert", "GET", 405),
@@ -39,6 +40,6 @@ def test_a_refusal_is_no_work(name: str, tmp_path: Path, monkeypatch: pytest.Mon
         }
     )
     verb, method, status = REFUSED[name]
-    answer = getattr(wiring, verb)(Request(EnvironBuilder(method=method, query_string={"token": "forged"}).get_environ()))
+    answer = getattr(http, verb)(wiring, Request(EnvironBuilder(method=method, query_string={"token": "forged"}).get_environ()))
     assert answer[1] == status
     assert not last_heartbeats(wiring.store, [name])

@@ -1,6 +1,7 @@
 """`phasegate config`: check a pipeline file, print its schema, show the settings."""
 
 import os
+from functools import partial
 from pathlib import Path
 
 import click
@@ -24,19 +25,21 @@ def check(path: Path | None, secrets: bool, pipelines: str | None) -> int:
     SQL is parsed too; what can only run on BigQuery is told, and is no problem.
     """
     from phasegate.app.pipeline_file import load_all
-    from phasegate.app.wiring import Wiring, refused_sql, wrong_sql
+    from phasegate.app.pipeline_sql import bigquery_only, syntax_problems
+    from phasegate.app.wiring import Wiring
 
     settings = Settings.resolve({"pipelines": str(path) if path else pipelines}, os.environ, Path())
-    found = load_all(settings.pipelines, more=wrong_sql)
+    wiring = Wiring(settings)
+    found = load_all(settings.pipelines, more=partial(syntax_problems, check=wiring.check_sql))
     if secrets:
-        Wiring(settings).check_secrets()
+        wiring.check_secrets()
     for pipeline in found:
         checks = sum(len(placed) for phase in pipeline.phases for placed in pipeline.checks(phase).values())
         outputs = sum(len(phase.outputs) for phase in pipeline.phases.values())
         click.echo(f"{pipeline.name}: {len(pipeline.phases)} phases, {outputs} outputs, {checks} checks, no problems")
         if not pipeline.alerts.routes:
             click.echo(f"note: {pipeline.name} has no alerts.routes: nobody is told of anything", err=True)
-        for note in refused_sql(pipeline):
+        for note in bigquery_only(pipeline, wiring.check_sql):
             click.echo(f"note: only BigQuery can answer {note}", err=True)
     return 0
 

@@ -273,8 +273,7 @@ def _attempt(environ: Mapping[str, str]) -> int | None:
 
 def _declared(wiring: Wiring, name: str | None) -> Pipeline | None:
     """The pipeline that is meant, from its file; None when there are no files."""
-    at_hand = next(setting for setting in wiring.settings.entries if setting.name == "pipelines").value is not None
-    known = {pipeline.name: pipeline for pipeline in wiring.pipelines} if at_hand else {}
+    known = {pipeline.name: pipeline for pipeline in wiring.pipelines} if wiring.settings.has("pipelines") else {}
     if name is None and len(known) == 1:
         return next(iter(known.values()))
     if name is None:
