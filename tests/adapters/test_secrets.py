@@ -56,8 +56,8 @@ def test_a_secret_is_equal_to_the_same_and_hidden_in_what_others_say() -> None:
     assert Secret("ok").redact("ok, not okay") == "<secret>, not <secret>ay"
 
 
-class Kept:
-    """A place where secrets are kept, and how one is put there."""
+class Place:
+    """A place of secrets, and how to put one there."""
 
     def __init__(self, read: Read, put, hint: str) -> None:
         self.secrets = RememberedSecrets(read)
@@ -65,27 +65,41 @@ class Kept:
         self.hint = hint
 
 
-@pytest.fixture(params=["environment", "folder", "secret manager"])
-def kept(request: pytest.FixtureRequest, tmp_path: Path) -> Kept:
-    """Each of the places, empty."""
-    if request.param == "environment":
-        environ: dict[str, str] = {}
-        return Kept(
-            environment(environ),
-            lambda value: environ.update({"PHASEGATE_SECRET_CHAT_WEBHOOK": value}),
-            "set PHASEGATE_SECRET_CHAT_WEBHOOK",
-        )
-    if request.param == "folder":
-        (tmp_path / "secrets").mkdir()
-        path = tmp_path / "secrets" / "chat-webhook"
-        return Kept(folder(path.parent), path.write_text, f"put it into the file {path}")
-    manager = request.getfixturevalue("manager")
-    hint = "`gcloud secrets versions add chat-webhook --project my-project --data-file=-`"
-    return Kept(
+PLACES = ("env", "folder", "secretmanager")
+"""Places of secrets, by scheme; each NAME has a fixture `NAME_place` that is empty."""
+
+
+@pytest.fixture
+def env_place() -> Place:
+    environ: dict[str, str] = {}
+    return Place(
+        environment(environ),
+        lambda value: environ.update({"PHASEGATE_SECRET_CHAT_WEBHOOK": value}),
+        "set PHASEGATE_SECRET_CHAT_WEBHOOK",
+    )
+
+
+@pytest.fixture
+def folder_place(tmp_path: Path) -> Place:
+    path = tmp_path / "secrets" / "chat-webhook"
+    path.parent.mkdir()
+    return Place(folder(path.parent), path.write_text, f"put it into the file {path}")
+
+
+@pytest.fixture
+def secretmanager_place(manager: "Manager") -> Place:
+    return Place(
         SecretManager("my-project", http=urllib3.PoolManager(), endpoint=manager.address),
         lambda value: manager.values.update({"chat-webhook": value}),
-        hint,
+        "`gcloud secrets versions add chat-webhook --project my-project --data-file=-`",
     )
+
+
+@pytest.fixture(params=PLACES)
+def place(request: pytest.FixtureRequest) -> Place:
+    """Each of the places, empty."""
+    made: Place = request.getfixturevalue(f"{request.param}_place")
+    return made
 
 
 class Manager:
@@ -134,23 +148,23 @@ def manager() -> Iterator[Manager]:
     made.server.server_close()
 
 
-def test_a_secret_is_remembered_until_it_is_asked_for_anew(kept: Kept) -> None:
-    kept.put(canary("first") + "\n")
-    assert kept.secrets.get("secret://chat-webhook") == Secret(canary("first"))
-    kept.put(canary("second"))
-    assert kept.secrets.get("secret://chat-webhook") == Secret(canary("first"))
-    assert kept.secrets.get("secret://chat-webhook", fresh=True) == Secret(canary("second"))
-    assert kept.secrets.get("secret://chat-webhook") == Secret(canary("second"))
+def test_a_secret_is_remembered_until_it_is_asked_for_anew(place: Place) -> None:
+    place.put(canary("first") + "\n")
+    assert place.secrets.get("secret://chat-webhook") == Secret(canary("first"))
+    place.put(canary("second"))
+    assert place.secrets.get("secret://chat-webhook") == Secret(canary("first"))
+    assert place.secrets.get("secret://chat-webhook", fresh=True) == Secret(canary("second"))
+    assert place.secrets.get("secret://chat-webhook") == Secret(canary("second"))
 
 
-def test_a_secret_that_is_missing_or_empty_says_how_to_set_it(kept: Kept) -> None:
+def test_a_secret_that_is_missing_or_empty_says_how_to_set_it(place: Place) -> None:
     with pytest.raises(ConfigError) as caught:
-        kept.secrets.get("secret://chat-webhook")
-    assert kept.hint in str(caught.value)
+        place.secrets.get("secret://chat-webhook")
+    assert place.hint in str(caught.value)
     assert "secret://chat-webhook" in str(caught.value)
-    kept.put("\n")
+    place.put("\n")
     with pytest.raises(ConfigError, match="secret://chat-webhook is empty"):
-        kept.secrets.get("secret://chat-webhook")
+        place.secrets.get("secret://chat-webhook")
 
 
 @pytest.mark.parametrize(

@@ -11,15 +11,9 @@ from phasegate.core.gates.gate import Gate, GateState
 from phasegate.core.gates.preflight import Topic
 from phasegate.gates.pauses import Pauses
 from phasegate.gates.preflight import PreflightChecks, PreflightRequest
-from phasegate.ports import Change
+from phasegate.ports import Change, Store
 from phasegate.testing import ManualClock
 
-from tests.contracts.test_state_store import (
-    Store,
-    memory_store,  # noqa: F401
-    sqlite_store,  # noqa: F401
-    store,  # noqa: F401
-)
 from tests.flow.test_monitor import DAY, MINUTE, MORNING, SHOP, SPAN, World
 
 CLEAN = RunKey("shop", "clean", DAY)
@@ -46,7 +40,7 @@ def together(count: int, work: Any) -> list[Any]:
         return list(pool.map(one, range(count)))
 
 
-def test_of_many_at_once_one_may_start(store: Store) -> None:  # noqa: F811
+def test_of_many_at_once_one_may_start(store: Store) -> None:
     released(store)
     world = World()
     asked = desk(store, world)
@@ -59,7 +53,7 @@ def test_of_many_at_once_one_may_start(store: Store) -> None:  # noqa: F811
             assert winner.claim.owner in answer.objections[0].detail
 
 
-def test_a_claim_ends_by_a_report_by_time_and_by_hand(store: Store) -> None:  # noqa: F811
+def test_a_claim_ends_by_a_report_by_time_and_by_hand(store: Store) -> None:
     released(store)
     world = World(store=store)
     asked = desk(store, world)
@@ -78,7 +72,7 @@ def test_a_claim_ends_by_a_report_by_time_and_by_hand(store: Store) -> None:  # 
     assert asked.ask(PreflightRequest(CLEAN, owner="d")).go
 
 
-def test_the_producers_of_a_phase_are_claimed_one_by_one(store: Store) -> None:  # noqa: F811
+def test_the_producers_of_a_phase_are_claimed_one_by_one(store: Store) -> None:
     asked = desk(store, World())
     assert asked.ask(PreflightRequest(RAW, "orders", "a")).go
     assert asked.ask(PreflightRequest(RAW, "prices", "b")).go
@@ -86,7 +80,7 @@ def test_the_producers_of_a_phase_are_claimed_one_by_one(store: Store) -> None: 
     assert not asked.ask(PreflightRequest(RAW, owner="c")).go
 
 
-def test_without_an_owner_nothing_is_written(store: Store) -> None:  # noqa: F811
+def test_without_an_owner_nothing_is_written(store: Store) -> None:
     released(store)
     world = World()
     asked = desk(store, world)
@@ -95,7 +89,7 @@ def test_without_an_owner_nothing_is_written(store: Store) -> None:  # noqa: F81
     assert store.find("claim", [str(CLEAN), "shop/report/2026-03-02"]) == {}
 
 
-def test_a_pause_keeps_it_back_until_it_is_resumed(store: Store) -> None:  # noqa: F811
+def test_a_pause_keeps_it_back_until_it_is_resumed(store: Store) -> None:
     """One of the whole pipeline, too; the no names the command that ends it."""
     released(store)
     world = World()
@@ -123,7 +117,7 @@ class Moving:
         return getattr(self._store, name)
 
 
-def test_an_upstream_that_moves_meanwhile_is_looked_at_again(store: Store) -> None:  # noqa: F811
+def test_an_upstream_that_moves_meanwhile_is_looked_at_again(store: Store) -> None:
     """It was open when it was read, and is not when the run is claimed: nothing is claimed."""
     released(store)
 

@@ -18,6 +18,7 @@ from phasegate.errors import PublishError
 from phasegate.ports import Outgoing, Publisher
 
 from tests import emulators
+from tests.contracts.conftest import BUSES
 
 SIGNAL = Outgoing(
     "shop/raw/2026-03-02/g1",
@@ -83,9 +84,20 @@ def cloud(pubsub_emulator: str, project: str, monkeypatch: pytest.MonkeyPatch) -
     return lambda topic: Cloud(project, topic)
 
 
-@pytest.fixture(params=["local", "pubsub"])
+@pytest.fixture
+def local_bus() -> Bus:
+    return InProcess(SIGNAL.topic)
+
+
+@pytest.fixture
+def pubsub_bus(cloud: Make) -> Bus:
+    return cloud(SIGNAL.topic)
+
+
+@pytest.fixture(params=BUSES)
 def bus(request: pytest.FixtureRequest) -> Bus:
-    return InProcess(SIGNAL.topic) if request.param == "local" else request.getfixturevalue("cloud")(SIGNAL.topic)
+    made: Bus = request.getfixturevalue(f"{request.param}_bus")
+    return made
 
 
 def test_a_message_that_was_taken_has_an_id_of_its_own(bus: Bus) -> None:

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields, replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import pytest
 from phasegate.adapters.local import LocalBus
@@ -22,36 +22,13 @@ from phasegate.core.pipeline.model import AlertSeverity, Calendar, Output, Phase
 from phasegate.errors import Conflict, StateError
 from phasegate.gates.monitor import Monitor
 from phasegate.gates.pauses import Pauses, pause_history, paused
-from phasegate.ports import Change, Event, Outbox, Outgoing, Record, Records, Rejected, StateStore
+from phasegate.ports import Change, Event, Outgoing, Record, Rejected, Store
 from phasegate.testing import ManualClock, ScriptedWarehouse
 
 DAY = date(2026, 3, 2)
 NOW = datetime(2026, 3, 3, 6, 0, 0, 123456, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
 RUN = RunKey("shop", "raw", DAY)
-
-
-class Store(StateStore, Records, Outbox, Protocol):
-    """All three ports; a backend keeps all, so that a commit covers all."""
-
-
-@pytest.fixture
-def sqlite_store(tmp_path: Path) -> Store:
-    """State in a file."""
-    return SQLiteStore(str(tmp_path / "folder" / "state.sqlite"))
-
-
-@pytest.fixture
-def memory_store() -> Store:
-    """State in memory."""
-    return SQLiteStore(":memory:")
-
-
-@pytest.fixture(params=["sqlite", "memory", "firestore"])
-def store(request: pytest.FixtureRequest) -> Store:
-    """Each backend; each has an empty store in a fixture of its own."""
-    found: Store = request.getfixturevalue(f"{request.param}_store")
-    return found
 
 
 def message(key: str, **body: Any) -> Outgoing:

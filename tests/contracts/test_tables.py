@@ -1,4 +1,4 @@
-"""What every warehouse says of its tables; see `phasegate.ports.Tables`."""
+"""How every warehouse describes its tables; see `phasegate.installation.platform.Tables`."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,6 +10,8 @@ import pytest
 from phasegate.adapters.warehouse.duckdb import DuckDBWarehouse
 from phasegate.errors import WarehouseError
 from phasegate.installation.platform import Table, Tables
+
+from tests.contracts.conftest import WAREHOUSES
 
 if TYPE_CHECKING:
     from google.cloud.bigquery import Client
@@ -23,22 +25,31 @@ class Backend:
     partition: Callable[[str], str | None]
 
 
-@pytest.fixture(params=["duckdb", "bigquery"])
-def backend(request: pytest.FixtureRequest, tmp_path: Path) -> Backend:
-    if request.param == "duckdb":
-        path = tmp_path / "w.duckdb"
-        with duckdb.connect(str(path)) as con:
-            con.execute("CREATE SCHEMA raw; CREATE TABLE raw.orders (Day DATE, id BIGINT, made TIMESTAMPTZ)")
-            con.execute("CREATE TABLE raw.plain (id VARCHAR)")
-        return Backend(DuckDBWarehouse(path), lambda _: None)
+@pytest.fixture
+def duckdb_tables(tmp_path: Path) -> Backend:
+    path = tmp_path / "w.duckdb"
+    with duckdb.connect(str(path)) as con:
+        con.execute("CREATE SCHEMA raw; CREATE TABLE raw.orders (Day DATE, id BIGINT, made TIMESTAMPTZ)")
+        con.execute("CREATE TABLE raw.plain (id VARCHAR)")
+    return Backend(DuckDBWarehouse(path), lambda _: None)
+
+
+@pytest.fixture
+def bigquery_tables(bigquery_client: "Client") -> Backend:
     from phasegate.adapters.warehouse.bigquery import BigQueryWarehouse
 
     from tests.bigquery import create
 
-    client: Client = request.getfixturevalue("bigquery_client")
-    create(client, "raw.orders", "Day DATE, id INT64, made TIMESTAMP", partition="Day")
-    create(client, "raw.plain", "id STRING")
-    return Backend(BigQueryWarehouse(client.project, client=client, timeout=30, retry_timeout=5), lambda column: column)
+    create(bigquery_client, "raw.orders", "Day DATE, id INT64, made TIMESTAMP", partition="Day")
+    create(bigquery_client, "raw.plain", "id STRING")
+    warehouse = BigQueryWarehouse(bigquery_client.project, client=bigquery_client, timeout=30, retry_timeout=5)
+    return Backend(warehouse, lambda column: column)
+
+
+@pytest.fixture(params=WAREHOUSES)
+def backend(request: pytest.FixtureRequest) -> Backend:
+    made: Backend = request.getfixturevalue(f"{request.param}_tables")
+    return made
 
 
 def test_a_table_tells_its_columns_and_what_it_is_partitioned_by(backend: Backend) -> None:

@@ -45,6 +45,8 @@ from phasegate.core.field_syntax import Span
 from phasegate.errors import ConfigError
 from phasegate.ports import Warehouse
 
+from tests.contracts.conftest import WAREHOUSES
+
 if TYPE_CHECKING:
     from google.cloud.bigquery import Client
 
@@ -110,7 +112,7 @@ def bigquery_backend(request: pytest.FixtureRequest, bigquery_client: "Client") 
     return Backend(warehouse, lambda table, columns, rows: create(bigquery_client, table, columns, rows))
 
 
-@pytest.fixture(params=["duckdb", "bigquery"])
+@pytest.fixture(params=WAREHOUSES)
 def backend(request: pytest.FixtureRequest) -> Backend:
     made: Backend = request.getfixturevalue(f"{request.param}_backend")
     return made
