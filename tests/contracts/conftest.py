@@ -6,8 +6,8 @@ import pytest
 from phasegate.adapters.state.sqlite import SQLiteStore
 from phasegate.ports import Store
 
-STORES = ("sqlite", "memory", "firestore")
-"""State stores, by scheme; each NAME has a fixture `NAME_store` that is empty. `memory` is SQLite without a file."""
+STORES = ("sqlite", "sqlite_memory", "firestore")
+"""State stores, by scheme; each NAME has a fixture `NAME_store` that is empty. `sqlite_memory` is `sqlite::memory:`."""
 
 WAREHOUSES = ("duckdb", "bigquery")
 """Warehouses, by scheme; each NAME has a fixture `NAME_backend` in `test_warehouse.py` and `NAME_tables` in `test_tables.py`."""
@@ -23,7 +23,7 @@ def sqlite_store(tmp_path: Path) -> Store:
 
 
 @pytest.fixture
-def memory_store() -> Store:
+def sqlite_memory_store() -> Store:
     """State in memory."""
     return SQLiteStore(":memory:")
 
