@@ -70,7 +70,7 @@ def handle_dead_letter(wiring: Wiring, request: Request) -> Answer:
 
 def handle_alert(wiring: Wiring, request: Request) -> Answer:
     """Answer one delivered alert; see `_handle_message`."""
-    return _handle_message(wiring, "alert_dispatch", request, lambda headers, body: wiring.desk.receive(headers, body))
+    return _handle_message(wiring, "alert_dispatch", request, lambda headers, body: wiring.alerts.receive(headers, body))
 
 
 def handle_preflight(wiring: Wiring, request: PreflightQuery) -> "Response":
@@ -94,7 +94,7 @@ def handle_acknowledgement(wiring: Wiring, request: LinkVisit) -> "Page":
     """
     if wiring.ack_page is None:
         return "Links are switched off here: PHASEGATE_ACKNOWLEDGE_URL and PHASEGATE_LINK_KEY are not set.", 404, {}
-    answer = wiring.ack_page.answer(wiring.desk, request.method, request.args.get("token", ""), request.get_data())
+    answer = wiring.ack_page.answer(wiring.alerts, request.method, request.args.get("token", ""), request.get_data())
     _record_heartbeat(wiring, "acknowledge", answer[1])
     return answer
 
@@ -164,4 +164,4 @@ def _log_result(result: InboxResult) -> None:
 def _record_heartbeat(wiring: Wiring, function: str, status: int) -> None:
     """Record a heartbeat only for handled requests; anyone can send bad ones."""
     if status < 400:
-        wiring.heartbeats.beat(function, wiring.clock.now())
+        wiring.heartbeats.record(function, wiring.clock.now())
