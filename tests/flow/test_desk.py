@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from phasegate.adapters.local import LocalBus
 from phasegate.adapters.state.sqlite import SQLiteStore
-from phasegate.alerts.desk import AlertDesk
+from phasegate.alerts.dispatch import AlertDispatch
 from phasegate.app.pipeline_file import load
 from phasegate.core.alerts.notice import Notice, plain
 from phasegate.core.alerts.routing import Silence
@@ -76,10 +76,10 @@ class Office:
         self.doors = {f"shop/{name}": Door() for name in self.pipeline.alerts.destinations}
         self.alerts = self.made()
 
-    def made(self, wrap: Callable[[Any], Any] = lambda port: port) -> AlertDesk:
+    def made(self, wrap: Callable[[Any], Any] = lambda port: port) -> AlertDispatch:
         bus = LocalBus()
         store = wrap(self.store)
-        alerts = AlertDesk(
+        alerts = AlertDispatch(
             [self.pipeline],
             notifiers={name: wrap(door) for name, door in self.doors.items()},
             store=store,
@@ -166,15 +166,15 @@ def test_in_firestore_it_is_the_same(tmp_path, firestore_store):
     told = real(office.door("chat"))
     assert [reason for reason in told if reason != "new_member"] == ["first", "reminder", "recovered"]
     assert told.count("new_member") <= 1
-    assert office.alerts.incidents() == []
-    assert not any(row.is_pending for row in office.alerts.deliveries())
+    assert office.alerts.incidents.still_open() == []
+    assert not any(row.is_pending for row in office.alerts.ledger.deliveries())
 
 
 def test_ten_dates_are_one_incident_with_ten_members(office):
     for day in range(1, 11):
         office.alerts.handle(office.alert(day))
     office.pass_time(timedelta(minutes=5))
-    (incident,) = office.alerts.incidents()
+    (incident,) = office.alerts.incidents.still_open()
     assert len(incident.open_members) == 10
     assert real(office.door("chat")) == ["first", "new_member"]
 
@@ -185,7 +185,7 @@ def test_a_follower_is_muted_while_its_upstream_fires_and_told_when_it_stays_lat
     office.alerts.handle(office.alert(phase="scores", cause="upstream_shut", about=["clean"], gate="overdue"))
     office.pass_time(timedelta(minutes=30))
     assert real(office.door("chat")) == ["first"]
-    root = next(incident for incident in office.alerts.incidents() if incident.subject == "raw")
+    root = next(incident for incident in office.alerts.incidents.still_open() if incident.subject == "raw")
     assert set(root.speaks_for) == {"clean", "scores"}
     office.pass_time(timedelta(hours=4), timedelta(minutes=10))
     assert real(office.door("chat")) == ["first", "reminder"], "and nothing of the followers on their own"
@@ -201,7 +201,7 @@ def test_it_escalates_until_somebody_acknowledges(office):
     office.pass_time(timedelta(hours=31), timedelta(minutes=10))
     assert real(office.door("boss")) == ["escalation"]
     office.alerts.handle(office.alert(2, phase="clean"))
-    office.alerts.acknowledge("shop/clean/checks_failed", by="ann")
+    office.alerts.incidents.acknowledge("shop/clean/checks_failed", by="ann")
     office.pass_time(timedelta(hours=31), timedelta(minutes=10))
     assert not [notice for notice in office.door("boss").taken if "clean" in notice.subject]
 
@@ -209,7 +209,7 @@ def test_it_escalates_until_somebody_acknowledges(office):
 def test_a_recovery_during_a_silence_is_told_when_the_beginning_was(office):
     office.alerts.handle(office.alert())
     until = office.clock.now() + timedelta(hours=2)
-    office.alerts.silence(Silence(id="s1", by="ann", why="works", at=START, until=until, pipeline="shop"))
+    office.alerts.silences.add(Silence(id="s1", by="ann", why="works", at=START, until=until, pipeline="shop"))
     office.alerts.handle(office.alert(phase="clean"))
     office.pass_time(timedelta(hours=1))
     office.alerts.handle(office.alert(state="recovered", gate="open"))
@@ -242,7 +242,7 @@ def test_a_destination_that_is_gone_is_replaced_by_its_fallback_and_is_an_incide
     assert sorted(notice.subject.split("]")[0] for notice in office.door("mail").taken) == ["[phasegate", "[shop"]
     office.door("chat").always = None
     office.pass_time(timedelta(hours=2))
-    assert {incident.cause for incident in office.alerts.incidents()} == {"checks_failed"}
+    assert {incident.cause for incident in office.alerts.incidents.still_open()} == {"checks_failed"}
 
 
 def test_what_nobody_takes_is_parked_and_told_when_somebody_does(office):
@@ -250,10 +250,13 @@ def test_what_nobody_takes_is_parked_and_told_when_somebody_does(office):
         office.door(name).always = NotifyError("down", retryable=True, status=500)
     office.alerts.handle(office.alert())
     office.pass_time(timedelta(hours=2))
-    assert [row.destination for row in office.alerts.deliveries() if row.parked and row.cause == "checks_failed"] == [
+    assert [row.destination for row in office.alerts.ledger.deliveries() if row.parked and row.cause == "checks_failed"] == [
         "shop/chat"
     ]
-    assert {i.subject for i in office.alerts.incidents() if i.cause == "destination_down"} >= {"shop/chat", "shop/mail"}
+    assert {i.subject for i in office.alerts.incidents.still_open() if i.cause == "destination_down"} >= {
+        "shop/chat",
+        "shop/mail",
+    }
     for name in ("chat", "mail"):
         office.door(name).always = None
     office.pass_time(timedelta(hours=2))

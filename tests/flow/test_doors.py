@@ -89,7 +89,7 @@ def test_what_may_come_back_is_told_in_its_place(street: Street, answers: list[R
     street.office.pass_time(timedelta(minutes=5))
     assert street.chatted == [HELD] * sent
     assert street.mailed == []
-    assert not [row for row in street.office.alerts.deliveries() if row.parked or row.error]
+    assert not [row for row in street.office.alerts.ledger.deliveries() if row.parked or row.error]
     repeats = ["may have reached you before" in posted.body.decode() for posted in street.chat.posted[:sent]]
     assert repeats == [False, *[answers[0].act in ("hang", "reset", "slow_head")] * (sent - 1)]
 
@@ -119,10 +119,12 @@ def test_what_is_gone_is_told_at_its_fallback_and_is_an_incident(street: Street,
     street.office.alerts.handle(street.office.alert())
     street.office.pass_time(timedelta(minutes=5))
     assert sorted(street.mailed) == sorted([HELD, DOWN])
-    assert "destination_down" in {incident.cause for incident in street.office.alerts.incidents()}
+    assert "destination_down" in {incident.cause for incident in street.office.alerts.incidents.still_open()}
     street.chat.usual = Reply(200, b"ok")
     street.office.pass_time(timedelta(hours=2))
-    assert {incident.cause for incident in street.office.alerts.incidents()} == {"checks_failed"}, "it works again, and says so"
+    assert {incident.cause for incident in street.office.alerts.incidents.still_open()} == {"checks_failed"}, (
+        "it works again, and says so"
+    )
 
 
 def test_what_stays_silent_is_told_at_its_fallback(street: Street) -> None:
@@ -138,10 +140,12 @@ def test_what_nobody_takes_is_kept_and_told_when_somebody_does(street: Street) -
     street.office.alerts.handle(street.office.alert())
     street.office.pass_time(timedelta(minutes=5))
     assert street.mailed == []
-    assert [row.destination for row in street.office.alerts.deliveries() if row.parked and row.cause == "checks_failed"] == [
-        "shop/chat"
-    ]
-    down = {incident.subject for incident in street.office.alerts.incidents() if incident.cause == "destination_down"}
+    assert [
+        row.destination for row in street.office.alerts.ledger.deliveries() if row.parked and row.cause == "checks_failed"
+    ] == ["shop/chat"]
+    down = {
+        incident.subject for incident in street.office.alerts.incidents.still_open() if incident.cause == "destination_down"
+    }
     assert down >= {"shop/chat", "shop/mail"}
     street.post.password = canary("smtp")
     street.office.pass_time(timedelta(hours=2), timedelta(minutes=5))
@@ -154,4 +158,4 @@ def test_no_secret_is_kept_in_the_state(street: Street) -> None:
     street.post.password = "another"  # noqa: S105
     street.office.alerts.handle(street.office.alert())
     street.office.pass_time(timedelta(minutes=5))
-    assert any("<secret>" in line.why for line in street.office.alerts.lines())
+    assert any("<secret>" in line.why for line in street.office.alerts.destinations.health())

@@ -1,1 +1,1 @@
-"""Alerts with the world attached: incidents, sending, destinations, silences."""
+"""Alerts with the outside attached: incidents, destinations, silences, and sending; `dispatch` is the way in."""

@@ -5,7 +5,7 @@ from datetime import datetime
 from html import escape
 from urllib.parse import parse_qs
 
-from phasegate.alerts.desk import AlertDesk
+from phasegate.alerts.incidents import Incidents
 from phasegate.core.alerts.ack_link import LASTS, Grant, InvalidLink, seal, unseal
 from phasegate.core.alerts.incident import Incident
 from phasegate.core.alerts.notice import Link, clean
@@ -47,7 +47,7 @@ class AckPage:
         token = seal(Grant(incident.key, incident.opened_at, now + LASTS), self._secret)
         return (Link("Acknowledge", f"{self._address}?token={token}"),)
 
-    def answer(self, desk: AlertDesk, method: str, token: str, form: bytes) -> Page:
+    def answer(self, incidents: Incidents, method: str, token: str, form: bytes) -> Page:
         """The page for a request.
 
         Args:
@@ -58,7 +58,7 @@ class AckPage:
             grant = unseal(token, self._secret, self._clock.now())
         except InvalidLink as refused:
             return _page("This link does nothing", escape(str(refused)), 403)
-        open_members = {incident.key: incident for incident in desk.incidents()}
+        open_members = {incident.key: incident for incident in incidents.still_open()}
         incident = open_members.get(grant.incident)
         if incident is None or incident.opened_at != grant.opened_at:
             return _page("It is over", f"{escape(clean(grant.incident))} has recovered; there is nothing to take on.", 410)
@@ -71,7 +71,7 @@ class AckPage:
         if not by:
             return _page("Who are you?", _shown(incident), 400)
         try:
-            desk.acknowledge(incident.key, by=f"{by} (by link)", opened_at=grant.opened_at)
+            incidents.acknowledge(incident.key, by=f"{by} (by link)", opened_at=grant.opened_at)
         except ConfigError:  # it has just recovered
             return _page("It is over", f"{escape(clean(grant.incident))} has recovered; there is nothing to take on.", 410)
         return _page("Thank you", f"{escape(clean(incident.key))} is acknowledged by {escape(by)}.", 200)

@@ -16,7 +16,7 @@ def command(incident: str, by: str | None, note: str, **where: str | None) -> in
     It counts until the incident has recovered, or has become worse.
     """
     wiring = wired(**where)
-    taken = wiring.alerts.acknowledge(incident, by=wiring.actor(by), note=note)
+    taken = wiring.alerts.incidents.acknowledge(incident, by=wiring.actor(by), note=note)
     assert taken.acknowledged is not None, "it was just acknowledged"
     click.echo(f"{taken.key} is acknowledged by {taken.acknowledged.by}")
     return 0

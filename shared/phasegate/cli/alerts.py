@@ -22,8 +22,8 @@ def command(context: click.Context, /, deliveries: bool, form: str, **where: str
     from phasegate.cli.tables import print_deliveries, print_incidents
 
     alerts = wired(**where).alerts
-    incidents = alerts.incidents()
-    rows, lines = (alerts.deliveries(), alerts.lines()) if deliveries else ((), ())
+    incidents = alerts.incidents.still_open()
+    rows, lines = (alerts.ledger.deliveries(), alerts.destinations.health()) if deliveries else ((), ())
     if form == "json":
         body: dict[str, Any] = {"incidents": [for_machines(incident) for incident in incidents]}
         if deliveries:
@@ -73,7 +73,7 @@ def _line(line: DestinationHealth) -> dict[str, Any]:
 @located("pipelines", "state", "bus")
 def test(**where: str | None) -> int:
     """Send a test to every destination, and show whether it was taken; exits with 1 when one was not."""
-    found = wired(**where).alerts.test()
+    found = wired(**where).alerts.destinations.test()
     for each in found:
         status = f" ({each.status})" if each.status else ""
         click.echo(f"✗ {each.destination}{status}: {each.problem}" if each.problem else f"● {each.destination}{status}: taken")

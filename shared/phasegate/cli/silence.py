@@ -48,7 +48,7 @@ def command(
     if match is None:
         if why or until or by:
             raise ConfigError("--match: say what is silenced, like phase=raw")
-        _list(wiring.alerts.silences(), form)
+        _list(wiring.alerts.silences.active(), form)
         return 0
     if not why or not until:
         raise ConfigError("a silence needs --reason and --until")
@@ -67,7 +67,7 @@ def command(
         subject=found.get("phase"),
         cause=found.get("cause"),
     )
-    wiring.alerts.silence(silence)
+    wiring.alerts.silences.add(silence)
     click.echo(f"silence {silence.id} until {ends:%Y-%m-%d %H:%M} UTC: {_shown(silence)}")
     return 0
 
@@ -77,7 +77,7 @@ def command(
 @located("pipelines", "state")
 def end_silence(silence_id: str, **where: str | None) -> int:
     """End a silence now; what it kept back and still lasts is told within a minute."""
-    ended = wired(**where).alerts.end_silence(silence_id)
+    ended = wired(**where).alerts.silences.end(silence_id)
     click.echo(f"silence {ended.id} is over: {_shown(ended)}")
     return 0
 

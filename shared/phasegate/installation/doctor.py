@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import TypeVar
 
-from phasegate.alerts.desk import LINE
+from phasegate.alerts.records import DESTINATION
 from phasegate.core.alerts.delivery import DestinationHealth
 from phasegate.core.installation.finding import Finding, NotChecked
 from phasegate.core.pipeline.model import Pipeline
@@ -124,7 +124,8 @@ class Doctor:
     def _down(self) -> Mapping[str, str]:
         names = [f"{pipeline.name}/{name}" for pipeline in self._pipelines for name in pipeline.alerts.destinations]
         lines = {
-            name: from_object(DestinationHealth, record.body) for name, record in self._records().find(LINE, names).items()
+            name: from_object(DestinationHealth, record.body)
+            for name, record in self._records().find(DESTINATION, names).items()
         }
         return {name: line.why for name, line in lines.items() if line.is_down}
 
