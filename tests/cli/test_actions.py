@@ -146,7 +146,7 @@ def test_a_gap_is_accepted_and_the_acceptance_ended(folder: Path) -> None:
     undone = run(folder, *done.stdout.partition("undone by: phasegate ")[2].split(), "--reason", "found it")
     assert undone.returncode == 0
     assert f"flights/raw/{DAY} is held" in undone.stdout
-    assert "CRITICAL: [flights] raw of 2013-02-05: again held" in undone.stderr, "people hear of it again"
+    assert "CRITICAL: [flights] raw of 2013-02-05: held (again)" in undone.stderr, "people hear of it again"
 
 
 @pytest.mark.parametrize("subject", [("raw",), ()])

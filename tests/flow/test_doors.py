@@ -67,7 +67,7 @@ def street(tmp_path: Path, trusted: trustme.CA) -> Iterator[Street]:
 
 
 HELD = "[shop] raw of 2026-03-01: held"
-DOWN = "[phasegate] shop/chat: alerts are not taken"
+DOWN = "[phasegate] shop/chat: not accepting alerts"
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from phasegate.core.alerts.incident import Trouble, TroubleCause, read_alert
+from phasegate.core.alerts.causes import TroubleCause
+from phasegate.core.alerts.incident import Trouble, read_alert
 from phasegate.core.gates.completion import Envelope
 from phasegate.core.gates.gate import AlertState
 from phasegate.errors import MessageError

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator, FormatChecker, ValidationError
 from phasegate.adapters.state.sqlite import SQLiteStore
-from phasegate.core.alerts.incident import TroubleCause
+from phasegate.core.alerts.causes import TroubleCause
 from phasegate.core.checks.base import Mode, Outcome, Severity
 from phasegate.core.checks.kinds import RowCount
 from phasegate.core.field_syntax import Due

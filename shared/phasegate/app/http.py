@@ -94,7 +94,7 @@ def handle_acknowledgement(wiring: Wiring, request: LinkVisit) -> "Page":
     """
     if wiring.ack_page is None:
         return "Links are switched off here: PHASEGATE_ACKNOWLEDGE_URL and PHASEGATE_LINK_KEY are not set.", 404, {}
-    answer = wiring.ack_page.answer(wiring.alerts, request.method, request.args.get("token", ""), request.get_data())
+    answer = wiring.ack_page.answer(wiring.alerts.incidents, request.method, request.args.get("token", ""), request.get_data())
     _record_heartbeat(wiring, "acknowledge", answer[1])
     return answer
 

@@ -1,43 +1,38 @@
-"""The only place that chooses adapters: from settings to a monitor that works."""
+"""The only place that chooses adapters: from settings to objects that work together, each made when it is first used."""
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from datetime import date
 from functools import cached_property
 from getpass import getuser
 from pathlib import Path
 from threading import RLock
-from typing import TYPE_CHECKING, Protocol, TextIO
+from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
 from phasegate.app.pipeline_file import load_all
 from phasegate.app.settings import Settings
 from phasegate.core.field_syntax import Span
 from phasegate.core.gates.gate import GatesByPhase
 from phasegate.core.pipeline.model import Pipeline
-from phasegate.core.pipeline.sql import sql_texts
-from phasegate.errors import AdapterError, ConfigError, PhasegateError, Problem, SecretError
+from phasegate.errors import ConfigError, Problem, SecretError
 from phasegate.gates.heartbeat import Heartbeats
 from phasegate.gates.monitor import Monitor
 from phasegate.gates.pauses import Pauses
-from phasegate.installation.platform import Platform
+from phasegate.installation.platform import Platform, Tables
 from phasegate.logs import Log, log
 from phasegate.messaging.bodies import ALERTS, EVENTS, PREFIX
-from phasegate.messaging.inbox import Handled, InboxResult
 from phasegate.messaging.outbox import Relay
-from phasegate.ports import Clock, Notifier, Publisher, Secrets
+from phasegate.ports import Clock, Notifier, Publisher, Secrets, Store, Warehouse
 
-# A process needs one desk or another; what it does not need it does not read.
+# A cold start pays for every module: a process imports what it does not always need where it is first used.
 if TYPE_CHECKING:
     from phasegate.adapters.local import LocalBus
     from phasegate.adapters.preflight_client import PreflightClient
-    from phasegate.adapters.state.firestore import FirestoreStore
-    from phasegate.adapters.state.sqlite import SQLiteHistory, SQLiteStore
-    from phasegate.adapters.warehouse.bigquery import BigQueryWarehouse
-    from phasegate.adapters.warehouse.duckdb import DuckDBWarehouse
-    from phasegate.alerts.ack_page import AckPage, Page
+    from phasegate.adapters.state.sqlite import SQLiteHistory
+    from phasegate.alerts.ack_page import AckPage
     from phasegate.alerts.dispatch import AlertDispatch
+    from phasegate.app.pipeline_sql import SqlCheck
     from phasegate.gates.preflight import PreflightChecks
-    from phasegate.gates.preflight_http import Response
     from phasegate.gates.replay import Replay
     from phasegate.gates.tick import Hook, Tick
     from phasegate.installation.deploy_watch import DeployWatch
@@ -45,56 +40,23 @@ if TYPE_CHECKING:
     from phasegate.installation.doctor import Doctor
     from phasegate.messaging.dead_letters import DeadLetters
 
-
 DIGEST = "PHASEGATE_DIGEST"
-"""The variable in which functions find the digest of the source that they run."""
+"""The variable that tells a function the digest of the source it runs."""
 
 
-Receive = Callable[[Mapping[str, str], bytes], InboxResult]
-"""Takes in one message, from the headers and the body of a request."""
-
-
-class Headers(Protocol):
-    """What is needed of a request's headers."""
-
-    def items(self) -> Iterable[tuple[str, str]]: ...  # noqa: D102
-
-
-class Request(Protocol):
-    """What is needed of a Flask request."""
-
-    @property
-    def method(self) -> str: ...  # noqa: D102
-
-    @property
-    def headers(self) -> Headers: ...  # noqa: D102
-
-    def get_data(self) -> bytes: ...  # noqa: D102
-
-
-class Question(Request, Protocol):
-    """What is needed of a Flask request that asks something."""
-
-    @property
-    def query_string(self) -> bytes: ...  # noqa: D102
-
-
-class Visit(Request, Protocol):
-    """What is needed of a Flask request that follows a link."""
-
-    @property
-    def args(self) -> Mapping[str, str]: ...  # noqa: D102
+class DescribedWarehouse(Warehouse, Tables, Protocol):
+    """A warehouse that measures tables for the gates and describes them for the doctor."""
 
 
 class Wiring:
-    """Settings, the pipelines they name, and the adapters, each made when it is first used.
+    """Settings, the pipelines they name, and the adapters.
 
     Args:
         clock: The system's, when left out.
-        screen: Where alerts for a `console` destination are written; standard error, when left out.
-        account: Says whom the credentials are for; Google is asked, when left out.
-        log: Takes what the desk does; a function's log, when left out.
-        digest: Of the source that the functions should run, where that is known.
+        screen: Where a `console` destination writes alerts; standard error, when left out.
+        account: Gives the owner of the credentials; Google is asked, when left out.
+        log: Takes what the alert desk logs; the functions' log, when left out.
+        digest: Of the source that the functions should run; empty when that is not known.
     """
 
     def __init__(
@@ -113,11 +75,13 @@ class Wiring:
         self._screen = screen
         self._account = account
         self._log = log
+        # A server's threads share the wiring, and cached_property does not lock: without this, two first requests would
+        # make two stores. It is re-entrant, because making one part makes those that it needs.
         self._making = RLock()
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] = os.environ) -> "Wiring":
-        """The wiring of a function: wrong settings or a wrong pipeline file stop the new revision, not the first event.
+        """The wiring of a function. Wrong settings or a wrong pipeline file stop the new revision, not the first event.
 
         Raises:
             ConfigError: With every problem found.
@@ -132,7 +96,7 @@ class Wiring:
 
     @classmethod
     def for_alerts(cls, environ: Mapping[str, str] = os.environ) -> "Wiring":
-        """The wiring of a function that brings alerts to people: a destination without its secret stops the revision, too.
+        """The wiring of a function that sends alerts. A destination without its secret stops the new revision, too.
 
         Raises:
             ConfigError: With every problem found.
@@ -140,13 +104,14 @@ class Wiring:
         wiring = cls.from_env(environ)
         try:
             wiring.check_secrets()
-        except SecretError as error:  # they are asked for again when they are needed
+        except SecretError as error:
+            # Only a missing secret stops the start. Secrets are read on use, and by then the outage may be over.
             log("secrets_not_checked", severity="WARNING", error=str(error))
         return wiring
 
     @cached_property
     def pipelines(self) -> tuple[Pipeline, ...]:
-        """Every pipeline that the settings name."""
+        """Every pipeline in the files that the settings name."""
         return load_all(self.settings.pipelines)
 
     @cached_property
@@ -157,42 +122,29 @@ class Wiring:
         return self._clock or SystemClock()
 
     @cached_property
-    def warehouse(self) -> "DuckDBWarehouse | BigQueryWarehouse":
+    def warehouse(self) -> DescribedWarehouse:
         """Where the tables are."""
-        location = self.settings.warehouse
-        if location.scheme == "duckdb":
-            from phasegate.adapters.warehouse.duckdb import DuckDBWarehouse
-
-            return DuckDBWarehouse(location.rest)
-        if location.scheme == "bigquery":
-            from phasegate.adapters.warehouse.bigquery import BigQueryWarehouse
-
-            project, _, where = location.rest.partition("/")
-            return BigQueryWarehouse(project, location=where or None, maximum_bytes_billed=self.settings.maximum_bytes_billed)
-        raise _unknown("warehouse", str(location))
+        made: DescribedWarehouse = self._make("warehouse")
+        return made
 
     @cached_property
-    def store(self) -> "SQLiteStore | FirestoreStore":
-        """Where gates and the outbox are kept."""
-        location = self.settings.state
-        if location.scheme == "sqlite":
-            from phasegate.adapters.state.sqlite import SQLiteStore
+    def store(self) -> Store:
+        """Where gates, records and the outbox are stored."""
+        made: Store = self._make("state")
+        return made
 
-            return SQLiteStore(location.rest)
-        if location.scheme == "firestore":
-            from phasegate.adapters.state.firestore import FirestoreStore
-
-            project, _, database = location.rest.partition("/")
-            return FirestoreStore(project, database)
-        raise _unknown("state", str(location))
+    def _make(self, setting: str) -> Any:
+        """The adapter that a setting names by its scheme."""
+        location = getattr(self.settings, setting)
+        return FACTORIES[setting][location.scheme](self)
 
     def actor(self, by: str | None) -> str:
-        """Who acts by hand: in the cloud whom the credentials are for; on one machine *by*, or else the login name.
+        """Who acts manually: the owner of the credentials with a shared state store; else *by*, or the login name.
 
         Raises:
-            ConfigError: *by* is given in the cloud, or the credentials don't say whose they are.
+            ConfigError: *by* is given for a shared store, or the credentials have no owner.
         """
-        if self.settings.state.scheme != "firestore" or os.environ.get("FIRESTORE_EMULATOR_HOST"):
+        if not self.settings.has_shared_state or os.environ.get("FIRESTORE_EMULATOR_HOST"):
             return by or getuser()
         if by is not None:
             raise ConfigError("--by: with the state in the cloud, the credentials say who acts")
@@ -203,15 +155,18 @@ class Wiring:
         return account()
 
     def stored_gates(self, pipeline: str, span: Span) -> Mapping[date, GatesByPhase]:
-        """The gates of a span, where a state store is set and exists already; none otherwise."""
-        setting = next(setting for setting in self.settings.entries if setting.name == "state")
-        if setting.value is None or (self.settings.state.scheme == "sqlite" and not Path(self.settings.state.rest).exists()):
+        """The stored gates of a span; none where no state store is set, or its file does not exist yet."""
+        if not self.settings.has("state"):
+            return {}
+        # Opening a SQLite file creates it, and a command that only reads must leave nothing behind.
+        path = self.settings.state_path
+        if path is not None and not path.exists():
             return {}
         return self.store.load(pipeline, span)
 
     @cached_property
     def local_bus(self) -> "LocalBus":
-        """The bus inside this process; alerts go from it to the desk, decisions into the history."""
+        """The bus inside this process: it hands alerts to the alert desk and decisions to the history."""
         from phasegate.adapters.local import LocalBus
 
         bus = LocalBus()
@@ -221,26 +176,21 @@ class Wiring:
 
     @cached_property
     def history(self) -> "SQLiteHistory":
-        """Where decisions are kept for analysis on one machine: beside the state."""
+        """Where decisions are stored for analysis on one machine: in the SQLite file of the state, or next to the state."""
         from phasegate.adapters.state.sqlite import SQLiteHistory
 
         state = self.settings.state
-        return SQLiteHistory(state.rest if state.scheme == "sqlite" else ".phasegate/history.sqlite")
+        return SQLiteHistory(state.address if state.scheme == "sqlite" else str(self._state_folder / "history.sqlite"))
 
     @cached_property
     def publisher(self) -> Publisher:
-        """The way out."""
-        if self.settings.bus.scheme == "local":
-            return self.local_bus
-        if self.settings.bus.scheme == "pubsub":
-            from phasegate.adapters.pubsub import PubSubPublisher
-
-            return PubSubPublisher(self.installation.project, prefix=self.installation.prefix)
-        raise _unknown("bus", str(self.settings.bus))
+        """Where messages are published."""
+        made: Publisher = self._make("bus")
+        return made
 
     @cached_property
     def relay(self) -> Relay:
-        """What sends that which was committed."""
+        """Sends the messages that were committed to the outbox."""
         return Relay(self.store, self.publisher, self.clock)
 
     @cached_property
@@ -258,15 +208,15 @@ class Wiring:
 
     @cached_property
     def installation(self) -> "Installation":
-        """Which installation this is."""
+        """The project and prefix of this installation."""
         from phasegate.installation.deployment import Installation
 
-        project, _, prefix = self.settings.bus.rest.partition("/")
+        project, _, prefix = self.settings.bus.address.partition("/")
         return Installation(project, prefix or PREFIX)
 
     @cached_property
     def deploy_watch(self) -> "DeployWatch":
-        """What watches deployments and drift."""
+        """Turns failed deployments and drift into incidents."""
         from phasegate.installation.deploy_watch import DeployWatch
 
         with self._making:
@@ -274,28 +224,28 @@ class Wiring:
 
     @cached_property
     def dead_letters(self) -> "DeadLetters":
-        """What becomes of a message that could not be delivered."""
+        """Takes in messages that could not be delivered."""
         from phasegate.messaging.dead_letters import DeadLetters
 
         return DeadLetters(self.store, self.relay, self.clock)
 
     @cached_property
     def replay(self) -> "Replay":
-        """Kept messages, once more through the monitor."""
+        """Puts stored messages through the monitor again."""
         from phasegate.gates.replay import Replay
 
         return Replay(self.monitor, store=self.store, clock=self.clock)
 
     @cached_property
     def preflight_checks(self) -> "PreflightChecks":
-        """What says whether a phase may start."""
+        """Decides whether a phase may start."""
         from phasegate.gates.preflight import PreflightChecks
 
         with self._making:
             return PreflightChecks(self.pipelines, warehouse=self.warehouse, store=self.store, clock=self.clock)
 
     def preflight_service(self, address: str) -> "PreflightClient":
-        """The function that says whether a phase may start."""
+        """A client of the function that decides whether a phase may start."""
         from phasegate.adapters.preflight_client import PreflightClient
 
         return PreflightClient(address)
@@ -303,7 +253,7 @@ class Wiring:
     @cached_property
     def platform(self) -> Platform | None:
         """The live platform; None for an installation on one machine."""
-        if self.settings.bus.scheme == "local":
+        if self.settings.bus.scheme != "pubsub":
             return None
         from phasegate.adapters.google_platform import GooglePlatform
 
@@ -311,13 +261,16 @@ class Wiring:
 
     @cached_property
     def doctor(self) -> "Doctor":
-        """Who looks whether everything is as it must be."""
+        """Checks the installation."""
         from phasegate.adapters.local import zone_rules
         from phasegate.installation.doctor import Doctor
 
-        # What was not given is a default for one machine, and says nothing of the functions.
-        shared = ("bus", "secrets", "state", "warehouse")
-        compared = [each for each in self.settings.entries if each.name in shared and each.source not in ("default", "not set")]
+        # Defaults fit one machine; only settings that somebody chose can be compared with those of the functions.
+        chosen = [
+            setting
+            for setting in self.settings.entries
+            if setting.name in FACTORIES and setting.source not in ("default", "not set")
+        ]
         return Doctor(
             self.pipelines,
             self.installation,
@@ -328,17 +281,17 @@ class Wiring:
             clock=self.clock,
             zones=zone_rules(),
             digest=self._digest,
-            settings={f"PHASEGATE_{each.name.upper()}": each.value for each in compared if each.value},
+            settings={f"PHASEGATE_{setting.name.upper()}": setting.value for setting in chosen if setting.value},
         )
 
     @cached_property
     def heartbeats(self) -> Heartbeats:
-        """Where the functions note that they work."""
+        """Records when each function last did its work."""
         return Heartbeats(self.store, self.store)
 
     @cached_property
     def pauses(self) -> Pauses:
-        """Puts and ends pauses."""
+        """Starts and ends pauses."""
         return Pauses(self.store, self.clock)
 
     @cached_property
@@ -348,18 +301,17 @@ class Wiring:
         from phasegate.installation.checkup import Checkup
         from phasegate.messaging.stuck import StuckMessages
 
-        # Whoever else wants a turn every minute is a hook here.
-        unsent = StuckMessages(self.store, self.store, self.relay, self.clock)
+        stuck = StuckMessages(self.store, self.store, self.relay, self.clock)
         checkup = Checkup(lambda: self.doctor.examine(), self.store, self.relay, self.clock)
-        # The doctor last: it may take two minutes.
-        hooks: tuple[Hook, ...] = (unsent.check, self.alerts.tick, checkup.check)
+        # The checkup comes last: it may take two minutes.
+        hooks: tuple[Hook, ...] = (stuck.check, self.alerts.tick, checkup.check)
         return Tick(
             self.monitor, store=self.store, records=self.store, clock=self.clock, heartbeats=self.heartbeats, hooks=hooks
         )
 
     @cached_property
     def alerts(self) -> "AlertDispatch":
-        """What brings alerts to people."""
+        """Sends alerts to people."""
         from phasegate.alerts.dispatch import AlertDispatch
 
         with self._making:
@@ -369,41 +321,41 @@ class Wiring:
                 store=self.store,
                 relay=self.relay,
                 clock=self.clock,
-                links=self.acknowledging.links if self.acknowledging else None,
+                links=self.ack_page.links if self.ack_page else None,
                 log=self._log,
             )
 
     @cached_property
-    def acknowledging(self) -> "AckPage | None":
-        """The links in messages, and the page behind them; None when no address or key is set."""
-        if self.settings.acknowledging is None:
+    def ack_page(self) -> "AckPage | None":
+        """The acknowledge links in alerts and the page behind them; None when no address or key is set."""
+        if self.settings.ack_link is None:
             return None
         from phasegate.alerts.ack_page import AckPage
 
-        address, key = self.settings.acknowledging
+        address, key = self.settings.ack_link
         return AckPage(address, lambda: self.secrets.get(key), self.clock)
 
     def check_secrets(self) -> None:
-        """Ask for every secret that a destination needs.
+        """Read every secret that alerts need.
 
         Raises:
-            ConfigError: Some are not there, or can't be what they should be; carries a problem for each.
-            SecretError: Whether they are could not be found out.
+            ConfigError: Some are missing or malformed; carries a problem for each.
+            SecretError: The place of the secrets did not answer.
         """
         from phasegate.adapters.channels import secret_problems
 
-        found = list(secret_problems(self.pipelines, self.secrets))
-        if self.settings.acknowledging is not None:
+        wrong = list(secret_problems(self.pipelines, self.secrets))
+        if self.settings.ack_link is not None:
             try:
-                self.secrets.get(self.settings.acknowledging[1])
+                self.secrets.get(self.settings.ack_link[1])
             except ConfigError as error:
-                found.append(Problem("link_key", str(error)))
-        if found:
-            raise ConfigError(problems=found)
+                wrong.append(Problem("link_key", str(error)))
+        if wrong:
+            raise ConfigError(problems=wrong)
 
     @cached_property
     def notifiers(self) -> Mapping[str, Notifier]:
-        """The ways to people, by pipeline and destination: `flights/team`."""
+        """What delivers alerts, by pipeline and destination: `flights/team`."""
         from phasegate.adapters.channels import notifier
 
         return {
@@ -413,7 +365,7 @@ class Wiring:
                 alerts=pipeline.alerts,
                 secrets=self.secrets,
                 clock=self.clock,
-                folder=self._beside_state / "mails",
+                folder=self._state_folder / "mails",
                 screen=self._screen,
             )
             for pipeline in self.pipelines
@@ -421,153 +373,91 @@ class Wiring:
         }
 
     @property
-    def _beside_state(self) -> Path:
-        state = self.settings.state
-        return Path(state.rest).parent if state.scheme == "sqlite" else Path(".phasegate")
+    def _state_folder(self) -> Path:
+        """The folder for files that belong to the state."""
+        path = self.settings.state_path
+        return path.parent if path is not None else Path(".phasegate")
 
     @cached_property
     def secrets(self) -> Secrets:
-        """Where passwords, keys and webhooks' addresses are."""
-        from phasegate.adapters.secrets import RememberedSecrets, SecretManager, environment, folder
+        """Where passwords, keys and webhook addresses are."""
+        made: Secrets = self._make("secrets")
+        return made
 
-        location = self.settings.secrets
-        match location.scheme:
-            case "env":
-                return RememberedSecrets(environment(os.environ))
-            case "folder":
-                return RememberedSecrets(folder(Path(location.rest)))
-            case "secretmanager":
-                return RememberedSecrets(SecretManager(location.rest))
-        raise _unknown("secrets", str(location))
+    @cached_property
+    def check_sql(self) -> "SqlCheck":
+        """Checks a piece of SQL from a pipeline file."""
+        from phasegate.adapters.warehouse.googlesql import check_sql
 
-    def handle_pubsub(self, request: Request) -> tuple[str, int]:
-        """Answer one delivered completion message; see `_take_in`."""
-        return self._take_in("phase_monitor", request, lambda headers, body: self.monitor.receive(headers, body))
-
-    def handle_deployment(self, request: Request) -> tuple[str, int]:
-        """Answer one message of Cloud Build, or of the check for drift; see `_take_in`."""
-        return self._take_in("deploy_watch", request, lambda headers, body: self.deploy_watch.receive(headers, body))
-
-    def handle_dead_letter(self, request: Request) -> tuple[str, int]:
-        """Answer one message that could not be delivered; see `_take_in`."""
-        return self._take_in("dead_letter", request, lambda headers, body: self.dead_letters.receive(headers, body))
-
-    def handle_alert(self, request: Request) -> tuple[str, int]:
-        """Answer one delivered alert; see `_take_in`."""
-        return self._take_in("alert_dispatch", request, lambda headers, body: self.alerts.receive(headers, body))
-
-    def handle_preflight(self, request: Question) -> "Response":
-        """Answer whether a phase may start; see `respond`."""
-        from phasegate.gates.preflight_http import respond, unanswered
-
-        try:
-            answer = respond(self.preflight_checks, self.clock, request.method, request.query_string, request.get_data())
-        except AdapterError as error:
-            return unanswered(error)
-        self._note_work("preflight", answer[1])
-        return answer
-
-    def handle_acknowledgement(self, request: Visit) -> "Page":
-        """Answer whoever follows the link in a message.
-
-        Raises:
-            ConfigError: The key is not there.
-            AdapterError: The effect is not stored.
-        """
-        if self.acknowledging is None:
-            return "There are no links here: PHASEGATE_ACKNOWLEDGE_URL and PHASEGATE_LINK_KEY are not set.", 404, {}
-        answer = self.acknowledging.answer(
-            self.alerts.incidents, request.method, request.args.get("token", ""), request.get_data()
-        )
-        self._note_work("acknowledge", answer[1])
-        return answer
-
-    def handle_tick(self, request: Request) -> tuple[str, int]:
-        """Answer one tick of the scheduler; what stands in it is of no interest, and one that comes twice does no harm.
-
-        Raises:
-            PhasegateError: Something was not done; the tick may come again, and the next one does it anyhow.
-        """
-        if request.method != "POST":
-            return "Ticks are posted here.", 405
-        try:
-            ticked = self.tick.run()
-        except PhasegateError as error:
-            log("tick_failed", severity="ERROR", error=str(error))
-            raise
-        cost = ticked.cost
-        log(
-            "ticked",
-            looked_at=len(ticked.decisions),
-            sent=ticked.sent,
-            queries=cost.queries,
-            bytes_billed=cost.bytes_billed,
-            cost_usd=cost.usd,
-        )
-        return "", 204
-
-    def _take_in(self, name: str, request: Request, receive: Receive) -> tuple[str, int]:
-        """Answer one delivered message, and note that the function of that name works; see `_answer`."""
-        answer = self._answer(request, receive)
-        self._note_work(name, answer[1])
-        return answer
-
-    def _note_work(self, name: str, status: int) -> None:
-        """Let the function's heart beat, but not for what it refused: that is no work, and anybody may cause it."""
-        if status < 400:
-            self.heartbeats.record(name, self.clock.now())
-
-    def _answer(self, request: Request, receive: Receive) -> tuple[str, int]:
-        """Answer one delivered message: 204 once its effect is stored, an error otherwise, so that it comes again.
-
-        Raises:
-            AdapterError: The effect is not stored.
-        """
-        if request.method != "POST":
-            return "Messages are posted here.", 405
-        try:
-            outcome = receive(dict(request.headers.items()), request.get_data())
-        except AdapterError as error:
-            log("not_handled", severity="ERROR", error=str(error), retryable=error.retryable)
-            raise
-        decision = outcome.decision
-        cost = decision.verdict.cost if decision and decision.verdict else None
-        log(
-            str(outcome.handled),
-            severity="WARNING" if outcome.handled in (Handled.REJECTED, Handled.STORED) else "INFO",
-            run_key=str(decision.gate.run) if decision else None,
-            gate=decision.gate.state if decision else None,
-            reason=decision.reason if decision else None,
-            decision=decision.signal.decision_id if decision and decision.signal else None,
-            detail=outcome.detail or None,
-            queries=cost.queries if cost else None,
-            bytes_billed=cost.bytes_billed if cost else None,
-            cost_usd=cost.usd if cost else None,
-            message_id=outcome.message_id,
-            problem=outcome.problem or None,
-        )
-        return "", 204
+        return check_sql
 
 
-def wrong_sql(pipeline: Pipeline) -> Iterator[Problem]:
-    """The pieces of SQL in a pipeline file that do not parse."""
-    from phasegate.adapters.warehouse.googlesql import check_sql
+def _duckdb(wiring: Wiring) -> DescribedWarehouse:
+    from phasegate.adapters.warehouse.duckdb import DuckDBWarehouse
 
-    for place, text, kind in sql_texts(pipeline):
-        try:
-            check_sql(text, kind)
-        except ConfigError as error:
-            yield Problem(place, str(error))
+    return DuckDBWarehouse(wiring.settings.warehouse.address)
 
 
-def refused_sql(pipeline: Pipeline) -> Iterator[Problem]:
-    """The pieces of SQL that DuckDB is not known to answer as BigQuery does, with the reason."""
-    from phasegate.adapters.warehouse.googlesql import check_sql
+def _bigquery(wiring: Wiring) -> DescribedWarehouse:
+    from phasegate.adapters.warehouse.bigquery import BigQueryWarehouse
 
-    for place, text, kind in sql_texts(pipeline):
-        if reason := check_sql(text, kind):
-            yield Problem(place, reason)
+    project, _, location = wiring.settings.warehouse.address.partition("/")
+    return BigQueryWarehouse(project, location=location or None, maximum_bytes_billed=wiring.settings.maximum_bytes_billed)
 
 
-def _unknown(setting: str, got: str) -> PhasegateError:
-    return ConfigError(f"{setting}: {got} is not available in this installation")
+def _sqlite(wiring: Wiring) -> Store:
+    from phasegate.adapters.state.sqlite import SQLiteStore
+
+    return SQLiteStore(wiring.settings.state.address)
+
+
+def _firestore(wiring: Wiring) -> Store:
+    from phasegate.adapters.state.firestore import FirestoreStore
+
+    project, _, database = wiring.settings.state.address.partition("/")
+    return FirestoreStore(project, database)
+
+
+def _local(wiring: Wiring) -> Publisher:
+    return wiring.local_bus
+
+
+def _pubsub(wiring: Wiring) -> Publisher:
+    from phasegate.adapters.pubsub import PubSubPublisher
+
+    return PubSubPublisher(wiring.installation.project, prefix=wiring.installation.prefix)
+
+
+def _env(_: Wiring) -> Secrets:
+    from phasegate.adapters.secrets import RememberedSecrets, environment
+
+    return RememberedSecrets(environment(os.environ))
+
+
+def _folder(wiring: Wiring) -> Secrets:
+    from phasegate.adapters.secrets import RememberedSecrets, folder
+
+    return RememberedSecrets(folder(Path(wiring.settings.secrets.address)))
+
+
+def _secretmanager(wiring: Wiring) -> Secrets:
+    from phasegate.adapters.secrets import RememberedSecrets, SecretManager
+
+    return RememberedSecrets(SecretManager(wiring.settings.secrets.address))
+
+
+WAREHOUSES: Mapping[str, Callable[[Wiring], DescribedWarehouse]] = {"duckdb": _duckdb, "bigquery": _bigquery}
+STATE_STORES: Mapping[str, Callable[[Wiring], Store]] = {"sqlite": _sqlite, "firestore": _firestore}
+BUSES: Mapping[str, Callable[[Wiring], Publisher]] = {"local": _local, "pubsub": _pubsub}
+SECRET_PLACES: Mapping[str, Callable[[Wiring], Secrets]] = {
+    "env": _env,
+    "folder": _folder,
+    "secretmanager": _secretmanager,
+}
+FACTORIES: Mapping[str, Mapping[str, Callable[[Wiring], Any]]] = {
+    "warehouse": WAREHOUSES,
+    "state": STATE_STORES,
+    "bus": BUSES,
+    "secrets": SECRET_PLACES,
+}
+"""What makes the adapter of each scheme in `SCHEMES` of `settings.py`; a test holds the two against each other."""

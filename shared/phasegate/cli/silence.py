@@ -8,7 +8,7 @@ from difflib import get_close_matches
 import click
 
 from phasegate.cli.options import by_option, end, located, wired
-from phasegate.core.alerts.incident import TroubleCause
+from phasegate.core.alerts.causes import TroubleCause
 from phasegate.core.alerts.routing import Silence
 from phasegate.core.gates.gate import Reason
 from phasegate.core.pipeline.model import Pipeline

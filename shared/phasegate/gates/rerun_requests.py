@@ -5,7 +5,8 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 
-from phasegate.core.alerts.incident import Trouble, TroubleCause
+from phasegate.core.alerts.causes import TroubleCause
+from phasegate.core.alerts.incident import Trouble
 from phasegate.core.field_syntax import Span
 from phasegate.core.gates.decide import Decision
 from phasegate.core.gates.gate import AlertState, Gate, GatesByPhase, Retries

@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from phasegate.core.alerts.incident import Trouble, TroubleCause
+from phasegate.core.alerts.causes import TroubleCause
+from phasegate.core.alerts.incident import Trouble
 from phasegate.core.gates.completion import Envelope, parse_time
 from phasegate.core.gates.gate import AlertState
 from phasegate.errors import MessageError

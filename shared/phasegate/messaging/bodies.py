@@ -7,7 +7,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from phasegate.core.alerts.incident import Trouble, TroubleCause
+from phasegate.core.alerts.causes import TroubleCause
+from phasegate.core.alerts.incident import Trouble
 from phasegate.core.checks.base import CheckResult
 from phasegate.core.gates.completion import TRACEPARENT, Report, RunKey, completion_fields
 from phasegate.core.gates.decide import Decision
@@ -155,6 +156,7 @@ def alert_message(alert: Alert) -> Outgoing:
         "state": alert.state,
         "cause": alert.cause,
         "about": list(alert.about),
+        "check_kinds": list(alert.check_kinds),
         "gate": alert.gate,
         "detail": alert.detail,
         "evidence": list(alert.evidence),

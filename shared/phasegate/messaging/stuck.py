@@ -5,7 +5,8 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from phasegate.core.alerts.incident import Trouble, TroubleCause
+from phasegate.core.alerts.causes import TroubleCause
+from phasegate.core.alerts.incident import Trouble
 from phasegate.core.gates.gate import AlertState
 from phasegate.core.pipeline.model import AlertSeverity
 from phasegate.errors import Conflict

@@ -429,6 +429,7 @@ def test_an_alert_says_what_it_is_about():
         state=AlertState.FIRING,
         cause=Reason.CHECKS_FAILED,
         about=("raw.orders.row_count",),
+        check_kinds=("row_count",),
         gate=GateState.HELD,
         detail="raw.orders told",
         evidence=("raw.orders told",),

@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 
-from phasegate.core.alerts.incident import TroubleCause
+from phasegate.core.alerts.causes import TroubleCause
 from phasegate.core.gates.gate import AlertState
 from phasegate.core.installation.checkup import BLIND, DAILY, SOON, Checked, check_up
 from phasegate.core.installation.finding import Finding, Health

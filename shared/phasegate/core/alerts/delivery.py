@@ -5,7 +5,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from types import MappingProxyType
 
-from phasegate.core.alerts.incident import Incident, NotifyReason, Trouble, TroubleCause
+from phasegate.core.alerts.causes import TroubleCause
+from phasegate.core.alerts.incident import Incident, NotifyReason, Trouble
 from phasegate.core.alerts.routing import NotificationState
 from phasegate.core.gates.gate import AlertState
 from phasegate.core.pipeline.model import AlertSeverity, DestinationKind

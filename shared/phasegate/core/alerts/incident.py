@@ -6,7 +6,8 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from phasegate.core.gates.gate import AlertState, GateState, Reason
+from phasegate.core.alerts.causes import CAUSES, TroubleCause
+from phasegate.core.gates.gate import AlertState, GateState
 from phasegate.core.pipeline.model import AlertSeverity
 from phasegate.errors import MessageError
 
@@ -27,20 +28,6 @@ MOST_MEMBERS = 500
 
 _EVIDENCE = 10
 _LONGEST = 300
-
-
-class TroubleCause(StrEnum):
-    """What can be wrong beside the gates."""
-
-    MESSAGE_REJECTED = "message_rejected"
-    MESSAGE_UNDELIVERED = "message_undelivered"
-    DESTINATION_DOWN = "destination_down"
-    RETRIES_SUSPENDED = "retries_suspended"
-    UNSENT = "unsent"
-    BUILD_FAILED = "build_failed"
-    DRIFT = "drift"
-    NOT_COMPARED = "not_compared"
-    MISCONFIGURED = "misconfigured"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,6 +87,7 @@ class Member:
         key: Of the alert that spoke of it last.
         gate: Where the gate stood then; empty for a trouble.
         about: The checks, producers or phases that the cause is about.
+        check_kinds: The kinds of those checks; empty in what an older version stored.
         since: When it began.
         at: When the alert that spoke of it last was decided.
         over_at: When it recovered, or went on under another cause; None while it lasts.
@@ -123,6 +111,7 @@ class Member:
     ended: str = ""
     became: str = ""
     repeats: int = 0
+    check_kinds: tuple[str, ...] = ()
 
     @property
     def lasts(self) -> bool:
@@ -268,9 +257,7 @@ def read_alert(body: Mapping[str, Any]) -> IncidentUpdate:
         cause = str(body["cause"])
         is_gate = "run_date" in body
         about = tuple(_cut(text) for text in body.get("about", ()))[:50]
-        passing = cause in (TroubleCause.MESSAGE_REJECTED, TroubleCause.MESSAGE_UNDELIVERED) or (
-            is_gate and body["gate"] == GateState.OPEN and cause not in (Reason.LATE_FAILURE, Reason.NOT_RUN_AGAIN)
-        )
+        passing = not _recovers(cause, str(body["gate"]) if is_gate else "")
         member = Member(
             name=str(body["run_date"]) if is_gate else ", ".join(about) if passing else "",
             key=str(body["key"]),
@@ -280,6 +267,7 @@ def read_alert(body: Mapping[str, Any]) -> IncidentUpdate:
             at=_moment(body["at"]),
             gate=str(body.get("gate", "")),
             about=about,
+            check_kinds=tuple(_cut(kind) for kind in body.get("check_kinds", ()))[:50],
             evidence=_few(tuple(body["evidence"])),
             effect=_cut(body["effect"]),
             next=tuple(str(line) for line in body.get("next", ()))[:_EVIDENCE],
@@ -294,6 +282,14 @@ def read_alert(body: Mapping[str, Any]) -> IncidentUpdate:
         )
     except (KeyError, TypeError, ValueError) as exc:
         raise MessageError(f"no alert: {exc!r}"[:_LONGEST]) from exc
+
+
+def _recovers(cause: str, gate: str) -> bool:
+    """Whether a later alert will say that it is over."""
+    if cause in CAUSES:
+        return CAUSES[cause].recovers
+    # From a newer version: a remark at a release has no end of its own, and would otherwise stay open for ever.
+    return gate != GateState.OPEN
 
 
 def _few(lines: tuple[object, ...]) -> tuple[str, ...]:

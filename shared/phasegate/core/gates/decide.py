@@ -347,6 +347,7 @@ def _alert(case: Case, gate: Gate, severity: AlertSeverity, found: Cause) -> Ale
         state=AlertState.FIRING,
         cause=found.reason,
         about=found.about,
+        check_kinds=_check_kinds(case, found.about),
         gate=gate.state,
         detail=found.detail,
         evidence=evidence,
@@ -354,6 +355,11 @@ def _alert(case: Case, gate: Gate, severity: AlertSeverity, found: Cause) -> Ale
         since=case.now,
         at=case.now,
     )
+
+
+def _check_kinds(case: Case, names: tuple[str, ...]) -> tuple[str, ...]:
+    results = case.verdict.results if case.verdict else ()
+    return tuple(dict.fromkeys(result.kind for result in results if result.name in names))
 
 
 def _effect(case: Case, gate: Gate) -> str:

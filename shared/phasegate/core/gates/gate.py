@@ -247,6 +247,7 @@ class Alert:
     Args:
         key: Identifies this change; the same when it is said again.
         about: The checks, producers or phases that the cause is about; an alert fires again only when cause or these change.
+        check_kinds: The kinds of the checks in *about*, each once; they tell the probable cause, whatever a check is called.
         since: When it began; for a recovery, when the firing alert began.
     """
 
@@ -262,6 +263,7 @@ class Alert:
     effect: str
     since: datetime
     at: datetime
+    check_kinds: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from phasegate.core.alerts.incident import Trouble, TroubleCause
+from phasegate.core.alerts.causes import TroubleCause
+from phasegate.core.alerts.incident import Trouble
 from phasegate.core.gates.gate import AlertState
 from phasegate.core.installation.finding import Finding, Health
 
