@@ -18,7 +18,7 @@ from phasegate.app.wiring import Wiring
 from phasegate.cli.main import main
 from phasegate.core.field_syntax import Span
 from phasegate.errors import ConfigError
-from phasegate.ports import Change
+from phasegate.ports import Change, Clock
 
 DAY = "2013-02-05"
 ROWS, KEY = "raw.flights.row_count", "raw.flights.key"
@@ -33,13 +33,13 @@ class Done:
     stderr: str
 
 
-def run(folder: Path, *args: str, given: str = "") -> Done:
+def run(folder: Path, *args: str, given: str = "", clock: Clock | None = None) -> Done:
     """A command in this process, as it would run in a folder; *given* is what a person types."""
     out, err = io.StringIO(), io.StringIO()
     with chdir(folder), redirect_stdout(out), redirect_stderr(err), pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "stdin", io.StringIO(given))
         with pytest.raises(SystemExit) as left:
-            main(list(args))
+            main(list(args), clock=clock)
     return Done(int(left.value.code or 0), out.getvalue(), err.getvalue())
 
 

@@ -3,11 +3,14 @@
 import sys
 import traceback
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from phasegate.errors import ActionRefused, AdapterError, ConfigError, MessageError, PhasegateError
+
+if TYPE_CHECKING:
+    from phasegate.ports import Clock  # brings most of core, which `phasegate --version` need not wait for
 
 COMMANDS = {
     "accept-gap": "Live with a gap until a date.",
@@ -76,11 +79,15 @@ def phasegate(debug: bool) -> None:
     """Gates between the phases of a data pipeline: judge what a phase wrote, open the way to the next, or say why not."""
 
 
-def main(args: list[str] | None = None) -> None:
-    """Run the command line; one line per known error, and the exit code that tells its kind."""
-    given = sys.argv[1:] if args is None else args
+def main(args: list[str] | None = None, *, clock: "Clock | None" = None) -> None:
+    """Run the command line: one line per known error, and an exit code that says which kind it is.
+
+    Args:
+        clock: The system's, when left out.
+    """
+    arguments = sys.argv[1:] if args is None else args
     try:
-        code: Any = phasegate.main(given, standalone_mode=False)
+        code: Any = phasegate.main(arguments, standalone_mode=False, obj=clock)
     except click.ClickException as error:
         error.show()
         sys.exit(2)
@@ -90,7 +97,7 @@ def main(args: list[str] | None = None) -> None:
     except PhasegateError as error:
         for line in str(error).splitlines() or ["unknown error"]:
             click.echo(f"error: {line}", err=True)
-        if "--debug" in given:
+        if "--debug" in arguments:
             traceback.print_exc()
         sys.exit(exit_code(error))
     sys.exit(code if isinstance(code, int) else 0)

@@ -14,6 +14,7 @@ from phasegate.core.field_syntax import parse_day, parse_duration
 from phasegate.core.pipeline.model import Pipeline
 from phasegate.errors import ConfigError
 from phasegate.logs import silent
+from phasegate.ports import Clock
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -38,7 +39,9 @@ by_option = click.option("--by", metavar="WHO", help="Who does it: the login nam
 
 def wired(**options: str | None) -> Wiring:
     """The wiring that options, environment and defaults make together."""
-    return Wiring(Settings.resolve(options, os.environ, Path()), log=silent, digest=os.environ.get(DIGEST, ""))
+    # `main` hands its clock down as the context's object, so that a test can set the time.
+    clock: Clock | None = click.get_current_context().obj
+    return Wiring(Settings.resolve(options, os.environ, Path()), clock=clock, log=silent, digest=os.environ.get(DIGEST, ""))
 
 
 def chosen(wiring: Wiring, name: str | None) -> Pipeline:
