@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from phasegate.cli.formats import as_json
-from phasegate.cli.tables import print_validation
+from phasegate.cli.output.validation import print_validation
 from phasegate.core.checks.metrics import Cost
 from phasegate.core.field_syntax import Span
 from phasegate.core.gates.verdict import DateVerdict, Verdict

@@ -19,7 +19,7 @@ def command(context: click.Context, /, deliveries: bool, form: str, **where: str
     """Show the incidents that last, the newest first, each with what helps."""
     if context.invoked_subcommand is not None:
         return 0
-    from phasegate.cli.tables import print_deliveries, print_incidents
+    from phasegate.cli.output.alerts import print_deliveries, print_incidents
 
     alerts = wired(**where).alerts
     incidents = alerts.incidents.still_open()

@@ -17,7 +17,7 @@ def command(folder: Path, pipelines: str | None) -> int:
 
     Leaves warehouse, state and mails in the folder, where the other commands find them.
     """
-    from phasegate.cli.tables import print_validation
+    from phasegate.cli.output.validation import print_validation
     from phasegate.demo.story import Story
 
     found, seconds = Story(folder, wired(pipelines=pipelines).settings.pipelines, click.echo).play()

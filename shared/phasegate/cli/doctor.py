@@ -38,9 +38,9 @@ def command(
     if form == "json":
         click.echo(json.dumps(_as_object(found), ensure_ascii=False))
     else:
-        from phasegate.cli.tables import print_symptoms
+        from phasegate.cli.output.installation import print_findings
 
-        print_symptoms(found)
+        print_findings(found)
     return _exit_code(found)
 
 

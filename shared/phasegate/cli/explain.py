@@ -8,7 +8,7 @@ from phasegate.core.gates.gate import Gate
 from phasegate.core.gates.verdict import judge_phase
 from phasegate.errors import ConfigError
 from phasegate.gates.backfill import parse_range
-from phasegate.gates.measurement import measure
+from phasegate.gates.monitor import measure
 from phasegate.gates.pauses import pause_history
 
 
@@ -28,7 +28,7 @@ def command(
     state: str | None,
 ) -> int:
     """Say why the gate of PHASE on DATE stands where it stands: reports, inputs, checks to the point, history."""
-    from phasegate.cli.tables import print_gate
+    from phasegate.cli.output.gate import Explanation, print_gate
 
     wiring = wired(pipelines=pipelines, warehouse=warehouse, state=state)
     pipeline = chosen(wiring, pipeline_name)
@@ -39,9 +39,9 @@ def command(
     run = RunKey(pipeline.name, phase, span.first)
     day = wiring.store.load(pipeline.name, span).get(span.first, {})
     gate = day.get(phase, Gate(run, detail="nothing was heard of it, and it was never looked at"))
-    judged = None
+    measured = None
     if again:
-        judged = judge_phase(pipeline, phase, span.first, measure(wiring.warehouse, pipeline, [phase], span))
+        measured = judge_phase(pipeline, phase, span.first, measure(wiring.warehouse, pipeline, [phase], span))
     pauses = pause_history(wiring.store, pipeline.name, phase)
-    print_gate(pipeline, gate, day, wiring.store.history(run), pauses, judged, wiring.clock.now())
+    print_gate(Explanation(pipeline, gate, day, wiring.store.history(run), pauses, measured, wiring.clock.now()))
     return 0

@@ -14,6 +14,7 @@ from phasegate.gates.replay import retained_messages
 
 _DAYS = 7
 _FAR = timedelta(days=36_500)
+_MAX_COUNTED = 1_000
 
 
 @click.command(epilog="Example: phasegate status 2013-02-04..2013-02-10")
@@ -25,23 +26,31 @@ def command(dates: str | None, pipeline_name: str | None, pipelines: str | None,
 
     A sign per phase and date, then why each gate that is not open is not, and what must run again after a repair.
     """
-    from phasegate.cli.tables import print_status
+    from phasegate.cli.output.status import Status, print_status
 
     wiring = wired(pipelines=pipelines, state=state)
     pipeline = chosen(wiring, pipeline_name)
-    now = wiring.clock.now()
+    store, now = wiring.store, wiring.clock.now()
     if dates is None:
-        newest = wiring.store.latest(pipeline.name) or pipeline.today(now)
+        newest = store.latest(pipeline.name) or pipeline.today(now)
         span = Span(newest - timedelta(days=_DAYS - 1), newest)
     else:
         span = parse_range(dates, pipeline, now=now)
-    unsent = len(wiring.store.pending(now + _FAR, 1_000))
-    parked, kept = len(wiring.store.parked()), len(retained_messages(wiring.store))
-    days, clock = (
-        wiring.store.load(pipeline.name, Span(span.first - total_look_back(pipeline), span.last)),
-        clock_stopped_message(wiring.store, now),
+    # A rerun can be due to a change before the range, as far back as all look-backs together reach.
+    gates = store.load(pipeline.name, Span(span.first - total_look_back(pipeline), span.last))
+    print_status(
+        Status(
+            pipeline=pipeline,
+            span=span,
+            gates=gates,
+            pauses=tuple(dict.fromkeys(paused_phases(store, pipeline, now).values())),
+            reruns=[rerun for rerun in needed_reruns(pipeline, gates) if rerun.run.run_date in span],
+            # Those that wait for their next attempt are unsent, too.
+            unsent=len(store.pending(now + _FAR, _MAX_COUNTED)),
+            parked=len(store.parked()),
+            unprocessed=len(retained_messages(store)),
+            scheduler=clock_stopped_message(store, now),
+            now=now,
+        )
     )
-    again = [rerun for rerun in needed_reruns(pipeline, days) if rerun.run.run_date in span]
-    pauses = paused_phases(wiring.store, pipeline, now).values()
-    print_status(pipeline, days, span, again, unsent, parked, kept, clock, pauses, now)
     return 0

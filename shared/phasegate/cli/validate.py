@@ -69,7 +69,7 @@ def _code(found: Validation, *, strict: bool) -> int:
 
 def _print(found: Validation, form: str, seconds: float) -> None:
     if form == "table":
-        from phasegate.cli.tables import print_validation
+        from phasegate.cli.output.validation import print_validation
 
         print_validation(found, seconds)
         return

@@ -1,0 +1,119 @@
+"""One gate, with all that led to its state."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from rich.console import Console
+from rich.markup import escape
+from rich.text import Text
+
+from phasegate.cli.output.checks import print_checks
+from phasegate.cli.output.terminal import Sign, console, sign
+from phasegate.core.gates.actions import in_force
+from phasegate.core.gates.gate import Gate, GatesByPhase, GateState, effective_state
+from phasegate.core.gates.pause import Pause
+from phasegate.core.gates.verdict import PhaseVerdict
+from phasegate.core.pipeline.model import Pipeline
+from phasegate.gates.monitor import by_hand
+from phasegate.ports import Event
+
+STATES: dict[GateState, Sign] = {
+    GateState.WAITING: ("…", "dim"),
+    GateState.OVERDUE: ("!", "bold red"),
+    GateState.HELD: ("✗", "bold red"),
+    GateState.UNVERIFIED: ("?", "magenta"),
+    GateState.OPEN: ("●", "green"),
+    GateState.STALE: ("↻", "yellow"),
+    GateState.ACCEPTED: ("◇", "cyan"),
+    GateState.OFF: ("–", "dim"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """What `phasegate explain` shows.
+
+    Args:
+        day: All gates of the run date.
+        events: The gate's history, oldest first.
+        pauses: Of its phase or pipeline, ended ones too, oldest first.
+        measured: What the tables hold now; None when they were not asked.
+    """
+
+    pipeline: Pipeline
+    gate: Gate
+    day: GatesByPhase
+    events: Sequence[Event]
+    pauses: Sequence[Pause]
+    measured: PhaseVerdict | None
+    now: datetime
+
+
+def print_gate(of: Explanation) -> None:
+    """Why a gate is in its state: what people decided, producers, inputs, checks, history."""
+    out = console()
+    gate = of.gate
+    state = effective_state(gate, of.day, of.pipeline)
+    generation = f", generation {gate.generation}" if gate.generation else ""
+    out.print(Text.assemble(sign(STATES[state]), (f" {gate.run} is {state}{generation}", "bold")))
+    out.print(escape(f"  {gate.detail}"), soft_wrap=True)
+    if gate.degraded:
+        out.print(escape(f"  released without {', '.join(gate.missing)}"))
+    for decision in (*in_force(gate, of.now), *(pause_line(pause) for pause in of.pauses if pause.is_live(of.now))):
+        out.print(escape(f"  {decision}"), soft_wrap=True)
+    _print_producers(out, of.pipeline, gate)
+    _print_inputs(out, of)
+    if results := of.measured.results if of.measured else gate.results:
+        out.print(f"\n  checks{', measured now' if of.measured else ''}:", style="dim")
+        print_checks(out, results)
+    if history := sorted(_history(of.events, of.pauses), key=lambda line: line[0]):
+        out.print("\n  history (UTC):", style="dim")
+        for at, line in history:
+            out.print(escape(f"    {at:%Y-%m-%d %H:%M:%S}  {line}"), soft_wrap=True)
+
+
+def _print_producers(out: Console, pipeline: Pipeline, gate: Gate) -> None:
+    for name, declared in pipeline.producers(gate.run.phase).items():
+        report = gate.reports.get(name)
+        if report is None:
+            state = "has not reported" + (" (optional)" if declared.optional else "")
+        else:
+            rows = "" if report.rows is None else f", {report.rows:,} rows"
+            held = gate.rows.get(declared.fills or "")
+            rows += f" ({declared.fills} has {held:,})" if rows and held is not None and held != report.rows else ""
+            when = report.finished_at or report.received_at
+            error = f": {report.error}" if report.error else ""
+            state = f"{report.status} at {when:%Y-%m-%d %H:%M:%S}{rows}{error}"
+        out.print(escape(f"  producer {name}: {state}"))
+
+
+def _print_inputs(out: Console, of: Explanation) -> None:
+    """The gates upstream, and which generation of each was built on."""
+    for upstream in of.pipeline.inputs(of.gate.run.phase, of.gate.run.run_date):
+        source = of.day.get(upstream)
+        state = f"{effective_state(source, of.day, of.pipeline)}, generation {source.generation}" if source else "nothing known"
+        used = f" (used generation {of.gate.consumed[upstream]})" if upstream in of.gate.consumed else ""
+        out.print(f"  after {upstream}: {state}{used}")
+
+
+def _history(events: Sequence[Event], pauses: Sequence[Pause]) -> Iterator[tuple[datetime, str]]:
+    """What happened to a gate, and the pauses that held meanwhile."""
+    for event in events:
+        if event.act:
+            yield event.at, f"{event.trigger}: {event.act}"
+        yield event.at, f"{event.state:<10} {event.reason:<20} {event.detail}"
+    for pause in pauses if events else ():
+        # A pause that ended before the gate had a history has no part in it.
+        if (pause.ended_at or pause.until) < events[0].at:
+            continue
+        until = f"{pause.until:%Y-%m-%d %H:%M} UTC"
+        yield pause.at, f"{by_hand(pause.by)}: pause of {pause.subject} until {until}: {pause.why}"
+        if pause.ended_at:
+            why = f": {pause.ended_why}" if pause.ended_why else ""
+            yield pause.ended_at, f"{by_hand(pause.ended_by)}: end of the pause of {pause.subject}{why}"
+
+
+def pause_line(pause: Pause) -> str:
+    """A pause that holds, and the command that ends it."""
+    return f"{pause} (ended by: {pause.undo})"

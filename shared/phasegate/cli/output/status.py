@@ -1,0 +1,128 @@
+"""The gates of several dates as a grid, and what needs a person."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from phasegate.cli.output.gate import STATES, pause_line
+from phasegate.cli.output.terminal import console, sign
+from phasegate.core.field_syntax import Span
+from phasegate.core.gates.actions import in_force
+from phasegate.core.gates.gate import Gate, GatesByPhase, GateState, effective_state
+from phasegate.core.gates.pause import Pause
+from phasegate.core.gates.reruns import Rerun
+from phasegate.core.pipeline.model import Pipeline
+
+_MAX_RERUNS = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """What `phasegate status` shows.
+
+    Args:
+        gates: By run date; dates without any are absent.
+        pauses: That hold now.
+        reruns: In the order in which they can run.
+        unsent: Messages that the bus has not taken yet; *parked* are those that are not tried again by themselves.
+        unprocessed: Messages that were rejected or could not be delivered.
+        scheduler: What is wrong with the scheduler; empty while it ticks.
+    """
+
+    pipeline: Pipeline
+    span: Span
+    gates: Mapping[date, GatesByPhase]
+    pauses: Sequence[Pause]
+    reruns: Sequence[Rerun]
+    unsent: int
+    parked: int
+    unprocessed: int
+    scheduler: str
+    now: datetime
+
+    @property
+    def days(self) -> Sequence[date]:
+        """The dates that are shown: those on which a run is expected, and others that have gates all the same."""
+        return [day for day in self.span.days() if self.pipeline.calendar.has_run(day) or day in self.gates]
+
+    def gate(self, phase: str, day: date) -> Gate | None:
+        """One gate; None while nothing is recorded of it."""
+        return self.gates.get(day, {}).get(phase)
+
+    def state(self, phase: str, day: date) -> GateState:
+        """A gate's state as people see it."""
+        gate = self.gate(phase, day)
+        return GateState.WAITING if gate is None else effective_state(gate, self.gates[day], self.pipeline)
+
+
+def print_status(status: Status) -> None:
+    """The gates as a grid, why each one that is not open is not, and what else needs a person."""
+    out = console()
+    _print_grid(out, status)
+    for pause in status.pauses:
+        out.print(escape(f"\n{pause_line(pause)}"), soft_wrap=True)
+    for day in reversed(status.days):
+        for phase in status.pipeline.phases:
+            _print_reason(out, status, phase, day)
+    _print_reruns(out, status.reruns)
+    _print_messages(out, status)
+    if status.scheduler:
+        out.print(f"\n{status.scheduler}", soft_wrap=True)
+
+
+def _print_grid(out: Console, status: Status) -> None:
+    """A row per phase, a column per date, and what the signs mean."""
+    table = Table(box=None, padding=(0, 1), header_style="dim")
+    table.add_column(status.pipeline.name)
+    for day in status.days:
+        table.add_column(f"{day:%m-%d}", justify="center")
+    for phase in status.pipeline.phases:
+        table.add_row(phase, *(_cell(status, phase, day) for day in status.days))
+    out.print(table)
+    used = {status.state(phase, day) for day in status.days for phase in status.pipeline.phases}
+    out.print(Text("  ").join(sign(STATES[state]) + Text(f" {state}", style="dim") for state in GateState if state in used))
+
+
+def _cell(status: Status, phase: str, day: date) -> Text:
+    gate = status.gate(phase, day)
+    text = sign(STATES[status.state(phase, day)])
+    return text + Text(f"{gate.generation}", style="dim") if gate and gate.generation > 1 else text
+
+
+def _print_reason(out: Console, status: Status, phase: str, day: date) -> None:
+    """Why a gate is in its state, where that needs a word, and what people decided about it."""
+    gate, state = status.gate(phase, day), status.state(phase, day)
+    if gate is None:
+        return
+    decisions = in_force(gate, status.now)
+    is_usual = state in (GateState.OPEN, GateState.OFF) and gate.alert is None and not gate.degraded
+    if is_usual and not decisions:
+        return
+    out.print(Text.assemble("\n", sign(STATES[state]), (f" {phase} {day} {state}", "bold"), f": {gate.detail}"))
+    for decision in decisions:
+        out.print(escape(f"  {decision}"), soft_wrap=True)
+
+
+def _print_reruns(out: Console, reruns: Sequence[Rerun]) -> None:
+    if not reruns:
+        return
+    out.print("\nmust run again, in this order:")
+    for rerun in reruns[:_MAX_RERUNS]:
+        out.print(escape(f"  {rerun.run.phase} {rerun.run.run_date}: {rerun.why}"), soft_wrap=True)
+    if len(reruns) > _MAX_RERUNS:
+        out.print(f"  +{len(reruns) - _MAX_RERUNS} more", style="dim")
+
+
+def _print_messages(out: Console, status: Status) -> None:
+    counts = (
+        f"{status.unsent} unsent" if status.unsent else "",
+        f"{status.parked} parked" if status.parked else "",
+        f"{status.unprocessed} without effect (phasegate replay)" if status.unprocessed else "",
+    )
+    if any(counts):
+        out.print(f"\nmessages: {', '.join(filter(None, counts))}")
