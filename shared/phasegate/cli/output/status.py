@@ -72,7 +72,7 @@ def print_status(status: Status) -> None:
     _print_reruns(out, status.reruns)
     _print_messages(out, status)
     if status.scheduler:
-        out.print(f"\n{status.scheduler}", soft_wrap=True)
+        out.print(escape(f"\n{status.scheduler}"), soft_wrap=True)
 
 
 def _print_grid(out: Console, status: Status) -> None:
