@@ -1,0 +1,194 @@
+"""Log lines as Cloud Logging reads them, and which ones call for a person: what is filtered by severity finds those and no others."""
+
+import ast
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+from phasegate.app.wiring import Wiring
+from phasegate.errors import AdapterError, StateError
+from phasegate.gates.heartbeat import Heartbeats
+from phasegate.logs import LONGEST, log, silent
+
+SOURCE = Path(__file__).parents[1] / "shared/phasegate"
+
+CALLS_FOR_A_PERSON = {
+    # Nothing else will say that this went wrong: the job's message is lost unless somebody publishes it.
+    "completion_not_published": "CRITICAL",
+    # Work was not done. It is tried again, by Pub/Sub or by the next tick.
+    "failed": "ERROR",
+    "not_handled": "ERROR",
+    "notice_parked": "ERROR",
+    "preflight_failed": "ERROR",
+    "tick_failed": "ERROR",
+    "unsent": "ERROR",
+    # Work was done, and something in it or around it is not as it should be.
+    "heartbeat_not_written": "WARNING",
+    "nobody_is_told": "WARNING",
+    "not_as_it_must_be": "WARNING",
+    "notice_refused": "WARNING",
+    "recipient_refused": "WARNING",
+    "rows_not_reported": "WARNING",
+    "secrets_not_checked": "WARNING",
+}
+"""By event. Every other line is INFO, but for a message that was rejected or kept; see the tests below."""
+
+
+def lines(text: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def test_a_line_is_one_json_object_with_the_names_of_cloud_logging(capsys: pytest.CaptureFixture[str]) -> None:
+    log("ticked", run_date=date(2026, 3, 2), rows=3, note="zwölf\nRunden", nothing=None)
+    text = capsys.readouterr().out
+    (line,) = lines(text)
+    at = datetime.fromisoformat(line.pop("time"))
+    assert line == {"severity": "INFO", "event": "ticked", "run_date": "2026-03-02", "rows": 3, "note": "zwölf\nRunden"}
+    assert at.tzinfo is UTC
+    assert abs((datetime.now(UTC) - at).total_seconds()) < 60
+    assert "zwölf" in text, "readable where it is shown as it is"
+
+
+@pytest.mark.parametrize("severity", ["INFO", "WARNING", "ERROR", "CRITICAL"])
+def test_the_severity_is_the_one_that_was_given(severity: str, capsys: pytest.CaptureFixture[str]) -> None:
+    log("it", severity=severity)
+    assert lines(capsys.readouterr().out)[0]["severity"] == severity
+
+
+@pytest.mark.parametrize(("length", "logged"), [(LONGEST, "x" * LONGEST), (LONGEST + 1, "x" * LONGEST + "…")])
+def test_a_long_value_is_cut(length: int, logged: str, capsys: pytest.CaptureFixture[str]) -> None:
+    log("it", error="x" * length)
+    assert lines(capsys.readouterr().out)[0]["error"] == logged
+
+
+def test_a_command_keeps_no_log(capsys: pytest.CaptureFixture[str]) -> None:
+    silent("tick_failed", severity="ERROR", error="x")
+    assert capsys.readouterr() == ("", "")
+
+
+def calls() -> Iterator[tuple[str, str]]:
+    """Event and severity of every line that is logged under a fixed name; one with two severities comes twice."""
+    for path in SOURCE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if not isinstance(node, ast.Call) or ast.unparse(node.func).rpartition(".")[2] not in ("log", "_log"):
+                continue
+            given = next((word.value for word in node.keywords if word.arg == "severity"), ast.Constant("INFO"))
+            if isinstance(node.args[0], ast.Constant):
+                for severity in ast.walk(given):
+                    if isinstance(severity, ast.Constant):
+                        yield str(node.args[0].value), str(severity.value)
+
+
+def test_these_lines_call_for_a_person_and_no_others() -> None:
+    found = set(calls())
+    assert len({event for event, _ in found}) > 20, "lines are no longer found where they are logged"
+    assert {(event, severity) for event, severity in found if severity != "INFO"} == set(CALLS_FOR_A_PERSON.items())
+    assert not {event for event, severity in found if severity == "INFO"} & set(CALLS_FOR_A_PERSON)
+
+
+@dataclass
+class Request:
+    """A request as the functions framework hands it over."""
+
+    body: bytes = b""
+    method: str = "POST"
+    headers: Mapping[str, str] = field(default_factory=lambda: {"content-type": "application/json"})
+    query_string: bytes = b""
+
+    def get_data(self) -> bytes:
+        return self.body
+
+
+PIPELINE = """
+pipeline: shop
+calendar: {from: 2026-01-01}
+phases:
+  raw: {outputs: {raw.orders: {date: day}}}
+"""
+
+
+@pytest.fixture
+def environ(tmp_path: Path) -> dict[str, str]:
+    """Where an installation is that alerts nobody."""
+    (tmp_path / "shop.yaml").write_text(PIPELINE)
+    with duckdb.connect(str(tmp_path / "tables.duckdb")) as connection:
+        connection.execute("CREATE SCHEMA raw; CREATE TABLE raw.orders AS SELECT DATE '2026-03-02' AS day")
+    return {
+        "PHASEGATE_PIPELINES": str(tmp_path / "shop.yaml"),
+        "PHASEGATE_WAREHOUSE": f"duckdb:{tmp_path / 'tables.duckdb'}",
+        "PHASEGATE_STATE": f"sqlite:{tmp_path / 'state.sqlite'}",
+        "PHASEGATE_BUS": "local:",
+    }
+
+
+def logged(capsys: pytest.CaptureFixture[str], event: str) -> list[str]:
+    """The severities of the lines of an event."""
+    return [line["severity"] for line in lines(capsys.readouterr().out) if line["event"] == event]
+
+
+def test_a_start_without_routes_is_a_warning(environ: dict[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+    Wiring.from_env(environ)
+    assert [(line["event"], line["severity"]) for line in lines(capsys.readouterr().out)] == [
+        ("nobody_is_told", "WARNING"),
+        ("started", "INFO"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("body", "event", "severity"),
+    [
+        (b'{"phase": "raw", "run_date": "2026-03-02", "status": "done"}', "decided", "INFO"),
+        (b'{"phase": "rwa", "run_date": "2026-03-02"}', "rejected", "WARNING"),
+    ],
+)
+def test_a_rejected_message_is_a_warning(
+    environ: dict[str, str], capsys: pytest.CaptureFixture[str], body: bytes, event: str, severity: str
+) -> None:
+    Wiring.from_env(environ).handle_pubsub(Request(body))
+    assert logged(capsys, event) == [severity]
+
+
+def test_an_undelivered_message_is_a_warning(environ: dict[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+    body = {"message": {"data": "e30=", "messageId": "m-1"}, "subscription": "projects/p/subscriptions/phasegate-dead"}
+    Wiring.from_env(environ).handle_dead_letter(Request(json.dumps(body).encode()))
+    assert logged(capsys, "kept") == ["WARNING"]
+
+
+@pytest.mark.parametrize(
+    ("handle", "event"),
+    [
+        (lambda wiring: wiring.handle_pubsub(Request(b'{"phase": "raw", "run_date": "2026-03-02"}')), "not_handled"),
+        (lambda wiring: wiring.handle_tick(Request()), "tick_failed"),
+    ],
+)
+def test_what_was_not_done_is_an_error(
+    environ: dict[str, str], capsys: pytest.CaptureFixture[str], handle: Callable[[Wiring], object], event: str, tmp_path: Path
+) -> None:
+    (tmp_path / "state.sqlite").mkdir()
+    wiring = Wiring.from_env(environ)
+    with pytest.raises(AdapterError):
+        handle(wiring)
+    assert logged(capsys, event) == ["ERROR"]
+
+
+def test_a_preflight_without_an_answer_is_an_error(
+    environ: dict[str, str], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "state.sqlite").mkdir()
+    request = Request(method="GET", query_string=b"phase=raw&date=2026-03-02")
+    assert Wiring.from_env(environ).handle_preflight(request)[1] == 503
+    assert logged(capsys, "preflight_failed") == ["ERROR"]
+
+
+def test_a_heartbeat_that_is_not_written_is_a_warning(capsys: pytest.CaptureFixture[str]) -> None:
+    class Down:
+        def find(self, kind: str, keys: object) -> object:
+            raise StateError("the store is down", retryable=True)
+
+    Heartbeats(Down(), Down()).beat("watch", datetime.now(UTC))  # type: ignore[arg-type]
+    assert logged(capsys, "heartbeat_not_written") == ["WARNING"]
