@@ -14,7 +14,7 @@ from phasegate.app.wiring import Wiring
 from phasegate.core.gates.completion import Envelope
 from phasegate.logs import silent
 from phasegate.ports import Change, Outgoing, Rejected
-from phasegate.testing import SetClock
+from phasegate.testing import ManualClock
 
 from tests.cli.test_actions import Done, run
 
@@ -86,7 +86,7 @@ class Shop:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.clock = SetClock(NOW)
+        self.clock = ManualClock(NOW)
 
     def run(self, *args: str, given: str = "") -> Done:
         """A command; *given* is what a person types."""

@@ -196,7 +196,7 @@ def findings() -> None:
             Finding("table raw.orders", Health.OK, "4 columns are there"),
             Finding(
                 "subscription phasegate-ticks",
-                Health.UNSEEN,
+                Health.NOT_CHECKED,
                 "no permission [pubsub.get]",
                 "gcloud projects add-iam-policy-binding",
             ),

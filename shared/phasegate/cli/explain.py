@@ -8,7 +8,7 @@ from phasegate.core.gates.gate import Gate
 from phasegate.core.gates.verdict import judge_phase
 from phasegate.errors import ConfigError
 from phasegate.gates.backfill import parse_range
-from phasegate.gates.monitor import measure
+from phasegate.gates.measurement import measure
 from phasegate.gates.pauses import pause_history
 
 

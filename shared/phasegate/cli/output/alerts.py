@@ -30,7 +30,7 @@ def _print_incident(out: Console, incident: Incident) -> None:
     severity = (f"{incident.severity} ", _SEVERITIES[incident.severity])
     since = (f"  since {incident.since:%Y-%m-%d %H:%M} UTC", "dim")
     out.print(Text.assemble(severity, (incident.key, "bold"), _dates(incident), since))
-    worst = max(incident.lasting, key=lambda member: RANK[member.severity])
+    worst = max(incident.open_members, key=lambda member: RANK[member.severity])
     # Details carry texts of messages and tables, which may hold what a terminal takes for an order.
     out.print(escape(f"  {clean(worst.detail)}"), soft_wrap=True)
     if incident.speaks_for:
@@ -43,7 +43,7 @@ def _print_incident(out: Console, incident: Incident) -> None:
 
 def _dates(incident: Incident) -> str:
     """The run dates of an incident; empty for one that is of no phase."""
-    names = [member.name for member in incident.lasting if member.name] if incident.phase else []
+    names = [member.name for member in incident.open_members if member.name] if incident.phase else []
     if not names:
         return ""
     return f"  {names[0]}" if len(names) == 1 else f"  {len(names)} dates, {names[0]} to {names[-1]}"
@@ -77,4 +77,4 @@ def _last(row: Delivery) -> tuple[str, str, str]:
 
 
 def _waiting(row: Delivery) -> str:
-    return f"{'parked' if row.parked else 'yes'}, {row.attempts} failed: {clean(row.error)}" if row.waits else ""
+    return f"{'parked' if row.parked else 'yes'}, {row.attempts} failed: {clean(row.error)}" if row.is_pending else ""

@@ -10,12 +10,11 @@ from rich.text import Text
 
 from phasegate.cli.output.checks import print_checks
 from phasegate.cli.output.terminal import Sign, console, sign
-from phasegate.core.gates.actions import in_force
+from phasegate.core.gates.actions import active_decisions
 from phasegate.core.gates.gate import Gate, GatesByPhase, GateState, effective_state
 from phasegate.core.gates.pause import Pause
 from phasegate.core.gates.verdict import PhaseVerdict
 from phasegate.core.pipeline.model import Pipeline
-from phasegate.gates.monitor import by_hand
 from phasegate.ports import Event
 
 STATES: dict[GateState, Sign] = {
@@ -60,7 +59,7 @@ def print_gate(of: Explanation) -> None:
     out.print(escape(f"  {gate.detail}"), soft_wrap=True)
     if gate.degraded:
         out.print(escape(f"  released without {', '.join(gate.missing)}"))
-    for decision in (*in_force(gate, of.now), *(pause_line(pause) for pause in of.pauses if pause.is_live(of.now))):
+    for decision in (*active_decisions(gate, of.now), *(pause_line(pause) for pause in of.pauses if pause.is_live(of.now))):
         out.print(escape(f"  {decision}"), soft_wrap=True)
     _print_producers(out, of.pipeline, gate)
     _print_inputs(out, of)
@@ -108,10 +107,10 @@ def _history(events: Sequence[Event], pauses: Sequence[Pause]) -> Iterator[tuple
         if (pause.ended_at or pause.until) < events[0].at:
             continue
         until = f"{pause.until:%Y-%m-%d %H:%M} UTC"
-        yield pause.at, f"{by_hand(pause.by)}: pause of {pause.subject} until {until}: {pause.why}"
+        yield pause.at, f"by hand: {pause.by}: pause of {pause.subject} until {until}: {pause.why}"
         if pause.ended_at:
             why = f": {pause.ended_why}" if pause.ended_why else ""
-            yield pause.ended_at, f"{by_hand(pause.ended_by)}: end of the pause of {pause.subject}{why}"
+            yield pause.ended_at, f"by hand: {pause.ended_by}: end of the pause of {pause.subject}{why}"
 
 
 def pause_line(pause: Pause) -> str:

@@ -10,7 +10,7 @@ from phasegate.core.installation.finding import Finding, Health
 # In the order in which they are shown.
 _HEALTHS: dict[Health, Sign] = {
     Health.WRONG: ("✗", "bold red"),
-    Health.UNSEEN: ("?", "magenta"),
+    Health.NOT_CHECKED: ("?", "magenta"),
     Health.OK: ("●", "green"),
 }
 _MAX_SUBJECT_WIDTH = 60
@@ -26,7 +26,7 @@ def print_findings(findings: Sequence[Finding]) -> None:
         row = Text.assemble(sign(_HEALTHS[finding.health]), f" {finding.health:<14} ", subject, f"  {finding.said}")
         # Never wrapped: a command that is broken over two lines can't be pasted.
         out.print(row, soft_wrap=True)
-        if finding.mend:
+        if finding.fix:
             out.print(Text(f"    {finding.mend}", style="cyan"), soft_wrap=True)
     counts = {health: sum(finding.health is health for finding in findings) for health in _HEALTHS}
     out.print(", ".join(f"{count} {health}" for health, count in counts.items() if count))

@@ -12,7 +12,7 @@ from rich.text import Text
 from phasegate.cli.output.gate import STATES, pause_line
 from phasegate.cli.output.terminal import console, sign
 from phasegate.core.field_syntax import Span
-from phasegate.core.gates.actions import in_force
+from phasegate.core.gates.actions import active_decisions
 from phasegate.core.gates.gate import Gate, GatesByPhase, GateState, effective_state
 from phasegate.core.gates.pause import Pause
 from phasegate.core.gates.reruns import Rerun
@@ -99,7 +99,7 @@ def _print_reason(out: Console, status: Status, phase: str, day: date) -> None:
     gate, state = status.gate(phase, day), status.state(phase, day)
     if gate is None:
         return
-    decisions = in_force(gate, status.now)
+    decisions = active_decisions(gate, status.now)
     is_usual = state in (GateState.OPEN, GateState.OFF) and gate.alert is None and not gate.degraded
     if is_usual and not decisions:
         return
