@@ -188,8 +188,10 @@ def _week(shop: Shop) -> None:
     wiring = shop.tick()
     wiring.monitor.handle(Envelope("m-17", b'{"phase": "rwa", "run_date": "2026-03-08"}', {"origin": "cron"}))
     wiring.monitor.relay()
-    incident = next(each for each in wiring.desk.incidents() if each.subject == "raw" and each.cause == "checks_failed")
-    wiring.desk.acknowledge(incident.key, by="ann", note="the [source] is asked")
+    incident = next(
+        each for each in wiring.alerts.incidents.still_open() if each.subject == "raw" and each.cause == "checks_failed"
+    )
+    wiring.alerts.incidents.acknowledge(incident.key, by="ann", note="the [source] is asked")
     shop.run("silence", "--match", "phase=clean,cause=late_failure", *why, "moving", "--until", "7d")
     shop.at(10, 2)
     shop.complete("raw", 9, "stock_loader")

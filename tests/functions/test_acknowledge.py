@@ -136,7 +136,7 @@ def test_a_link_that_is_forged_or_old_is_refused_and_one_of_what_is_over_does_no
 
 
 def test_the_link_is_gone_once_somebody_looks_after_it(wiring: Wiring) -> None:
-    assert wiring.acknowledging is not None
-    assert len(wiring.acknowledging.links(lasting(wiring), datetime.now(UTC))) == 1
+    assert wiring.ack_page is not None
+    assert len(wiring.ack_page.links(lasting(wiring), datetime.now(UTC))) == 1
     taken = wiring.alerts.incidents.acknowledge("tiny/raw/checks_failed", by="ann")
-    assert wiring.acknowledging.links(taken, datetime.now(UTC)) == ()
+    assert wiring.ack_page.links(taken, datetime.now(UTC)) == ()

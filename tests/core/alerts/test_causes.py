@@ -60,7 +60,7 @@ def failed(phase: str, placed: PlacedCheck) -> Mapping[str, Any]:
     result = CheckResult(
         placed.name,
         placed.check.kind,
-        placed.site.source.table,
+        placed.context.source.table,
         placed.check.severity,
         Mode.ENFORCE,
         placed.check.weight,
