@@ -199,14 +199,12 @@ class Post:
 
 
 @contextmanager
-def mail_server(authority: trustme.CA, post: Post, *, from_the_first_byte: bool) -> Iterator[int]:
+def mail_server(authority: trustme.CA, post: Post, *, implicit_tls: bool) -> Iterator[int]:
     """The port of an SMTP server that wants TLS and a login."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("localhost").configure_cert(context)
     port = free_port()
-    tls: Mapping[str, Any] = (
-        {"ssl_context": context} if from_the_first_byte else {"tls_context": context, "require_starttls": True}
-    )
+    tls: Mapping[str, Any] = {"ssl_context": context} if implicit_tls else {"tls_context": context, "require_starttls": True}
     logging.getLogger("mail.log").disabled = True  # the server's own, in which passwords stand
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # aiosmtpd warns of a login without STARTTLS, also where TLS is there already
@@ -216,7 +214,7 @@ def mail_server(authority: trustme.CA, post: Post, *, from_the_first_byte: bool)
             port=port,
             authenticator=post.check,
             auth_required=True,
-            auth_require_tls=not from_the_first_byte,
+            auth_require_tls=not implicit_tls,
             **tls,
         )
         controller.start()

@@ -38,10 +38,10 @@ class Street:
             secrets=secrets,
             clock=self.office.clock,
             folder=folder,
-            patience=IMPATIENT,
+            timeouts=IMPATIENT,
         )
         server = Mail(host="localhost", port=port, user=USER, password="secret://smtp-password", from_="gates@example.com")  # noqa: S106
-        doors["shop/mail"] = Mailer(server, to=["a@example.com"], secrets=secrets, patience=IMPATIENT)
+        doors["shop/mail"] = Mailer(server, to=["a@example.com"], secrets=secrets, timeouts=IMPATIENT)
         self.office.doors = doors  # type: ignore[assignment]
         self.office.alerts = self.office.made()
 
@@ -60,7 +60,7 @@ class Street:
 @pytest.fixture
 def street(tmp_path: Path, trusted: trustme.CA) -> Iterator[Street]:
     chat, post = Receiver(trusted, usual=Reply(200, b"ok")), Post()
-    with mail_server(trusted, post, from_the_first_byte=False) as port:
+    with mail_server(trusted, post, implicit_tls=False) as port:
         yield Street(tmp_path, chat, post, port)
     chat.close()
     assert chat.problems == post.problems == []

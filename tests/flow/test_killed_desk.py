@@ -73,7 +73,7 @@ class Machine:
 @pytest.fixture
 def machine(tmp_path: Path, trusted: trustme.CA) -> Iterator[Machine]:
     chat, post = Receiver(trusted, usual=Reply(200, b"ok")), Post()
-    with mail_server(trusted, post, from_the_first_byte=False) as port:
+    with mail_server(trusted, post, implicit_tls=False) as port:
         (tmp_path / "shop.yaml").write_text(FILE.format(port=port, user=USER))
         (tmp_path / "secrets").mkdir()
         (tmp_path / "secrets/chat").write_text(chat.address)

@@ -153,6 +153,6 @@ def test_a_chat_is_told_by_the_function_itself(tmp_path: Path, trusted: trustme.
     assert ("blocks" in first, "blocks" in plain, "blocks" in refused) == (True, False, True)
     assert "held" in plain["text"]
     assert "recovered" in refused["text"]
-    assert "answered 403 (its address or key is not the right one)" in (tmp_path / "log").read_text()
+    assert "answered 403 (the address or key is wrong)" in (tmp_path / "log").read_text()
     assert "no <secret>" in (tmp_path / "log").read_text()
     assert chat.problems == []

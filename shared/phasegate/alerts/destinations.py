@@ -84,7 +84,7 @@ class Destinations:
 
     def rate_limit(self, name: str) -> RateLimit | None:
         """How fast notices may be sent to it; None for no limit."""
-        return RATE_LIMITS.get(self._destinations[name].kind)
+        return RATE_LIMITS[self._destinations[name].kind]
 
     def chain(self, name: str) -> list[str]:
         """The destination and its fallbacks, in the order in which they are tried."""

@@ -31,7 +31,7 @@ def door(kind: str, store: Store) -> Notifier:
     key = "secret://key" if kind == "webhook" else None
     destination = Destination(kind=DestinationKind(kind), webhook="secret://hook", signing_key=key)
     return notifier(
-        "door", destination, alerts=Alerts(), secrets=store.secrets, clock=ManualClock(AT), folder=Path(), patience=IMPATIENT
+        "door", destination, alerts=Alerts(), secrets=store.secrets, clock=ManualClock(AT), folder=Path(), timeouts=IMPATIENT
     )
 
 

@@ -222,7 +222,7 @@ def test_teams_is_given_runs_only_which_read_no_markdown() -> None:
 @pytest.mark.parametrize("text", [ALL, LONG, ORDERS["header"], ORDERS["controls"]], ids=["all", "long", "header", "controls"])
 def test_a_mail_has_our_headers_our_tags_and_our_addresses_only(text: str) -> None:
     made = mail.render(hostile(text), sender="gates@example.com", to=("data@example.com",))
-    read = message_from_bytes(mail.written(made), policy=policy.default)
+    read = message_from_bytes(mail.as_sent(made), policy=policy.default)
     assert list(read.keys()) == [
         "Subject", "From", "To", "Date", "Message-ID", "In-Reply-To", "References", "Auto-Submitted", "X-Phasegate-Key",
         "Importance", "MIME-Version", "Content-Type",
@@ -236,8 +236,8 @@ def test_a_mail_has_our_headers_our_tags_and_our_addresses_only(text: str) -> No
         "https://gates.example.com/ack?token=a.b&x=1"
     }
     assert not [name for name, _ in tags.attributes if name.startswith("on")]
-    assert len(mail.written(made)) < 200_000
-    assert all(len(line) <= 998 for line in mail.written(made).splitlines())
+    assert len(mail.as_sent(made)) < 200_000
+    assert all(len(line) <= 998 for line in mail.as_sent(made).splitlines())
 
 
 @pytest.mark.parametrize("text", [*ORDERS.values(), ALL, LONG, ""], ids=lambda text: text[:12].strip() or "empty")

@@ -27,18 +27,18 @@ def post() -> Iterator[Post]:
 
 @pytest.fixture(params=[True, False], ids=["tls", "starttls"])
 def port(request: pytest.FixtureRequest, trusted: trustme.CA, post: Post) -> Iterator[int]:
-    with mail_server(trusted, post, from_the_first_byte=request.param) as port:
+    with mail_server(trusted, post, implicit_tls=request.param) as port:
         yield port
 
 
-def mailer(port: int, store: Store, *, from_the_first_byte: bool, host: str = "localhost") -> Mailer:
+def mailer(port: int, store: Store, *, implicit_tls: bool, host: str = "localhost") -> Mailer:
     server = Mail(host=host, port=port, user=USER, password="secret://smtp", from_="gates@example.com")  # noqa: S106
-    return Mailer(server, to=TO, secrets=store.secrets, patience=IMPATIENT, from_the_first_byte=from_the_first_byte)
+    return Mailer(server, to=TO, secrets=store.secrets, timeouts=IMPATIENT, implicit_tls=implicit_tls)
 
 
 @pytest.fixture
 def mails(request: pytest.FixtureRequest, port: int, store: Store) -> Mailer:
-    return mailer(port, store, from_the_first_byte="starttls" not in request.node.name)
+    return mailer(port, store, implicit_tls="starttls" not in request.node.name)
 
 
 def refused(made: Mailer) -> NotifyError:
@@ -121,17 +121,17 @@ def test_a_server_that_hangs_after_the_mail_may_have_taken_it(mails: Mailer, pos
     assert monotonic() - began < IMPATIENT.whole + 2
 
 
-@pytest.mark.parametrize("from_the_first_byte", [True, False])
-def test_a_server_that_says_nothing_is_left(store: Store, from_the_first_byte: bool) -> None:
+@pytest.mark.parametrize("implicit_tls", [True, False])
+def test_a_server_that_says_nothing_is_left(store: Store, implicit_tls: bool) -> None:
     with silent_server() as port:
-        error = refused(mailer(port, store, from_the_first_byte=from_the_first_byte))
+        error = refused(mailer(port, store, implicit_tls=implicit_tls))
     assert (error.retryable, error.maybe_sent) == (True, False)
 
 
 def test_a_server_that_is_not_there_can_be_tried_again(store: Store) -> None:
     with silent_server() as port:
         pass
-    error = refused(mailer(port, store, from_the_first_byte=True))
+    error = refused(mailer(port, store, implicit_tls=True))
     assert (error.retryable, error.status, error.maybe_sent) == (True, None, False)
 
 
@@ -153,7 +153,7 @@ def test_no_password_goes_to_a_server_without_tls(store: Store, post: Post) -> N
     controller = Controller(post, hostname="127.0.0.1", port=free_port())
     controller.start()
     try:
-        error = refused(mailer(controller.port, store, from_the_first_byte=False))
+        error = refused(mailer(controller.port, store, implicit_tls=False))
     finally:
         controller.stop()
     assert not error.retryable

@@ -1,8 +1,8 @@
-"""Ways to people: a notifier for each destination of the pipeline file."""
+"""Channels to people: a notifier for each destination of the pipeline file."""
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TextIO
+from typing import TextIO, assert_never
 
 from phasegate.adapters.channels.timeouts import DEFAULT_TIMEOUTS, Timeouts
 from phasegate.core.field_syntax import place
@@ -20,18 +20,19 @@ def notifier(
     clock: Clock,
     folder: Path,
     screen: TextIO | None = None,
-    patience: Timeouts = DEFAULT_TIMEOUTS,
+    timeouts: Timeouts = DEFAULT_TIMEOUTS,
 ) -> Notifier:
-    """The notifier of a destination; its libraries are imported now, its secrets are asked for when it first sends.
+    """The notifier of a destination; its libraries are imported now, its secrets are read when it first sends.
 
     Args:
         name: The destination's name; mail files go into a folder of that name.
-        alerts: The part of the pipeline file that the destination stands in.
+        alerts: The part of the pipeline file that declares the destination.
         folder: Where mail files go.
         screen: Where a console writes; standard error, when left out.
-        patience: How long an exchange with a server may take.
+        timeouts: How long an exchange with a server may take.
     """
-    match destination.kind:
+    kind = destination.kind
+    match kind:
         case DestinationKind.CONSOLE:
             from phasegate.adapters.local import Console
 
@@ -43,12 +44,13 @@ def notifier(
         case DestinationKind.EMAIL:
             from phasegate.adapters.channels.smtp import Mailer
 
-            assert alerts.mail is not None, "the pipeline file says so"
-            return Mailer(alerts.mail, to=destination.to, secrets=secrets, patience=patience)
-    from phasegate.adapters.channels.chat import ChatNotifier
+            assert alerts.mail is not None, "checked when the pipeline file is read"
+            return Mailer(alerts.mail, to=destination.to, secrets=secrets, timeouts=timeouts)
+        case DestinationKind.WEBHOOK:
+            from phasegate.adapters.channels.webhook import Webhook
 
-    assert destination.webhook is not None, "the destination says so"
-    match destination.kind:
+            key = destination.signing_key
+            return Webhook(_webhook(destination), key=key, secrets=secrets, clock=clock, timeouts=timeouts)
         case DestinationKind.GOOGLE_CHAT:
             from phasegate.adapters.channels.google_chat import GOOGLE_CHAT as CHANNEL
         case DestinationKind.SLACK:
@@ -56,37 +58,43 @@ def notifier(
         case DestinationKind.TEAMS:
             from phasegate.adapters.channels.teams import TEAMS as CHANNEL
         case _:
-            from phasegate.adapters.channels.webhook import Webhook
+            assert_never(kind)
+    from phasegate.adapters.channels.chat import ChatNotifier
 
-            return Webhook(destination.webhook, key=destination.signing_key, secrets=secrets, clock=clock, patience=patience)
-    return ChatNotifier(CHANNEL, webhook=destination.webhook, secrets=secrets, patience=patience)
+    return ChatNotifier(CHANNEL, webhook=_webhook(destination), secrets=secrets, timeouts=timeouts)
+
+
+def _webhook(destination: Destination) -> str:
+    assert destination.webhook is not None, "checked when the pipeline file is read"
+    return destination.webhook
 
 
 def secret_problems(pipelines: Iterable[Pipeline], secrets: Secrets) -> Iterator[Problem]:
-    """What is wrong with the secrets that destinations need; each is asked for once.
+    """What is wrong with the secrets that destinations need; each is read once.
 
     Raises:
-        SecretError: Whether there is one could not be found out.
+        SecretError: The place where secrets are stored did not answer.
     """
     from phasegate.adapters.channels.http import is_address
 
     for pipeline in pipelines:
-        for path, reference, address in _references(pipeline.alerts):
+        for path, reference, is_webhook in _references(pipeline.alerts):
             try:
-                found = secrets.get(reference)
+                secret = secrets.get(reference)
             except ConfigError as error:
                 yield Problem(f"{pipeline.name}: {path}", str(error))
                 continue
-            if address and not is_address(found):
+            if is_webhook and not is_address(secret):
                 yield Problem(f"{pipeline.name}: {path}", f"expected {reference} to hold an address that begins with https://")
 
 
 def _references(alerts: Alerts) -> Iterator[tuple[str, str, bool]]:
+    """Path and reference of each secret, and whether it holds an address."""
     for name, destination in alerts.destinations.items():
-        at = ("alerts", "destinations", name)
+        path = ("alerts", "destinations", name)
         if destination.webhook is not None:
-            yield place(*at, "webhook"), destination.webhook, True
+            yield place(*path, "webhook"), destination.webhook, True
         if destination.signing_key is not None:
-            yield place(*at, "signing_key"), destination.signing_key, False
+            yield place(*path, "signing_key"), destination.signing_key, False
     if alerts.mail is not None:
         yield place("alerts", "mail", "password"), alerts.mail.password, False

@@ -14,14 +14,14 @@ from phasegate.ports import Receipt, Secrets
 
 Payload: TypeAlias = Mapping[str, Any]
 
-REFUSED_CARD = frozenset({400, 413, 422})
-"""What a chat answers to a body that it does not take; another body may do."""
+BODY_REFUSED = frozenset({400, 413, 422})
+"""Statuses for a body that a chat does not accept; it may accept another one."""
 
-REPLACED = frozenset({401, 403, 404})
-"""What it answers to an address that is no longer the right one; the secret may have a newer version."""
+ADDRESS_REFUSED = frozenset({401, 403, 404})
+"""Statuses for an address that is not valid, or no longer; the secret may have a newer version."""
 
-MAYBE_TAKEN = frozenset({502, 504})
-"""A gateway's word that it has lost sight of the request: it may have been taken."""
+MAYBE_ACCEPTED = frozenset({502, 504})
+"""Statuses of a gateway that lost track of the request: the chat behind it may have accepted it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,9 +30,9 @@ class Channel:
 
     Args:
         card: The notice as the chat's own card.
-        text: The notice as the simplest message that the chat takes.
+        text: The notice as the simplest message that the chat accepts.
         size: Of a payload, in the unit of *budget*.
-        query: What is added to the address.
+        query: Added to the address.
         message_id: The id in an answer; empty where there is none.
     """
 
@@ -46,89 +46,95 @@ class Channel:
 
 def encoded(payload: Payload) -> bytes:
     """A payload as it is sent."""
-    # Half a pair of UTF-16 can't be written as UTF-8; escaped, it is JSON all the same.
+    # Half of a UTF-16 pair has no UTF-8 form; as an escape it is still valid JSON.
     return json.dumps(payload, ensure_ascii=False, separators=(",", ":")).encode(errors="backslashreplace")
 
 
 class ChatNotifier:
     """Posts notices as cards to the webhook of a chat."""
 
-    def __init__(self, channel: Channel, *, webhook: str, secrets: Secrets, patience: Timeouts = DEFAULT_TIMEOUTS) -> None:
+    def __init__(self, channel: Channel, *, webhook: str, secrets: Secrets, timeouts: Timeouts = DEFAULT_TIMEOUTS) -> None:
         self._channel = channel
-        self._door = WebhookPost(webhook, secrets, patience, query=channel.query)
+        self._post = WebhookPost(webhook, secrets, timeouts, query=channel.query)
 
     def notify(self, notice: Notice) -> Receipt:
         """See `Notifier.notify`."""
         channel = self._channel
         card = fit(notice, channel.card, channel.size, channel.budget)
-        answer = self._door.post(encoded(card))
-        plain = answer.status in REFUSED_CARD
+        answer = self._post.send(encoded(card))
+        plain = answer.status in BODY_REFUSED
         if plain:
-            answer = self._door.post(encoded(fit(notice, channel.text, channel.size, channel.budget)))
-        self._door.accept(answer)
+            # Nobody has seen the card, so plain text is no repeat: send it now instead of after a pause.
+            answer = self._post.send(encoded(fit(notice, channel.text, channel.size, channel.budget)))
+        self._post.check(answer)
         return Receipt(answer.status, clean(channel.message_id(answer), 200), plain)
 
 
 Headers: TypeAlias = Callable[[Secret | None], Mapping[str, str]]
-"""Makes the headers of an attempt, given the key of the door."""
+"""Makes the headers of an attempt, given the signing key."""
 
 
 class WebhookPost:
-    """An address that is a secret, perhaps with a key: asked for when they are needed, and again when they are refused."""
+    """Posts to an address that is a secret, perhaps with a signing key.
+
+    Secrets are read when they are needed, and again when they are refused: so they can be replaced without a deployment.
+    """
 
     def __init__(
-        self, reference: str, secrets: Secrets, patience: Timeouts, *, query: str = "", key: str | None = None
+        self, reference: str, secrets: Secrets, timeouts: Timeouts, *, query: str = "", key: str | None = None
     ) -> None:
         self._reference = reference
         self._key = key
         self._secrets = secrets
-        self._patience = patience
+        self._timeouts = timeouts
         self._query = query
 
-    def post(self, body: bytes, headers: Headers = lambda _: {}) -> Answer:
-        """What it answers; the newest versions of its secrets have then been tried.
+    def send(self, body: bytes, headers: Headers = lambda _: {}) -> Answer:
+        """Post a body, and give the answer; where the secrets were refused, their newest versions were tried.
 
         Raises:
-            NotifyError: It gave no answer, or lacks a secret.
+            NotifyError: There was no answer, or a secret is missing.
         """
-        known = self._known(fresh=False)
-        answer = self._post(known, body, headers)
-        if answer.status in REPLACED and (newer := self._known(fresh=True)) != known:
-            answer = self._post(newer, body, headers)
+        current = self._read(fresh=False)
+        answer = self._send(current, body, headers)
+        # Only with another secret: the same one again would be refused again.
+        if answer.status in ADDRESS_REFUSED and (newer := self._read(fresh=True)) != current:
+            answer = self._send(newer, body, headers)
         return answer
 
-    def _known(self, *, fresh: bool) -> tuple[Secret, Secret | None]:
-        address = secret(self._secrets, self._reference, fresh=fresh)
-        return address, None if self._key is None else secret(self._secrets, self._key, fresh=fresh)
+    def _read(self, *, fresh: bool) -> tuple[Secret, Secret | None]:
+        address = read_secret(self._secrets, self._reference, fresh=fresh)
+        return address, None if self._key is None else read_secret(self._secrets, self._key, fresh=fresh)
 
-    def _post(self, known: tuple[Secret, Secret | None], body: bytes, headers: Headers) -> Answer:
-        address, key = known
+    def _send(self, secrets: tuple[Secret, Secret | None], body: bytes, headers: Headers) -> Answer:
+        address, key = secrets
         try:
-            return post(address, body, headers(key), told=self._reference, query=self._query, patience=self._patience)
+            return post(address, body, headers(key), name=self._reference, query=self._query, timeouts=self._timeouts)
         except ConfigError as error:
             problem = str(error)
+        # Raised outside of `except`, so that no error that knows the address becomes its context.
         raise NotifyError(problem, retryable=False)
 
-    def accept(self, answer: Answer) -> None:
-        """Make sure that what was sent has arrived.
+    def check(self, answer: Answer) -> None:
+        """Make sure that what was sent was accepted.
 
         Raises:
-            NotifyError: It has not; says what the answer means.
+            NotifyError: It was not; says what the answer means.
         """
-        if answer.is_taken:
+        if answer.is_accepted:
             return
-        status, asked = answer.status, answer.retry_after
-        again = status in (408, 425, 429) or status >= 500
-        said = answer.body.decode(errors="replace")
-        for each in self._known(fresh=False):
-            said = each.redact(said) if each else said
-        words = f': "{clean(said, 160)}"' if clean(said) else ""
+        status, retry_after = answer.status, answer.retry_after
+        retryable = status in (408, 425, 429) or status >= 500
+        text = answer.body.decode(errors="replace")
+        for secret in self._read(fresh=False):  # some servers repeat the address or the key
+            text = secret.redact(text) if secret else text
+        quote = f': "{clean(text, 160)}"' if clean(text) else ""
         raise NotifyError(
-            f"answered {status} ({_meaning(status)}){words}",
-            retryable=again,
+            f"answered {status} ({_meaning(status)}){quote}",
+            retryable=retryable,
             status=status,
-            retry_after=asked if again else None,
-            maybe_sent=status in MAYBE_TAKEN,
+            retry_after=retry_after if retryable else None,
+            maybe_sent=status in MAYBE_ACCEPTED,
         )
 
 
@@ -137,24 +143,24 @@ def _meaning(status: int) -> str:
         case 429:
             return "too many messages"
         case 401 | 403:
-            return "its address or key is not the right one"
+            return "the address or key is wrong"
         case 404 | 410:
-            return "its address is gone"
-        case _ if status in REFUSED_CARD:
-            return "it takes not even plain text"
+            return "the address no longer exists"
+        case _ if status in BODY_REFUSED:
+            return "it refuses even plain text"
         case _ if 300 <= status < 400:
-            return "it points elsewhere, which is not followed"
+            return "it redirects, which is not followed"
         case _ if status >= 500:
-            return "it is in trouble itself"
+            return "the server has a problem"
         case _:
             return "refused"
 
 
-def secret(secrets: Secrets, reference: str, *, fresh: bool = False) -> Secret:
-    """A secret for a channel that needs it now.
+def read_secret(secrets: Secrets, reference: str, *, fresh: bool = False) -> Secret:
+    """A secret that a channel needs now.
 
     Raises:
-        NotifyError: It can't be had; one that is missing will be missing until somebody sets it.
+        NotifyError: It can't be read; one that does not exist is not worth a retry until somebody sets it.
     """
     try:
         return secrets.get(reference, fresh=fresh)
@@ -162,4 +168,4 @@ def secret(secrets: Secrets, reference: str, *, fresh: bool = False) -> Secret:
         problem = NotifyError(str(error), retryable=False)
     except SecretError as error:
         problem = NotifyError(str(error), retryable=error.retryable)
-    raise problem
+    raise problem  # outside of `except`, so that it has no context

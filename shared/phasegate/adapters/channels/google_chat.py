@@ -26,19 +26,19 @@ from phasegate.core.alerts.notice import (
 BUDGET = 4_000
 """Characters of text."""
 
-LONGEST = 28_000
-"""Bytes of a message, below the 32,000 that Google Chat takes."""
+MAX_BYTES = 28_000
+"""Bytes of a message, below the 32,000 that Google Chat accepts."""
 
 
 def card(notice: Notice) -> Payload:
-    """The notice as a card; what its texts hold is escaped, because some of them read HTML."""
+    """The notice as a card; its texts are escaped, because some of them may contain HTML."""
     widgets = [
         *([_paragraph(escape(notice.lead))] if notice.lead else []),
         *(widget for block in notice.blocks for widget in _widgets(block)),
         *([_paragraph(f"<i>{escape(REPEAT)}</i>")] if notice.possible_duplicate else []),
     ]
     shown = {
-        "header": {"title": headline(notice)},  # without a subtitle, it may take two lines
+        "header": {"title": headline(notice)},  # no subtitle, so that the title may use two lines
         **({"sections": [{"widgets": widgets}]} if widgets else {}),
     }
     return {
@@ -53,25 +53,25 @@ def text(notice: Notice) -> Payload:
     return {"text": _inert(f"{headline(notice)}\n{plain(notice)}"), "thread": {"threadKey": short_hash(notice.thread)}}
 
 
-_SIGNS = str.maketrans({"<": "‹", ">": "›", "*": "∗", "_": "＿", "~": "∼", "`": "ʼ"})
+_LOOKALIKES = str.maketrans({"<": "‹", ">": "›", "*": "∗", "_": "＿", "~": "∼", "`": "ʼ"})
 
 
-def _inert(said: str) -> str:
-    # In text, `<users/all>` calls everybody and `<address|words>` hides an address, and there is no way to escape them.
-    return said.translate(_SIGNS)
+def _inert(text: str) -> str:
+    # In plain text `<users/all>` pings everybody and `<address|words>` hides an address, and neither can be escaped.
+    return text.translate(_LOOKALIKES)
 
 
 def _widgets(block: Block) -> Iterator[Payload]:
     match block:
-        case Paragraph(said):
-            yield _paragraph(escape(said))
+        case Paragraph(text):
+            yield _paragraph(escape(text))
         case Facts(pairs):
             for name, value in pairs:
                 yield {"decoratedText": {"topLabel": name or "–", "text": escape(value) or "–", "wrapText": True}}
         case Listing(title, items):
             yield _paragraph("<br>".join((f"<b>{escape(title)}</b>", *(f"• {escape(item)}" for item in items))))
         case Commands(title, lines):
-            # There is no type of fixed width; a line each, to be copied.
+            # Cards have no monospaced text; one line each, to be copied.
             yield _paragraph("<br>".join((f"<b>{escape(title)}</b>", *(escape(line) for line in lines))))
         case Links(links):
             yield {
@@ -88,14 +88,14 @@ def _paragraph(html: str) -> Payload:
 
 
 def _size(payload: object) -> int:
-    """Characters of text; bytes stand for so many characters as they use up of their own limit."""
-    return max(_characters(payload), len(encoded({"": payload})) * BUDGET // LONGEST)
+    """Characters of text, or, if that is more of its limit, bytes scaled to the same budget."""
+    return max(_characters(payload), len(encoded({"": payload})) * BUDGET // MAX_BYTES)
 
 
 def _characters(payload: object) -> int:
     match payload:
-        case str(said):
-            return len(said)
+        case str(text):
+            return len(text)
         case dict():
             return sum(_characters(value) for value in payload.values())
         case list():

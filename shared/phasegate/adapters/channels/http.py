@@ -1,7 +1,7 @@
 """One POST to an address that is a secret.
 
-Over the standard library, because it logs nothing: httpx writes every address into the log, urllib3 those whose answers are
-malformed, and whoever has the address of a chat's webhook may write into the chat.
+It uses the standard library, because that logs nothing: httpx logs every address, urllib3 those with malformed answers, and
+anybody who has the address of a chat's webhook can write into the chat.
 """
 
 import json
@@ -24,8 +24,8 @@ from phasegate.core.alerts.notice import clean
 from phasegate.core.secret import Secret
 from phasegate.errors import ConfigError, NotifyError
 
-LONGEST_ANSWER = 64 * 1024
-"""Bytes of an answer's body that are read."""
+MAX_ANSWER_BYTES = 64 * 1024
+"""Bytes of an answer's body that are read; the rest is ignored."""
 
 T = TypeVar("T")
 
@@ -36,7 +36,7 @@ class Answer:
 
     Args:
         headers: By lower-case name.
-        body: Its beginning; empty where it did not come in time. Whoever sees the status knows enough.
+        body: Its beginning; empty where it did not come in time. The status alone decides.
     """
 
     status: int
@@ -44,7 +44,7 @@ class Answer:
     body: bytes = field(default=b"", repr=False)
 
     @property
-    def is_taken(self) -> bool:
+    def is_accepted(self) -> bool:
         """True when what was sent has arrived."""
         return 200 <= self.status < 300
 
@@ -52,23 +52,24 @@ class Answer:
     def object(self) -> Mapping[str, Any]:
         """The body as a JSON object; an empty one where it is something else."""
         try:
-            found = json.loads(self.body)
+            value = json.loads(self.body)
         except ValueError:
             return {}
-        return found if isinstance(found, dict) else {}
+        return value if isinstance(value, dict) else {}
 
     @property
     def retry_after(self) -> float | None:
-        """Seconds to wait that the answer asks for, whether it names them or a date."""
-        said = self.headers.get("retry-after", "").strip()
-        if said.isascii() and said.isdigit():
-            return float(said[:9])
+        """Seconds to wait that the answer asks for, whether it names a number or a date."""
+        header = self.headers.get("retry-after", "").strip()
+        if header.isascii() and header.isdigit():
+            return float(header[:9])
         try:
-            until = _utc(said)
+            until = _utc(header)
         except ValueError:
             return None
         try:
-            since = _utc(self.headers.get("date", ""))  # by its own clock, which may be wrong
+            # By the server's own clock: its date and ours may be far apart.
+            since = _utc(self.headers.get("date", ""))
         except ValueError:
             since = datetime.now(UTC)
         return max((until - since).total_seconds(), 0.0)
@@ -84,31 +85,31 @@ def post(
     body: bytes,
     headers: Mapping[str, str],
     *,
-    told: str,
+    name: str,
     query: str = "",
-    patience: Timeouts = DEFAULT_TIMEOUTS,
+    timeouts: Timeouts = DEFAULT_TIMEOUTS,
 ) -> Answer:
-    """Post a body, once, and give the answer, whatever it says; a redirect is an answer, too, and is not followed.
+    """Post a body once, and give the answer, whatever its status; a redirect is an answer, too, and is not followed.
 
     Args:
-        told: What the address is called in errors.
-        query: Added to that of the address.
+        name: What the address is called in errors.
+        query: Added to the query of the address.
 
     Raises:
-        ConfigError: The address is none.
-        NotifyError: No answer came.
+        ConfigError: It is not a whole https address.
+        NotifyError: There was no answer.
     """
-    # Errors are raised here, where no client's error is their context and no variable holds the address.
+    # Errors are raised here: no error of the client is their context, and no local variable holds the address as text.
     if not is_address(address):
-        raise ConfigError(f"{told} holds no address that begins with https://")
-    answer, problem, has_sent = _exchange(address, body, headers, query, patience)
+        raise ConfigError(f"{name} holds no address that begins with https://")
+    answer, problem, has_sent = _exchange(address, body, headers, query, timeouts)
     if answer is None:
         raise NotifyError(problem, retryable=True, maybe_sent=has_sent)
     return answer
 
 
 def is_address(address: Secret) -> bool:
-    """True when it is a whole https address, of signs that may stand in one."""
+    """True when it is a whole https address, without spaces, control characters or a user name."""
     text = address.reveal()
     try:
         parts = urlsplit(text)
@@ -124,62 +125,65 @@ def is_address(address: Secret) -> bool:
 
 
 def _exchange(
-    address: Secret, body: bytes, headers: Mapping[str, str], query: str, patience: Timeouts
+    address: Secret, body: bytes, headers: Mapping[str, str], query: str, timeouts: Timeouts
 ) -> tuple[Answer | None, str, bool]:
-    """The answer; without one, why, and whether the body may have arrived."""
+    """The answer, or None; why there is none; and whether the body may have arrived."""
     parts = urlsplit(address.reveal())
     target = f"{parts.path or '/'}?{'&'.join(part for part in (parts.query, query) if part)}".removesuffix("?")
-    exchange = _Exchange(HTTPSConnection(parts.hostname or "", parts.port, timeout=patience.connect, context=tls()), patience)
+    exchange = _Exchange(HTTPSConnection(parts.hostname or "", parts.port, timeout=timeouts.connect, context=tls()), timeouts)
     try:
-        within(patience.whole, lambda: exchange.run(target, body, headers))
+        within(timeouts.whole, lambda: exchange.run(target, body, headers))
     except TimeoutError:
         problem = "no answer in time"
     except ssl.SSLCertVerificationError as exc:
         problem = f"its certificate is not trusted ({clean(exc.verify_message, 100)})"
     except ssl.SSLError:
-        problem = "no TLS with it"
+        problem = "TLS failed"
     except ConnectionError:
-        problem = "the connection was refused or ended before the answer"
+        problem = "the connection was refused, or closed before the answer"
     except OSError:
-        problem = "it can't be reached"
+        problem = "it cannot be reached"
     except HTTPException:
-        problem = "its answer is no HTTP"
+        problem = "its answer is not HTTP"
     else:
         problem = ""
     finally:
-        answer = exchange.answer  # what comes to light when the connection is torn down is no answer any more
+        # Read before the connection is closed: closing it wakes a thread that may still write an answer cut short.
+        answer = exchange.answer
         exchange.end()
     return answer, problem, exchange.has_sent
 
 
 class _Exchange:
-    """One request and its answer, as far as it came."""
+    """One request, and its answer as far as it came."""
 
-    def __init__(self, connection: HTTPSConnection, patience: Timeouts) -> None:
+    def __init__(self, connection: HTTPSConnection, timeouts: Timeouts) -> None:
         self._connection = connection
-        self._patience = patience
+        self._timeouts = timeouts
         self.has_sent = False
         self.answer: Answer | None = None
 
     def run(self, target: str, body: bytes, headers: Mapping[str, str]) -> None:
         self._connection.connect()
-        self._connection.sock.settimeout(self._patience.silence)
+        self._connection.sock.settimeout(self._timeouts.silence)
+        # From here on nobody can know whether the server has read the body.
         self.has_sent = True
         self._connection.request("POST", target, body, {"Content-Type": "application/json", **headers})
         response = self._connection.getresponse()
-        known = {name.lower(): value for name, value in response.getheaders()}
-        self.answer = Answer(response.status, known)
-        self.answer = Answer(response.status, known, self._read(response))
+        headers_in = {name.lower(): value for name, value in response.getheaders()}
+        # Before the body: a body that never ends must not hide that the notice was accepted.
+        self.answer = Answer(response.status, headers_in)
+        self.answer = Answer(response.status, headers_in, self._read(response))
 
     def _read(self, response: HTTPResponse) -> bytes:
-        read, until = b"", monotonic() + self._patience.body
+        read, until = b"", monotonic() + self._timeouts.body
         with suppress(OSError, HTTPException):
-            while len(read) < LONGEST_ANSWER and monotonic() < until and (more := response.read1(LONGEST_ANSWER - len(read))):
+            while (room := MAX_ANSWER_BYTES - len(read)) and monotonic() < until and (more := response.read1(room)):
                 read += more
         return read
 
     def end(self) -> None:
-        """Close the connection, and wake whoever still reads from it."""
+        """Close the connection, and wake a thread that still reads from it."""
         if (sock := self._connection.sock) is not None:
             with suppress(OSError):
                 sock.shutdown(2)
@@ -187,26 +191,26 @@ class _Exchange:
 
 
 def tls() -> ssl.SSLContext:
-    """TLS that trusts whom the system trusts (`SSL_CERT_FILE` names others)."""
+    """TLS that trusts the authorities of the system, or those in `SSL_CERT_FILE`."""
     context = ssl.create_default_context()
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     return context
 
 
 def within(seconds: float, call: Callable[[], T]) -> T:
-    """What a call gives, if it ends in time; otherwise it goes on in a thread of its own, for which nobody waits.
+    """The result of a call, if it ends in time; otherwise the call goes on in a thread that nobody waits for.
 
-    Time limits of sockets count silence only: a peer that sends a byte now and then holds a caller for hours.
+    A socket's timeout counts silence only: a peer that sends a byte now and then could hold a caller for hours.
 
     Raises:
-        TimeoutError: It has not ended.
+        TimeoutError: It did not end in time.
     """
     ended: SimpleQueue[tuple[T | None, BaseException | None]] = SimpleQueue()
 
     def run() -> None:
         try:
             ended.put((call(), None))
-        except BaseException as exc:  # noqa: BLE001 - it is raised where the caller waits
+        except BaseException as exc:  # noqa: BLE001 - raised again in the caller's thread
             ended.put((None, exc))
 
     Thread(target=run, daemon=True).start()

@@ -1,4 +1,4 @@
-"""What a notice looks like as a mail: HTML for people, and the same as plain text."""
+"""Notices as mails: HTML, and the same as plain text."""
 
 from collections.abc import Iterator, Sequence
 from email.message import EmailMessage
@@ -25,11 +25,11 @@ from phasegate.errors import NotifyError
 from phasegate.ports import Receipt
 
 BUDGET = 90_000
-"""Bytes of the HTML; Gmail shows no more than 102 KB of a mail."""
+"""Bytes of the HTML. Source: Gmail clips a mail after 102 KB."""
 
 
 def render(notice: Notice, *, sender: str, to: Sequence[str]) -> EmailMessage:
-    """The notice as a mail; the same notice has the same Message-ID, the notices of an incident are one thread."""
+    """The notice as a mail. A repeat has the same Message-ID; the notices of an incident form one thread."""
     domain = sender.rpartition("@")[2]
     thread = f"<{short_hash(notice.thread)}@{domain}>"
     mail = EmailMessage(policy=SMTP)
@@ -39,35 +39,36 @@ def render(notice: Notice, *, sender: str, to: Sequence[str]) -> EmailMessage:
     mail["Date"] = format_datetime(notice.at)
     mail["Message-ID"] = f"<{short_hash(notice.key)}@{domain}>"
     mail["In-Reply-To"] = mail["References"] = thread
-    mail["Auto-Submitted"] = "auto-generated"  # no holiday notice answers it
+    mail["Auto-Submitted"] = "auto-generated"  # so that no out-of-office reply answers it
     mail["X-Phasegate-Key"] = short_hash(notice.key)
     if notice.tone is Tone.CRITICAL:
         mail["Importance"] = "high"
     mail.set_content(fit(notice, plain, len, BUDGET), cte="quoted-printable")
-    mail.add_alternative(fit(notice, html, lambda made: len(made.encode()), BUDGET), subtype="html", cte="quoted-printable")
-    mail.set_boundary(f"part-{short_hash(notice.key)}")
+    mail.add_alternative(fit(notice, html, lambda page: len(page.encode()), BUDGET), subtype="html", cte="quoted-printable")
+    mail.set_boundary(f"part-{short_hash(notice.key)}")  # a random one would make each repeat another mail
     return mail
 
 
-def written(mail: EmailMessage) -> bytes:
-    """The mail as it is sent. Folding a long subject at 78 signs would put a blank in front of it; a line may have 998."""
+def as_sent(mail: EmailMessage) -> bytes:
+    """The mail as it is sent."""
+    # The usual limit of 78 characters would fold a long subject and put a space into it; RFC 5322 allows 998.
     return mail.as_bytes(policy=mail.policy.clone(max_line_length=998))
 
 
 def subject(notice: Notice) -> str:
-    """What stands in a list of mails."""
+    """The subject line."""
     return f"{notice.tone.upper()}: {notice.subject}"
 
 
 _COLOURS = {Tone.CRITICAL: "#b3261e", Tone.WARNING: "#9a5b00", Tone.INFO: "#1a5fb4", Tone.RECOVERED: "#1b7340"}
 _FONT = "font-family:-apple-system,'Segoe UI',Roboto,Helvetica,Arial,sans-serif"
 _MONO = "font-family:ui-monospace,SFMono-Regular,Menlo,Consolas,monospace"
-_BUTTON = "display:inline-block;margin:0 8px 8px 0;padding:8px 14px;background:#1a5fb4;color:#ffffff;text-decoration:none"
+_BUTTON = "display:inline-block;margin:0 8px 8px 0;padding:8px 14px;background:#1a5fb4;color:#fff;text-decoration:none"
 _BOX = "margin:0;padding:10px 12px;background:#f1f3f4"
 
 
 def html(notice: Notice) -> str:
-    """The notice as a page; styles stand in each element, because mail programs drop all others."""
+    """The notice as a page; each element has its own style, because mail programs drop style sheets."""
     body = "\n".join(part for block in notice.blocks for part in _block(block))
     lead = f'<p style="margin:0 0 16px;font-size:17px">{escape(notice.lead)}</p>' if notice.lead else ""
     repeat = f'<p style="margin:16px 0 0;color:#5f6368"><i>{escape(REPEAT)}</i></p>' if notice.possible_duplicate else ""
@@ -95,8 +96,8 @@ _TITLE = '<p style="margin:16px 0 4px;font-weight:bold">'
 
 def _block(block: Block) -> Iterator[str]:
     match block:
-        case Paragraph(said):
-            yield f'<p style="margin:16px 0 0;color:#5f6368;font-size:13px">{escape(said)}</p>'
+        case Paragraph(text):
+            yield f'<p style="margin:16px 0 0;color:#5f6368;font-size:13px">{escape(text)}</p>'
         case Facts(pairs):
             yield '<table cellpadding="0" cellspacing="0" style="width:100%;border-collapse:collapse">'
             for name, value in pairs:
@@ -118,15 +119,12 @@ def _block(block: Block) -> Iterator[str]:
             yield f'<pre style="{style}">{shown}</pre>'
         case Links(links):
             yield '<p style="margin:16px 0 0">'
-            style = (
-                "display:inline-block;margin:0 8px 8px 0;padding:8px 14px;background:#1a5fb4;color:#fff;text-decoration:none"
-            )
-            yield from (f'<a href="{escape(link.address)}" style="{style}">{escape(link.label)}</a>' for link in links)
+            yield from (f'<a href="{escape(link.address)}" style="{_BUTTON}">{escape(link.label)}</a>' for link in links)
             yield "</p>"
 
 
 class MailFolder:
-    """Writes notices as `.eml` files, one per notice; the same notice again overwrites its file."""
+    """Writes notices as `.eml` files, one per notice; a repeat overwrites its file."""
 
     def __init__(self, folder: Path, *, to: Sequence[str], sender: str = "phasegate@localhost") -> None:
         self._folder = folder
@@ -140,7 +138,7 @@ class MailFolder:
         name = f"{readable[:100]}-{short_hash(notice.key)[:8]}.eml"
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            (self._folder / name).write_bytes(written(mail))
+            (self._folder / name).write_bytes(as_sent(mail))
         except OSError as exc:
-            raise NotifyError(f"no mail file in {self._folder}: {exc.strerror}", retryable=True) from exc
+            raise NotifyError(f"cannot write a mail file to {self._folder}: {exc.strerror}", retryable=True) from exc
         return Receipt(message_id=name)

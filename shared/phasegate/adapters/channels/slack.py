@@ -1,4 +1,4 @@
-"""Slack: blocks of rich text, whose elements show what they hold and read no markup, so that no text of data can be any.
+"""Slack: blocks of rich text. Their elements show text as it is and read no markup, so text from data can't become markup.
 
 Source: docs.slack.dev, "Block Kit" (rich text, header, context, actions). Budget: 8,000 characters,
 40 blocks.
@@ -25,15 +25,16 @@ from phasegate.core.alerts.notice import (
 BUDGET = 8_000
 """Characters of a message, its JSON included. Slack has refused 11,000 of text."""
 
-LONGEST_HEADER = 150
+MAX_HEADER = 150
+"""Characters of a header block."""
 
 
 def card(notice: Notice) -> Payload:
     """The notice as blocks, and as one line for notifications."""
     blocks = [
-        {"type": "header", "text": _plain(shorten(headline(notice), LONGEST_HEADER))},
+        {"type": "header", "text": _plain(shorten(headline(notice), MAX_HEADER))},
         *([_rich(_section(_text(notice.lead)))] if notice.lead else []),
-        *(drawn for block in notice.blocks for drawn in _block(block)),
+        *(rendered for block in notice.blocks for rendered in _block(block)),
     ]
     if notice.possible_duplicate:
         blocks.append(_rich(_section(_text(REPEAT, italic=True))))
@@ -45,15 +46,15 @@ def text(notice: Notice) -> Payload:
     return {"text": _escaped(f"{headline(notice)}\n{plain(notice)}"), "mrkdwn": False}
 
 
-def _escaped(said: str) -> str:
-    # In `text`, these three alone begin what is not text: a mention, a link, an entity.
-    return said.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+def _escaped(text: str) -> str:
+    # In `text`, only these three characters start a mention, a link or an entity.
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
 def _block(block: Block) -> Iterator[Payload]:
     match block:
-        case Paragraph(said):
-            yield _rich(_section(_text(said)))
+        case Paragraph(text):
+            yield _rich(_section(_text(text)))
         case Facts(pairs):
             yield _rich(*(_section(_text(f"{name}: ", bold=True), _text(value)) for name, value in pairs))
         case Listing(title, items):
@@ -80,14 +81,14 @@ def _section(*elements: Payload) -> Payload:
     return {"type": "rich_text_section", "elements": list(elements)}
 
 
-def _text(said: str, **style: bool) -> Payload:
+def _text(text: str, **style: bool) -> Payload:
     # An element without text makes Slack refuse the whole message.
-    return {"type": "text", "text": said or "–", **({"style": style} if style else {})}
+    return {"type": "text", "text": text or "–", **({"style": style} if style else {})}
 
 
-def _plain(said: str) -> Payload:
-    # Slack turns entities in plain text back into what they stand for, and is not known to leave bare signs alone.
-    return {"type": "plain_text", "text": said.replace("<", "‹").replace(">", "›").replace("&", "＆"), "emoji": False}
+def _plain(text: str) -> Payload:
+    # Slack decodes entities even in plain text, and does not document that it leaves a bare < alone: use look-alikes.
+    return {"type": "plain_text", "text": text.replace("<", "‹").replace(">", "›").replace("&", "＆"), "emoji": False}
 
 
 def _size(payload: Payload) -> int:

@@ -1,4 +1,4 @@
-"""Sends mails over SMTP: with TLS, after a login, never over port 25."""
+"""Mails over SMTP: with TLS, after a login, never over port 25."""
 
 import smtplib
 import ssl
@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from contextlib import suppress
 from email.message import EmailMessage
 
-from phasegate.adapters.channels.chat import secret
+from phasegate.adapters.channels.chat import read_secret
 from phasegate.adapters.channels.http import tls, within
-from phasegate.adapters.channels.mail import render, written
+from phasegate.adapters.channels.mail import as_sent, render
 from phasegate.adapters.channels.timeouts import DEFAULT_TIMEOUTS, Timeouts
 from phasegate.core.alerts.notice import Notice, clean
 from phasegate.core.pipeline.model import Mail
@@ -17,14 +17,15 @@ from phasegate.errors import NotifyError
 from phasegate.logs import log
 from phasegate.ports import Receipt, Secrets
 
-TLS_FROM_THE_FIRST_BYTE = 465
+IMPLICIT_TLS_PORT = 465
+"""The port on which TLS starts with the first byte; on any other port STARTTLS comes first. Source: RFC 8314."""
 
 
 class Mailer:
     """Sends notices as mails.
 
     Args:
-        from_the_first_byte: Whether TLS begins at once, or by STARTTLS; as is usual for the server's port, when None.
+        implicit_tls: True for TLS from the first byte, False for STARTTLS; by the server's port, when None.
     """
 
     def __init__(
@@ -33,107 +34,110 @@ class Mailer:
         *,
         to: Sequence[str],
         secrets: Secrets,
-        patience: Timeouts = DEFAULT_TIMEOUTS,
-        from_the_first_byte: bool | None = None,
+        timeouts: Timeouts = DEFAULT_TIMEOUTS,
+        implicit_tls: bool | None = None,
     ) -> None:
         self._server = server
         self._to = tuple(to)
         self._secrets = secrets
-        self._patience = patience
-        usual = server.port == TLS_FROM_THE_FIRST_BYTE
-        self._from_the_first_byte = usual if from_the_first_byte is None else from_the_first_byte
+        self._timeouts = timeouts
+        self._implicit_tls = server.port == IMPLICIT_TLS_PORT if implicit_tls is None else implicit_tls
 
     def notify(self, notice: Notice) -> Receipt:
         """See `Notifier.notify`."""
         mail = render(notice, sender=self._server.from_, to=self._to)
-        password = secret(self._secrets, self._server.password)
+        password = read_secret(self._secrets, self._server.password)
         problem = self._send(mail, password)
-        if problem is not None and problem.status in _REPLACED:
-            newer = secret(self._secrets, self._server.password, fresh=True)
+        if problem is not None and problem.status in _LOGIN_REFUSED:
+            # Only with another password: repeated wrong logins lock accounts.
+            newer = read_secret(self._secrets, self._server.password, fresh=True)
             problem = self._send(mail, newer) if newer != password else problem
         if problem is not None:
             raise problem
         return Receipt(250, str(mail["Message-ID"]))
 
     def _send(self, mail: EmailMessage, password: Secret) -> NotifyError | None:
-        """Send a mail, or say why not; an error is given back, not raised, so that none of the client's is its context."""
-        talk = _SmtpSession(self._server, password, self._patience, from_the_first_byte=self._from_the_first_byte)
+        """Send a mail; the error if that failed. It is returned, not raised, so that no error of the client is its context."""
+        session = _SmtpSession(self._server, password, self._timeouts, implicit_tls=self._implicit_tls)
         try:
-            within(self._patience.whole, lambda: talk.run(self._server.from_, self._to, written(mail)))
+            within(self._timeouts.whole, lambda: session.run(self._server.from_, self._to, as_sent(mail)))
         except smtplib.SMTPNotSupportedError:
             return NotifyError("the server offers no TLS or no login; nothing was sent to it", retryable=False)
         except smtplib.SMTPResponseException as exc:
-            said = exc.smtp_error.decode(errors="replace") if isinstance(exc.smtp_error, bytes) else str(exc.smtp_error)
-            told = clean(password.redact(said), 160)
-            # A wrong password is answered by 535; while it is looked up in vain, by a 4xx.
+            answer = exc.smtp_error.decode(errors="replace") if isinstance(exc.smtp_error, bytes) else str(exc.smtp_error)
+            quote = clean(password.redact(answer), 160)  # some servers repeat the password
+            # 535 is a wrong password; a 4xx at the login only says that the password could not be checked now.
             return NotifyError(
-                f'answered {exc.smtp_code} {talk.stage}: "{told}"', retryable=exc.smtp_code < 500, status=exc.smtp_code
+                f'answered {exc.smtp_code} to the {session.stage}: "{quote}"',
+                retryable=exc.smtp_code < 500,
+                status=exc.smtp_code,
             )
         except ssl.SSLCertVerificationError as exc:
             problem = f"its certificate is not trusted ({clean(exc.verify_message, 100)})"
         except ssl.SSLError:
-            problem = "no TLS with it"
+            problem = "TLS failed"
         except TimeoutError:
             problem = "no answer in time"
         except (OSError, smtplib.SMTPException):
-            problem = "it can't be reached, or the connection ended"
+            problem = "it cannot be reached, or closed the connection"
         except UnicodeError:
-            return NotifyError("its user name or password holds signs that a login can't carry", retryable=False)
+            return NotifyError("the user name or password has characters that a login cannot carry", retryable=False)
         else:
             return None
         finally:
-            talk.end()
-        return NotifyError(f"{problem} {talk.stage}", retryable=True, maybe_sent=talk.has_sent)
+            session.end()
+        return NotifyError(f"{problem} (at the {session.stage})", retryable=True, maybe_sent=session.has_sent)
 
 
-_REPLACED = frozenset({534, 535})
-"""Answers to a password that is not the right one."""
+_LOGIN_REFUSED = frozenset({534, 535})
+"""Answers to a wrong password."""
 
 
 class _SmtpSession:
-    """One connection to a server, and how far it came."""
+    """One connection to a server, and how far it got."""
 
-    def __init__(self, server: Mail, password: Secret, patience: Timeouts, *, from_the_first_byte: bool) -> None:
+    def __init__(self, server: Mail, password: Secret, timeouts: Timeouts, *, implicit_tls: bool) -> None:
         self._server = server
         self._password = password
-        self._patience = patience
-        self._from_the_first_byte = from_the_first_byte
+        self._timeouts = timeouts
+        self._implicit_tls = implicit_tls
         self._smtp: smtplib.SMTP | None = None
-        self.stage = "to the connection"
+        self.stage = "connection"
         self.has_sent = False
 
     def run(self, sender: str, to: Sequence[str], mail: bytes) -> None:
-        # Its own name is given, because to look one up may take long.
-        me, patience = "[127.0.0.1]", self._patience.connect
-        if self._from_the_first_byte:
+        # smtplib would look up this machine's name, which can take longer than everything else.
+        own_name, timeout = "[127.0.0.1]", self._timeouts.connect
+        if self._implicit_tls:
             smtp: smtplib.SMTP = smtplib.SMTP_SSL(
-                self._server.host, self._server.port, local_hostname=me, timeout=patience, context=tls()
+                self._server.host, self._server.port, local_hostname=own_name, timeout=timeout, context=tls()
             )
         else:
-            smtp = smtplib.SMTP(self._server.host, self._server.port, local_hostname=me, timeout=patience)
+            smtp = smtplib.SMTP(self._server.host, self._server.port, local_hostname=own_name, timeout=timeout)
         self._smtp = smtp
         if smtp.sock is not None:
-            smtp.sock.settimeout(self._patience.silence)
-        if not self._from_the_first_byte:
-            self.stage = "to STARTTLS"
+            smtp.sock.settimeout(self._timeouts.silence)
+        if not self._implicit_tls:
+            self.stage = "STARTTLS"
             smtp.starttls(context=tls())
-        self.stage = "to the login"
+        self.stage = "login"
         smtp.login(self._server.user, self._password.reveal())
-        self.stage = "to the sender"
-        _agreed(smtp.mail(sender))
-        self.stage = "to the recipients"
+        self.stage = "sender"
+        _check(smtp.mail(sender))
+        self.stage = "recipients"
         answers = {address: smtp.rcpt(address) for address in to}
         refused = {address: answer for address, answer in answers.items() if answer[0] not in (250, 251)}
         if len(refused) == len(to):
-            _agreed(min(refused.values()))  # one that may be taken later, if there is one
-        self.stage = "to the mail itself"
+            _check(min(refused.values()))  # a 4xx, if there is one: then a retry makes sense
+        self.stage = "mail itself"
+        # From here on the server may have accepted the mail, even if its answer never comes.
         self.has_sent = True
-        _agreed(smtp.data(mail))
+        _check(smtp.data(mail))
         for address, (code, _) in refused.items():
             log("recipient_refused", severity="WARNING", address=address, status=code)
 
     def end(self) -> None:
-        """Close the connection, and wake whoever still reads from it."""
+        """Close the connection, and wake a thread that still reads from it."""
         if self._smtp is None or self._smtp.sock is None:
             return
         with suppress(OSError, smtplib.SMTPException):
@@ -142,7 +146,7 @@ class _SmtpSession:
             self._smtp.close()
 
 
-def _agreed(answer: tuple[int, bytes]) -> None:
-    code, said = answer
+def _check(answer: tuple[int, bytes]) -> None:
+    code, text = answer
     if code not in (250, 251):
-        raise smtplib.SMTPResponseException(code, said)
+        raise smtplib.SMTPResponseException(code, text)

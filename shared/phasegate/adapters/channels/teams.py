@@ -1,10 +1,10 @@
 """Microsoft Teams: an Adaptive Card for the workflow "Post to a channel when a webhook request is received".
 
-Its texts are runs of rich text, which read no Markdown, so that no text of data can be any. A workflow takes cards only, and
-answers before it posts: what Teams makes of a card is not known here. So plain text is the smallest card there is.
+Its texts are runs of rich text, which read no Markdown, so text from data can't become markup. A workflow accepts cards only,
+so "plain text" is a card of nothing but lines. It also answers before it posts: a card that Teams refuses goes unnoticed.
 
 Source: adaptivecards.io, schema 1.4 (RichTextBlock, TextRun, Action.OpenUrl); learn.microsoft.com, "Create incoming webhooks
-with Workflows"; budget: 20 KB, below the 28 KB that Teams takes.
+with Workflows"; budget: 20 KB, below the 28 KB that Teams accepts.
 """
 
 from collections.abc import Iterator
@@ -25,7 +25,7 @@ from phasegate.core.alerts.notice import (
 )
 
 BUDGET = 20_000
-"""Bytes of a message; Teams takes 28 KB."""
+"""Bytes of a message; Teams accepts 28 KB."""
 
 _COLOURS = {Tone.CRITICAL: "attention", Tone.WARNING: "warning", Tone.INFO: "accent", Tone.RECOVERED: "good"}
 
@@ -63,8 +63,8 @@ def _message(notice: Notice, *body: Payload) -> Payload:
 
 def _elements(block: Block) -> Iterator[Payload]:
     match block:
-        case Paragraph(said):
-            yield _line(said, spaced=True)
+        case Paragraph(text):
+            yield _line(text, spaced=True)
         case Facts(pairs):
             for n, (name, value) in enumerate(pairs):
                 yield _runs(_run(f"{name}: ", weight="bolder"), _run(value), spaced=not n)
@@ -81,16 +81,16 @@ def _elements(block: Block) -> Iterator[Payload]:
             }
 
 
-def _line(said: str, *, spaced: bool = False, **style: object) -> Payload:
-    return _runs(_run(said, **style), spaced=spaced)
+def _line(text: str, *, spaced: bool = False, **style: object) -> Payload:
+    return _runs(_run(text, **style), spaced=spaced)
 
 
 def _runs(*runs: Payload, spaced: bool) -> Payload:
     return {"type": "RichTextBlock", "spacing": "medium" if spaced else "small", "inlines": list(runs)}
 
 
-def _run(said: str, **style: object) -> Payload:
-    return {"type": "TextRun", "text": said or "–", **style}
+def _run(text: str, **style: object) -> Payload:
+    return {"type": "TextRun", "text": text or "–", **style}
 
 
 def _size(payload: Payload) -> int:

@@ -1,4 +1,4 @@
-"""How long destinations are waited for."""
+"""How long phasegate waits for a destination."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,8 @@ class Timeouts:
         connect: To reach the host and agree on TLS.
         silence: Without a single byte.
         body: For an answer's body, once its status is known.
-        whole: In all, however slowly something still comes; below `delivery.LEASE`, as a notifier promises.
+        whole: In all, however slowly bytes still come. It must stay below `delivery.LEASE`: after that time another process may
+            send the same notice.
     """
 
     connect: float = 5.0

@@ -14,15 +14,15 @@ from phasegate.ports import Clock, Receipt, Secrets
 BUDGET = 256 * 1024
 """Bytes of a body."""
 
-LONGEST = 500
-"""Characters of a text in the data for machines, and items of a list in it, that are kept."""
+MAX_LENGTH = 500
+"""Characters of a text, and items of a list, in the data for machines; the rest is cut."""
 
 
 class Webhook:
     """Posts notices to an address of the user's.
 
     Args:
-        key: Where the key is that signs; unsigned, when None.
+        key: The reference of the signing key; unsigned, when None.
     """
 
     def __init__(
@@ -32,16 +32,16 @@ class Webhook:
         key: str | None,
         secrets: Secrets,
         clock: Clock,
-        patience: Timeouts = DEFAULT_TIMEOUTS,
+        timeouts: Timeouts = DEFAULT_TIMEOUTS,
     ) -> None:
-        self._door = WebhookPost(address, secrets, patience, key=key)
+        self._post = WebhookPost(address, secrets, timeouts, key=key)
         self._clock = clock
 
     def notify(self, notice: Notice) -> Receipt:
         """See `Notifier.notify`."""
-        body = encoded(fit(notice, payload, lambda made: len(encoded(made)), BUDGET))
-        answer = self._door.post(body, lambda key: self._headers(notice, body, key))
-        self._door.accept(answer)
+        body = encoded(fit(notice, payload, lambda rendered: len(encoded(rendered)), BUDGET))
+        answer = self._post.send(body, lambda key: self._headers(notice, body, key))
+        self._post.check(answer)
         return Receipt(answer.status)
 
     def _headers(self, notice: Notice, body: bytes, key: Secret | None) -> Mapping[str, str]:
@@ -52,12 +52,13 @@ class Webhook:
 
 def signature(key: Secret, timestamp: str, body: bytes) -> str:
     """HMAC-SHA256 over the timestamp, a dot and the body, in hexadecimal digits."""
+    # The timestamp is signed, too: otherwise an old body could be sent again with a new one.
     return hmac.new(key.reveal().encode(), timestamp.encode() + b"." + body, hashlib.sha256).hexdigest()
 
 
 def payload(notice: Notice) -> Payload:
     """The notice for people, as text, and for machines."""
-    made = {
+    body = {
         "version": 1,
         "key": short_hash(notice.key),
         "thread": short_hash(notice.thread),
@@ -70,16 +71,16 @@ def payload(notice: Notice) -> Payload:
         "possible_duplicate": notice.possible_duplicate,
         "data": _bounded(notice.data),
     }
-    return made if len(encoded(made)) <= BUDGET else made | {"data": {}, "data_left_out": True}
+    return body if len(encoded(body)) <= BUDGET else body | {"data": {}, "data_left_out": True}
 
 
 def _bounded(value: Any) -> Any:
     match value:
         case str():
-            return shorten(value, LONGEST)
+            return shorten(value, MAX_LENGTH)
         case Mapping():
-            return {shorten(str(key), LONGEST): _bounded(each) for key, each in list(value.items())[:LONGEST]}
+            return {shorten(str(key), MAX_LENGTH): _bounded(item) for key, item in list(value.items())[:MAX_LENGTH]}
         case list() | tuple():
-            return [_bounded(each) for each in value[:LONGEST]]
+            return [_bounded(item) for item in value[:MAX_LENGTH]]
         case _:
             return value

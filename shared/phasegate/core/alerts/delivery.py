@@ -48,19 +48,21 @@ class RateLimit:
 
 
 # Source: the channels' published limits: 1 message/s per channel (Slack) and per space (Google Chat), 4/s (Teams).
-RATE_LIMITS: Mapping[DestinationKind, RateLimit] = MappingProxyType(
+RATE_LIMITS: Mapping[DestinationKind, RateLimit | None] = MappingProxyType(
     {
         DestinationKind.SLACK: RateLimit(timedelta(seconds=1)),
         DestinationKind.GOOGLE_CHAT: RateLimit(timedelta(seconds=1)),
         DestinationKind.TEAMS: RateLimit(timedelta(seconds=0.25)),
         DestinationKind.EMAIL: RateLimit(timedelta(seconds=1)),
         DestinationKind.WEBHOOK: RateLimit(timedelta(seconds=0.1), 10),
+        DestinationKind.CONSOLE: None,
+        DestinationKind.EML: None,
     }
 )
-"""By kind; what is not named has no limit."""
+"""How fast each kind accepts notices; None for no limit."""
 
 LOCAL_KINDS = frozenset({DestinationKind.CONSOLE, DestinationKind.EML})
-"""Destinations on this machine: nobody is told of them what they would show anyway."""
+"""Destinations on this machine, which need no self-test."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
