@@ -1,4 +1,4 @@
-"""Doors to real servers on this machine."""
+"""Real servers on this machine, and a notice to send to them."""
 
 import json
 import logging
@@ -17,9 +17,9 @@ from tests.receivers import Receiver, Reply
 
 SCHEMAS = Path(__file__).parent / "schemas"
 AT = datetime(2026, 3, 3, 6, tzinfo=UTC)
-IMPATIENT = Timeouts(connect=2, silence=0.5, body=0.3, whole=1.5)
+SHORT_TIMEOUTS = Timeouts(connect=2, silence=0.5, body=0.3, whole=1.5)
 
-# What each chat answers when it takes a message, and when it refuses one.
+# What each channel answers when it accepts a message, and when it refuses one.
 USUAL = {
     "slack": Reply(200, b"ok"),
     "google_chat": Reply(200, b'{"name": "spaces/AAA/messages/BBB.CCC", "text": ""}'),
@@ -34,6 +34,8 @@ REFUSALS = {
     "teams": Reply(400, b'{"error": {"code": "TriggerInputSchemaMismatch", "message": "The input body does not match."}}'),
     "webhook": Reply(422, b"no"),
 }
+MESSAGE_IDS = {"google_chat": "spaces/AAA/messages/BBB.CCC"}
+"""The ids in those answers, of the chats that give any."""
 KINDS = tuple(USUAL)
 
 
@@ -48,13 +50,13 @@ def schema(kind: str) -> dict[str, object]:
 
 @pytest.fixture(autouse=True)
 def everything_is_logged(caplog: pytest.LogCaptureFixture) -> None:
-    """So that the search for secrets sees what any library says."""
+    """So that the search for secrets sees the debug logs of every library, too."""
     caplog.set_level(logging.DEBUG)
 
 
 @pytest.fixture
 def receiver(request: pytest.FixtureRequest, trusted: trustme.CA) -> Iterator[Receiver]:
-    """A server that speaks the answers of the kind of chat that the test is about."""
+    """A server that answers like the kind of channel under test."""
     kind = request.getfixturevalue("kind")
     server = Receiver(trusted, usual=USUAL[kind], schema=schema(kind), refusal=REFUSALS[kind])
     yield server
@@ -65,25 +67,25 @@ def receiver(request: pytest.FixtureRequest, trusted: trustme.CA) -> Iterator[Re
 class Store:
     """Secrets that can be replaced."""
 
-    def __init__(self, **known: str) -> None:
-        self.known = {name.replace("_", "-"): value for name, value in known.items()}
+    def __init__(self, **values: str) -> None:
+        self.values = {name.replace("_", "-"): value for name, value in values.items()}
         self.secrets = RememberedSecrets(self._read)
         self.reads: list[str] = []
 
     def _read(self, name: str) -> str:
         self.reads.append(name)
-        return self.known[name]
+        return self.values[name]
 
 
 @pytest.fixture
 def store(request: pytest.FixtureRequest) -> Store:
-    """The secrets of the test's door."""
+    """The secrets of the channel under test."""
     address = request.getfixturevalue("receiver").address if "receiver" in request.fixturenames else ""
     return Store(hook=address, key=canary("signing"), smtp=canary("smtp"))
 
 
 def notice(**fields: object) -> Notice:
-    """A notice like those of the desk."""
+    """A notice like those about incidents."""
     usual: dict[str, object] = {
         "key": "shop/raw/2026-03-02/checks_failed@shop/chat/20260303T060000/1/first",
         "thread": "shop/raw/checks_failed/2026-03-03T06:00:00+00:00",

@@ -1,6 +1,6 @@
-"""Texts that want to be orders, in every field of a notice: each channel shows them and obeys none.
+"""Hostile text in every field of a notice: each channel shows it and obeys none of it.
 
-The payloads stand in golden files; PHASEGATE_GOLDEN=write makes them anew.
+The payloads are in golden files; `PHASEGATE_GOLDEN=write` writes them again.
 """
 
 import json
@@ -22,7 +22,7 @@ from tests.adapters.channels.conftest import notice, schema
 
 GOLDEN = Path(__file__).parent / "golden"
 
-ORDERS = {
+ATTACKS = {
     "slack": "<!channel> <!here> <@U123> <#C123> @channel @here",
     "google": "<users/all> <users/123>",
     "teams": "<at>all</at> @all @everyone",
@@ -38,7 +38,7 @@ ORDERS = {
     "sheet": '=HYPERLINK("http://evil.example")',
 }
 LONG = "long " + "A" * 100_000
-ALL = " ".join(ORDERS.values())
+ALL = " ".join(ATTACKS.values())
 
 
 def hostile(text: str) -> Notice:
@@ -59,7 +59,7 @@ def hostile(text: str) -> Notice:
     )
 
 
-def drawn(channel: Any, of: Notice, form: str) -> Any:
+def rendered(channel: Any, of: Notice, form: str) -> Any:
     return fit(of, getattr(channel, form), channel.size, channel.budget)
 
 
@@ -89,6 +89,7 @@ def golden(name: str, content: str) -> None:
     if os.environ.get("PHASEGATE_GOLDEN") == "write":
         path.parent.mkdir(exist_ok=True)
         path.write_text(content, "utf-8")
+    assert path.exists(), f"write {name} with PHASEGATE_GOLDEN=write, and read it"
     assert content == path.read_text("utf-8")
 
 
@@ -100,7 +101,7 @@ def pretty(payload: Any) -> str:
 
 @every_form
 def test_the_golden_payload_of_a_chat(kind: str, form: str) -> None:
-    golden(f"{kind}.{form}.json", pretty(drawn(CHANNELS[kind], hostile(ALL), form)))
+    golden(f"{kind}.{form}.json", pretty(rendered(CHANNELS[kind], hostile(ALL), form)))
 
 
 def test_the_golden_payload_of_a_webhook() -> None:
@@ -119,52 +120,53 @@ def test_the_golden_mail() -> None:
 
 def test_there_is_no_other_golden_file() -> None:
     names = {f"{kind}.{form}.json" for kind in CHANNELS for form in ("card", "text")} | {"webhook.json", "mail.eml"}
-    assert {path.name for path in GOLDEN.iterdir()} == names
+    extra = {path.name for path in GOLDEN.iterdir()} - names
+    assert not extra, f"no test reads {extra}: remove it"
 
 
 @every_form
 @pytest.mark.parametrize(
     "text",
-    [*ORDERS.values(), ALL, LONG, "", " ", "\U0001f525" * 100_000, "<" * 100_000],
+    [*ATTACKS.values(), ALL, LONG, "", " ", "\U0001f525" * 100_000, "<" * 100_000],
     ids=lambda text: text[:12].strip() or "empty",
 )
 def test_a_payload_keeps_to_its_schema_and_its_budget(kind: str, form: str, text: str) -> None:
-    payload = drawn(CHANNELS[kind], hostile(text), form)
+    payload = rendered(CHANNELS[kind], hostile(text), form)
     check(kind, payload)
     assert CHANNELS[kind].size(payload) <= CHANNELS[kind].budget
-    assert not [said for _, said in strings(payload) if any(c in said for c in "\r\x00\x1b\u202e\u200b\ufeff\u2028")]
-    without = drawn(CHANNELS[kind], replace(hostile(text), blocks=hostile(text).blocks[:2]), form)
-    assert "https://evil" not in encoded(without).decode(), "but in commands, which are ours, no address is live"
+    assert not [value for _, value in strings(payload) if any(c in value for c in "\r\x00\x1b\u202e\u200b\ufeff\u2028")]
+    without = rendered(CHANNELS[kind], replace(hostile(text), blocks=hostile(text).blocks[:2]), form)
+    assert "https://evil" not in encoded(without).decode(), "except in our own commands, no address is a link"
 
 
 @pytest.mark.parametrize("items", [0, 1, 40, 5_000])
 @every_form
-def test_long_lists_are_counted_and_every_notice_fits(kind: str, form: str, items: int) -> None:
+def test_long_lists_are_cut_and_every_notice_fits(kind: str, form: str, items: int) -> None:
     lines = tuple(f"raw.table_{n}.row_count: " + "rows " * 60 for n in range(items))
     full = notice(
         blocks=(Facts(tuple((f"fact {n}", "x" * 300) for n in range(items))), Listing("Evidence", lines), *notice().blocks * 20)
     )
-    payload = drawn(CHANNELS[kind], full, form)
+    payload = rendered(CHANNELS[kind], full, form)
     check(kind, payload)
     assert CHANNELS[kind].size(payload) <= CHANNELS[kind].budget
-    told = encoded(payload).decode()
-    assert "table raw.orders has 3 rows" in told
-    assert " more" in told, "sections, at least, are left out and counted"
+    body = encoded(payload).decode()
+    assert "table raw.orders has 3 rows" in body
+    assert " more" in body, "what is left out is counted"
 
 
-def test_slack_reads_no_markup_in_what_it_is_given() -> None:
+def test_slack_reads_no_markup() -> None:
     for of in (hostile(ALL), hostile(LONG)):
-        card = drawn(slack.SLACK, of, "card")
+        card = rendered(slack.SLACK, of, "card")
         assert len(card["blocks"]) <= 40
-        for path, said in strings(card):
+        for path, value in strings(card):
             if path[-1] == "text" and "blocks" in path:
                 (kind,) = {each["type"] for each in [_at(card, path[:-1])]}
-                # A text element of rich text reads nothing; plain text reads no mention, and has no sign that begins one.
-                assert kind == "text" or (kind == "plain_text" and not set(said) & set("<>&"))
+                # A text element of rich text reads no markup; plain text has no character that could start a mention.
+                assert kind == "text" or (kind == "plain_text" and not set(value) & set("<>&"))
             if path == ("text",):
-                assert "<" not in said
+                assert "<" not in value
         assert "mrkdwn" not in str({kind for path, kind in strings(card) if path[-1] == "type"})
-    text = drawn(slack.SLACK, hostile(ALL), "text")
+    text = rendered(slack.SLACK, hostile(ALL), "text")
     assert "<" not in text["text"]
     assert "&lt;!channel&gt;" in text["text"]
     assert text["mrkdwn"] is False
@@ -183,7 +185,7 @@ class Tags(HTMLParser):
         super().__init__()
         self.tags: set[str] = set()
         self.attributes: list[tuple[str, str | None]] = []
-        self.said = ""
+        self.text = ""
         self.feed(html)
         self.close()
 
@@ -192,35 +194,35 @@ class Tags(HTMLParser):
         self.attributes += attrs
 
     def handle_data(self, data: str) -> None:
-        self.said += data
+        self.text += data
 
 
-def test_google_chat_reads_no_tag_but_ours() -> None:
-    card = drawn(google_chat.GOOGLE_CHAT, hostile(ALL), "card")
-    formatted = [said for path, said in strings(card) if path[-2:] in (("textParagraph", "text"), ("decoratedText", "text"))]
+def test_google_chat_reads_no_markup() -> None:
+    card = rendered(google_chat.GOOGLE_CHAT, hostile(ALL), "card")
+    formatted = [value for path, value in strings(card) if path[-2:] in (("textParagraph", "text"), ("decoratedText", "text"))]
     assert len(formatted) >= 5
-    for said in formatted:
-        read = Tags(said)
+    for value in formatted:
+        read = Tags(value)
         assert read.tags <= {"b", "i", "br"}
         assert read.attributes == []
-    assert any("<users/all>" in Tags(said).said for said in formatted), "it is shown as it is"
-    for text in (drawn(google_chat.GOOGLE_CHAT, hostile(ALL), "text")["text"], card["fallbackText"]):
+    assert any("<users/all>" in Tags(value).text for value in formatted), "the text itself is still shown"
+    for text in (rendered(google_chat.GOOGLE_CHAT, hostile(ALL), "text")["text"], card["fallbackText"]):
         assert not set(text) & set("<>*_~`")
 
 
-def test_teams_is_given_runs_only_which_read_no_markdown() -> None:
+def test_teams_reads_no_markup() -> None:
     for form in ("card", "text"):
-        payload = drawn(teams.TEAMS, hostile(ALL), form)
-        for path, said in strings(payload):
-            if "evil.example" in said:
+        payload = rendered(teams.TEAMS, hostile(ALL), form)
+        for path, value in strings(payload):
+            if "evil.example" in value:
                 assert _at(payload, path[:-1])["type"] in ("TextRun", "Action.OpenUrl", "AdaptiveCard"), path
         assert "entities" not in encoded(payload).decode(), "a mention would need one"
-        urls = {said for path, said in strings(payload) if path[-1] == "url"}
+        urls = {value for path, value in strings(payload) if path[-1] == "url"}
         assert urls == ({"https://gates.example.com/ack?token=a.b&x=1"} if form == "card" else set())
 
 
-@pytest.mark.parametrize("text", [ALL, LONG, ORDERS["header"], ORDERS["controls"]], ids=["all", "long", "header", "controls"])
-def test_a_mail_has_our_headers_our_tags_and_our_addresses_only(text: str) -> None:
+@pytest.mark.parametrize("text", [ALL, LONG, ATTACKS["header"], ATTACKS["controls"]], ids=["all", "long", "header", "controls"])
+def test_a_mail_has_only_our_headers_tags_and_addresses(text: str) -> None:
     made = mail.render(hostile(text), sender="gates@example.com", to=("data@example.com",))
     read = message_from_bytes(mail.as_sent(made), policy=policy.default)
     assert list(read.keys()) == [
@@ -240,8 +242,8 @@ def test_a_mail_has_our_headers_our_tags_and_our_addresses_only(text: str) -> No
     assert all(len(line) <= 998 for line in mail.as_sent(made).splitlines())
 
 
-@pytest.mark.parametrize("text", [*ORDERS.values(), ALL, LONG, ""], ids=lambda text: text[:12].strip() or "empty")
-def test_a_webhook_is_given_data_as_data(text: str) -> None:
+@pytest.mark.parametrize("text", [*ATTACKS.values(), ALL, LONG, ""], ids=lambda text: text[:12].strip() or "empty")
+def test_a_webhook_gets_hostile_text_as_plain_data(text: str) -> None:
     payload = fit(hostile(text), webhook.payload, lambda made: len(encoded(made)), webhook.BUDGET)
     check("webhook", payload)
     body = encoded(payload)
@@ -251,13 +253,13 @@ def test_a_webhook_is_given_data_as_data(text: str) -> None:
     )
 
 
-def test_data_that_is_too_large_for_a_webhook_is_left_out_and_said_to_be() -> None:
+def test_data_too_large_for_a_webhook_is_left_out_and_marked() -> None:
     large = notice(data={f"{n}": {f"{m}": "x" * 400 for m in range(100)} for n in range(100)})
     payload = webhook.payload(large)
     check("webhook", payload)
     assert (payload["data"], payload["data_left_out"]) == ({}, True)
 
 
-def test_plain_text_and_headlines_hold_one_line_for_each_text() -> None:
+def test_plain_text_and_headlines_have_one_line_for_each_text() -> None:
     assert "\n" not in headline(hostile(ALL))
     assert "\x1b" not in plain(hostile(ALL))

@@ -10,8 +10,8 @@ from phasegate.core.pipeline.model import Alerts, Destination, DestinationKind, 
 from phasegate.ports import Notifier
 from phasegate.testing import SetClock
 
+from tests.adapters.channels import test_hostile
 from tests.adapters.channels.conftest import AT, REFUSALS, SCHEMAS, USUAL, Store
-from tests.adapters.channels.test_hostile import CHANNELS
 
 MAIL = Mail(host="localhost", user="gates", password="secret://smtp", from_="gates@example.com")  # noqa: S106
 every_kind = pytest.mark.parametrize("kind", DestinationKind)
@@ -65,4 +65,12 @@ def test_every_kind_with_a_webhook_is_tested_against_a_server(kind: DestinationK
 def test_every_chat_has_a_schema_and_golden_files(kind: DestinationKind) -> None:
     if isinstance(notifier_of(kind), ChatNotifier):
         assert (SCHEMAS / f"{kind}.schema.json").exists(), f"add tests/adapters/channels/schemas/{kind}.schema.json"
-        assert kind in CHANNELS, f'add "{kind}" to CHANNELS in tests/adapters/channels/test_hostile.py'
+        assert kind in test_hostile.CHANNELS, f'add "{kind}" to CHANNELS in tests/adapters/channels/test_hostile.py'
+
+
+@every_kind
+def test_every_chat_is_tested_against_markup(kind: DestinationKind) -> None:
+    """How a chat reads markup is different in each, so no general test can show that hostile text pings nobody."""
+    if isinstance(notifier_of(kind), ChatNotifier):
+        name = f"test_{kind}_reads_no_markup"
+        assert hasattr(test_hostile, name), f"add {name} to tests/adapters/channels/test_hostile.py"

@@ -1,4 +1,4 @@
-"""Mails through a real server with TLS and a login."""
+"""Mails to a real server with TLS and a login."""
 
 import traceback
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from phasegate.core.alerts.notice import short_hash
 from phasegate.core.pipeline.model import Mail
 from phasegate.errors import NotifyError
 
-from tests.adapters.channels.conftest import IMPATIENT, Store, notice
+from tests.adapters.channels.conftest import SHORT_TIMEOUTS, Store, notice
 from tests.canaries import canary, holds
 from tests.receivers import USER, Post, mail_server, silent_server
 
@@ -33,7 +33,7 @@ def port(request: pytest.FixtureRequest, trusted: trustme.CA, post: Post) -> Ite
 
 def mailer(port: int, store: Store, *, implicit_tls: bool, host: str = "localhost") -> Mailer:
     server = Mail(host=host, port=port, user=USER, password="secret://smtp", from_="gates@example.com")  # noqa: S106
-    return Mailer(server, to=TO, secrets=store.secrets, timeouts=IMPATIENT, implicit_tls=implicit_tls)
+    return Mailer(server, to=TO, secrets=store.secrets, timeouts=SHORT_TIMEOUTS, implicit_tls=implicit_tls)
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def mails(request: pytest.FixtureRequest, port: int, store: Store) -> Mailer:
     return mailer(port, store, implicit_tls="starttls" not in request.node.name)
 
 
-def refused(made: Mailer) -> NotifyError:
+def error_of(made: Mailer) -> NotifyError:
     with pytest.raises(NotifyError) as caught:
         made.notify(notice())
     assert not holds("".join(traceback.TracebackException.from_exception(caught.value, capture_locals=True).format()))
@@ -65,7 +65,7 @@ def test_a_mail_arrives_with_both_parts(mails: Mailer, post: Post) -> None:
     assert all(len(line) < 1000 for line in post.raw[0].splitlines())
 
 
-def test_a_repeat_is_the_same_mail_and_an_incident_one_thread(mails: Mailer, post: Post) -> None:
+def test_a_repeat_has_the_same_message_id_and_an_incident_one_thread(mails: Mailer, post: Post) -> None:
     mails.notify(notice())
     mails.notify(notice(possible_duplicate=True))
     mails.notify(notice(key="another"))
@@ -75,16 +75,16 @@ def test_a_repeat_is_the_same_mail_and_an_incident_one_thread(mails: Mailer, pos
     assert "may have reached you before" in repeat.get_body(("plain",)).get_content()
 
 
-def test_a_wrong_password_is_refused_for_good_and_not_told(mails: Mailer, post: Post) -> None:
+def test_a_wrong_password_is_not_retryable_and_not_shown(mails: Mailer, post: Post) -> None:
     post.password = "another"  # noqa: S105
-    error = refused(mails)
+    error = error_of(mails)
     assert (error.retryable, error.status) == (False, 535)
     assert "no such password: <secret>" in str(error)
 
 
-def test_a_password_that_was_replaced_is_read_anew(mails: Mailer, post: Post, store: Store) -> None:
+def test_a_replaced_password_is_read_again(mails: Mailer, post: Post, store: Store) -> None:
     mails.notify(notice())
-    post.password = store.known["smtp"] = canary("smtp-newer")
+    post.password = store.values["smtp"] = canary("smtp-newer")
     mails.notify(notice())
     assert len(post.mails) == 2
     assert list(dict.fromkeys(post.passwords)) == [canary("smtp"), canary("smtp-newer")]
@@ -93,53 +93,51 @@ def test_a_password_that_was_replaced_is_read_anew(mails: Mailer, post: Post, st
 @pytest.mark.parametrize(
     ("answer", "again"), [("451 try later", True), ("421 shutting down", True), ("552 too big", False), ("554 spam", False)]
 )
-def test_an_answer_to_the_mail_is_what_becomes_of_it(mails: Mailer, post: Post, answer: str, again: bool) -> None:
+def test_the_answer_to_the_mail_decides_whether_to_retry(mails: Mailer, post: Post, answer: str, again: bool) -> None:
     post.answers = [answer]
-    error = refused(mails)
+    error = error_of(mails)
     assert (error.retryable, error.status, error.maybe_sent) == (again, int(answer[:3]), False)
 
 
-def test_recipients_that_are_all_refused_are_an_error_and_some_are_none(
-    mails: Mailer, post: Post, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_only_a_refusal_of_all_recipients_is_an_error(mails: Mailer, post: Post, capsys: pytest.CaptureFixture[str]) -> None:
     post.refused = {TO[0]: "550 unknown"}
     mails.notify(notice())
     assert post.recipients == [[TO[1]]]
     assert '"event": "recipient_refused", ' in capsys.readouterr().out
     post.refused[TO[1]] = "450 mailbox busy"
-    error = refused(mails)
+    error = error_of(mails)
     assert (error.retryable, error.status) == (True, 450), "one of them may take it later"
     post.refused[TO[1]] = "550 unknown"
-    assert not refused(mails).retryable
+    assert not error_of(mails).retryable
 
 
-def test_a_server_that_hangs_after_the_mail_may_have_taken_it(mails: Mailer, post: Post) -> None:
+def test_a_server_that_hangs_after_the_mail_may_have_accepted_it(mails: Mailer, post: Post) -> None:
     post.hang = 3
     began = monotonic()
-    error = refused(mails)
+    error = error_of(mails)
     assert (error.retryable, error.status, error.maybe_sent) == (True, None, True)
-    assert monotonic() - began < IMPATIENT.whole + 2
+    assert monotonic() - began < SHORT_TIMEOUTS.whole + 2
 
 
 @pytest.mark.parametrize("implicit_tls", [True, False])
-def test_a_server_that_says_nothing_is_left(store: Store, implicit_tls: bool) -> None:
+def test_a_silent_server_times_out(store: Store, implicit_tls: bool) -> None:
     with silent_server() as port:
-        error = refused(mailer(port, store, implicit_tls=implicit_tls))
+        error = error_of(mailer(port, store, implicit_tls=implicit_tls))
     assert (error.retryable, error.maybe_sent) == (True, False)
 
 
-def test_a_server_that_is_not_there_can_be_tried_again(store: Store) -> None:
+def test_an_unreachable_server_is_retryable(store: Store) -> None:
     with silent_server() as port:
         pass
-    error = refused(mailer(port, store, implicit_tls=True))
+    error = error_of(mailer(port, store, implicit_tls=True))
     assert (error.retryable, error.status, error.maybe_sent) == (True, None, False)
 
 
-def test_nothing_is_said_to_a_server_whose_certificate_is_not_trusted(
+def test_nothing_is_sent_to_a_server_with_an_untrusted_certificate(
     mails: Mailer, post: Post, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("SSL_CERT_FILE")
-    error = refused(mails)
+    error = error_of(mails)
     assert error.retryable
     assert "certificate is not trusted" in str(error)
     assert post.passwords == []
@@ -153,7 +151,7 @@ def test_no_password_goes_to_a_server_without_tls(store: Store, post: Post) -> N
     controller = Controller(post, hostname="127.0.0.1", port=free_port())
     controller.start()
     try:
-        error = refused(mailer(controller.port, store, implicit_tls=False))
+        error = error_of(mailer(controller.port, store, implicit_tls=False))
     finally:
         controller.stop()
     assert not error.retryable
@@ -161,8 +159,8 @@ def test_no_password_goes_to_a_server_without_tls(store: Store, post: Post) -> N
     assert post.mails == []
 
 
-def test_a_long_subject_stays_whole(mails: Mailer, post: Post) -> None:
-    long = "[flights] features of 2013-02-09: held: it ran before its upstream, " + "x" * 100
+def test_a_long_subject_is_not_folded(mails: Mailer, post: Post) -> None:
+    long = "[flights] features of 2013-02-09: held: ran before its upstream, " + "x" * 100
     mails.notify(notice(subject=long))
     assert post.mails[0]["Subject"] == f"CRITICAL: {long}"
     assert f"Subject: CRITICAL: {long}\r\n".encode() in post.raw[0]

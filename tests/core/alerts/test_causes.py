@@ -1,7 +1,7 @@
 """Every cause of an alert has its texts, and every check, whatever it is called, has a probable cause."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -43,10 +43,12 @@ def test_every_kind_of_check_has_a_probable_cause() -> None:
     assert all(text.endswith(".") for text in CHECK_CAUSES.values())
 
 
-def test_every_cause_is_in_the_schema_of_alerts() -> None:
-    listed = set(schema("alert")["properties"]["cause"]["enum"])
-    missing = {str(cause) for cause in (*Reason, *TroubleCause)} - listed
-    assert not missing, f'add {", ".join(missing)} to the enum of "cause" in schemas/alert.schema.json'
+@pytest.mark.parametrize(
+    ("name", "field", "causes"), [("alert", "cause", (*Reason, *TroubleCause)), ("event", "reason", Reason)]
+)
+def test_every_cause_is_in_the_schemas(name: str, field: str, causes: Iterable[str]) -> None:
+    missing = {str(cause) for cause in causes} - set(schema(name)["properties"][field]["enum"])
+    assert not missing, f'add {", ".join(missing)} to the enum of "{field}" in schemas/{name}.schema.json'
 
 
 def test_titles_tell_causes_apart() -> None:
