@@ -57,7 +57,7 @@ def error_of(kind: str, store: Store) -> NotifyError:
 @every_kind
 def test_a_notice_is_accepted_and_its_message_id_returned(kind: str, receiver: Receiver, store: Store) -> None:
     receipt = channel(kind, store).notify(notice())
-    assert receipt == Receipt(USUAL[kind].status, MESSAGE_IDS.get(kind, ""))
+    assert receipt == Receipt(USUAL[kind].status, MESSAGE_IDS.get(kind, "")), f'add "{kind}" to MESSAGE_IDS in conftest.py'
     (posted,) = receiver.posted
     assert "table raw.orders has 3 rows" in posted.body.decode()
     assert posted.headers["Content-Type"] == "application/json"
