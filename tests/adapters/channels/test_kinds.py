@@ -8,7 +8,7 @@ from phasegate.adapters.channels.chat import ChatNotifier
 from phasegate.core.alerts.delivery import LOCAL_KINDS, RATE_LIMITS
 from phasegate.core.pipeline.model import Alerts, Destination, DestinationKind, Mail
 from phasegate.ports import Notifier
-from phasegate.testing import SetClock
+from phasegate.testing import ManualClock
 
 from tests.adapters.channels import test_hostile
 from tests.adapters.channels.conftest import AT, REFUSALS, SCHEMAS, USUAL, Store
@@ -36,7 +36,7 @@ def notifier_of(kind: DestinationKind) -> Notifier:
             destination(kind),
             alerts=Alerts(mail=MAIL),
             secrets=Store().secrets,
-            clock=SetClock(AT),
+            clock=ManualClock(AT),
             folder=Path("mails"),
         )
     except AssertionError as error:
