@@ -8,7 +8,7 @@ from decimal import Decimal
 from functools import reduce
 from operator import xor
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 import duckdb
 import pytest
@@ -18,11 +18,13 @@ from phasegate.core.checks.metrics import (
     Answer,
     AnyMetric,
     Checksum,
+    Comparison,
     Cost,
     CustomSource,
     Distinct,
     ExpectedKeys,
     Fault,
+    Metric,
     Newest,
     NotIn,
     NotMatching,
@@ -346,13 +348,17 @@ def test_where_leaves_out_rows_for_which_it_is_false_or_null(backend: Backend) -
         Violating("x = 2", where),
         Newest("d", where),
         Aggregate("COUNT(*)", where),
+        Checksum(("x", "d"), where),
     )
+    missing = {metric.__name__ for metric in get_args(Metric)} - {type(metric).__name__ for metric in metrics}
+    assert not missing, f"add {missing} with *where* to this test"
 
     answer = ask(backend, FLIGHTS, *metrics)
 
     assert not answer.unmeasured
-    assert answer.numbers[MON] == (3, 1, 1, 1, 1, 1, 2, 2, 2, 2, 1370217600, 3)
-    assert answer.numbers[TUE] == (0, 0, 0, 0, 0, 0, 0, 0, 0, 0, None, None)
+    assert answer.numbers[MON] == (3, 1, 1, 1, 1, 1, 2, 2, 2, 2, 1370217600, 3, checksum("\x1f2013-06-03"))
+    for metric, number in zip(metrics, answer.numbers[TUE], strict=True):
+        assert number == (0 if metric.is_count else None), f"{type(metric).__name__}.is_count, on a date without matching rows"
 
 
 @pytest.mark.parametrize(
@@ -511,6 +517,8 @@ def test_all_comparisons_of_a_pair_stand_in_one_statement(backend: Backend) -> N
     backend.create("clean.flights", "day DATE, x INT64", [(MON, 1), (MON, 3), (WED, 4)])
 
     comparisons = (Referencing(("x",)), ExpectedKeys(("x",)), Orphans(("x",), ("x",), dated=True), PresentKeys(("x",), ("x",)))
+    missing = {comparison.__name__ for comparison in get_args(Comparison)} - {type(each).__name__ for each in comparisons}
+    assert not missing, f"add {missing} to this test"
     answer = ask(backend, CLEAN, *comparisons)
 
     assert answer.numbers == {MON: (2, 2, 1, 1), TUE: (1, 0, 1, 0), WED: (0, 1, 0, 0)}

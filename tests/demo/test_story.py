@@ -30,7 +30,7 @@ def day(text: str, title: str) -> str:
     ("title", "noticed"),
     [
         ("one file arrives half", "raw is held: table raw.flights has 448 rows, 0.5 × the 896 expected"),
-        ("one load runs twice", "901 surplus rows for (flight_date, carrier, flight, origin)"),
+        ("one load runs twice", "901 duplicate rows for (flight_date, carrier, flight, origin)"),
         (
             "one producer stays silent",
             "raw is overdue: weather_loader has not reported; flights_loader has; table raw.weather has 0 rows",

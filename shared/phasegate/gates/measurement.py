@@ -92,4 +92,4 @@ def run_queries(
         if progress:
             progress(answer.query.source.table, len(answers), len(planned))
     expected = pipeline.calendar.expected
-    return Answers(answers, None if expected is None else expected.asked())
+    return Answers(answers, None if expected is None else expected.counting_query())

@@ -7,13 +7,12 @@ counts as fine.
 import re
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from fnmatch import fnmatchcase
 from typing import TypeAlias, TypeVar
 
-from phasegate.core.checks.kinds import SchemaCheck
-from phasegate.core.checks.metrics import PairSource, TableSource
+from phasegate.core.checks.metrics import CustomSource, PairMetric, PairSource
 from phasegate.core.gates.schedule import CLOCK_STOPPED_AFTER
 from phasegate.core.gates.verdict import queries
 from phasegate.core.installation.finding import Finding, Health, NotChecked
@@ -172,27 +171,17 @@ def wanted_columns(pipeline: Pipeline) -> Mapping[str, Mapping[str, str]]:
         for table, output in phase.outputs.items():
             want(table, *output.key, *output.sample)
             for check in output.checks:
-                if isinstance(check, SchemaCheck):
-                    found[table] |= {column: declared.upper() for column, declared in check.columns.items()}
+                found[table] |= check.declared_types
     asked = queries(pipeline, pipeline.phases)
     expected = pipeline.calendar.expected
-    for query in asked if expected is None else (*asked, expected.asked()):
-        match query.source:
-            case TableSource(table):
-                for metric in query.metrics:
-                    want(table, *_columns_of(metric, "column"), *_columns_of(metric, "columns"))
-            case PairSource(table, _, other):
-                for metric in query.metrics:
-                    want(table, *_columns_of(metric, "columns"))
-                    want(other, *_columns_of(metric, "to"), *_columns_of(metric, "key"))
+    for query in asked if expected is None else (*asked, expected.counting_query()):
+        if isinstance(query.source, CustomSource):
+            continue  # only the warehouse knows which columns a query reads
+        for metric in query.metrics:
+            want(query.source.table, *metric.own_columns)
+            if isinstance(query.source, PairSource) and isinstance(metric, PairMetric):
+                want(query.source.other, *metric.other_columns)
     return found
-
-
-def _columns_of(metric: object, name: str) -> tuple[str, ...]:
-    if name not in {each.name for each in fields(metric)}:  # type: ignore[arg-type]
-        return ()
-    value = getattr(metric, name)
-    return (value,) if isinstance(value, str) else tuple(value)
 
 
 def datasets(pipelines: Sequence[Pipeline]) -> tuple[str, ...]:

@@ -1,15 +1,18 @@
-"""How each number is written, in both dialects, against golden files; PHASEGATE_GOLDEN=write makes them anew."""
+"""The SQL of each metric in both dialects, against golden files; PHASEGATE_GOLDEN=write writes them again."""
 
 import os
 import re
+from dataclasses import fields
 from datetime import date
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from phasegate.adapters.warehouse.dialect import Dialect, Param, Statement, render, table_name
 from phasegate.adapters.warehouse.googlesql import UnsupportedSql
 from phasegate.core.checks.metrics import (
     Aggregate,
+    AnyMetric,
     Checksum,
     CustomSource,
     Distinct,
@@ -21,6 +24,7 @@ from phasegate.core.checks.metrics import (
     Nulls,
     Orphans,
     OutOfRange,
+    PairMetric,
     PairSource,
     PresentKeys,
     Query,
@@ -47,6 +51,7 @@ QUERIES = {
     "surplus_of_several": Query(FLIGHTS, (Rows(), Surplus(("carrier", "flight")), Surplus(("carrier", "flight"), FLOWN))),
     "distinct": Query(FLIGHTS, (Distinct("carrier"), Distinct("carrier", FLOWN))),
     "not_in": Query(FLIGHTS, (NotIn("origin", ("EWR", "JFK")), NotIn("stops", (0, 1)), NotIn("fare", (0.5, 1)), NotIn("late", (True,)))),
+    "not_in_where": Query(FLIGHTS, (NotIn("origin", ("EWR", "JFK"), FLOWN),)),
     "out_of_range": Query(
         FLIGHTS,
         (
@@ -79,6 +84,7 @@ QUERIES = {
         (Rows(),),
     ),
 }  # fmt: skip
+METRICS = [metric for query in QUERIES.values() for metric in query.metrics]
 
 
 def written(statement: Statement) -> str:
@@ -88,12 +94,56 @@ def written(statement: Statement) -> str:
 
 @pytest.mark.parametrize("dialect", Dialect)
 @pytest.mark.parametrize("name", QUERIES)
-def test_every_number_is_written_as_it_was_read_and_approved(name: str, dialect: Dialect) -> None:
+def test_every_metric_is_written_as_it_was_reviewed(name: str, dialect: Dialect) -> None:
     got, golden = written(render(QUERIES[name], SPAN, dialect)), GOLDEN / f"{name}.{dialect}.sql"
     if os.environ.get("PHASEGATE_GOLDEN") == "write":
         golden.parent.mkdir(exist_ok=True)
         golden.write_text(got, "utf-8")
     assert got == golden.read_text("utf-8")
+
+
+REWRITE = "PHASEGATE_GOLDEN=write pytest tests/adapters/warehouse/test_dialect.py, and review the new files in golden/"
+
+
+def test_every_metric_has_golden_files() -> None:
+    missing = {metric.__name__ for metric in get_args(AnyMetric)} - {type(metric).__name__ for metric in METRICS}
+    assert not missing, f"add a query with {missing} to QUERIES, then run {REWRITE}"
+
+
+def test_every_metric_has_a_golden_file_with_a_condition() -> None:
+    missing = {type(metric).__name__ for metric in METRICS} - {type(metric).__name__ for metric in METRICS if metric.where}
+    assert not missing, f"add {missing} with *where* to QUERIES, then run {REWRITE}"
+
+
+def identifiers(text: str) -> set[str]:
+    """Every quoted name in a statement for BigQuery, where the user's SQL is not quoted."""
+    return set(re.findall(r"`([^`]+)`", text))
+
+
+@pytest.mark.parametrize("name", QUERIES)
+def test_metrics_declare_the_columns_that_they_are_written_with(name: str) -> None:
+    """The catalogue finds missing columns, and the doctor lists needed ones, by what a metric declares."""
+    for metric in QUERIES[name].metrics:
+        query = Query(QUERIES[name].source, (metric,))
+        others = metric.other_columns if isinstance(metric, PairMetric) else ()
+        names = {"table": query.source.table, "other": getattr(query.source, "other", "")}
+        known = {part for table in names.values() for part in table.split(".")}
+        known |= {query.source.date, getattr(query.source, "other_date", None), getattr(query.source, "value", None)}
+        written = identifiers(render(query, SPAN, Dialect.BIGQUERY).text) - known
+        declared = {*metric.own_columns, *others} - known
+        assert written == declared, f"{type(metric).__name__} declares the columns {declared}, its SQL has {written}"
+
+
+@pytest.mark.parametrize("name", QUERIES)
+def test_metrics_declare_the_users_sql_that_they_are_written_with(name: str) -> None:
+    """Undeclared SQL would not be parsed before it is sent."""
+    for metric in QUERIES[name].metrics:
+        written = render(Query(QUERIES[name].source, (metric,)), SPAN, Dialect.BIGQUERY).text
+        texts = {value for field in fields(metric) if isinstance(value := getattr(metric, field.name), str)}
+        columns = {*metric.own_columns, *(metric.other_columns if isinstance(metric, PairMetric) else ())}
+        found = {text for text in texts - columns if text in written}
+        declared = {text for text, _ in metric.sql}
+        assert found == declared, f"{type(metric).__name__} declares the SQL {declared}, it is written with {found}"
 
 
 def test_there_is_a_query_for_every_golden_file() -> None:
@@ -102,7 +152,7 @@ def test_there_is_a_query_for_every_golden_file() -> None:
 
 @pytest.mark.parametrize("dialect", Dialect)
 @pytest.mark.parametrize("name", QUERIES)
-def test_no_function_stands_around_a_date_column_in_a_filter(name: str, dialect: Dialect) -> None:
+def test_filters_do_not_wrap_the_date_column_in_a_function(name: str, dialect: Dialect) -> None:
     text = re.sub(r"[`\"]", "", render(QUERIES[name], SPAN, dialect).text)
     mark = "$" if dialect is Dialect.DUCKDB else "@"
     assert re.search(rf"WHERE \w+ BETWEEN \{mark}from AND \{mark}to", text)
@@ -148,12 +198,12 @@ def test_values_carry_their_googlesql_types() -> None:
         Query(PairSource("raw.flights", "d", "raw.planes", None), (Orphans(("x",), ("x",), dated=True),)),
     ],
 )
-def test_what_is_no_name_or_no_number_is_not_written(query: Query, dialect: Dialect) -> None:
+def test_invalid_names_and_numbers_are_refused(query: Query, dialect: Dialect) -> None:
     with pytest.raises(ConfigError, match="expected"):
         render(query, SPAN, dialect)
 
 
-def test_a_project_is_kept_in_bigquery_and_dropped_on_one_machine() -> None:
+def test_a_project_is_written_for_bigquery_only() -> None:
     query = Query(TableSource("my-project.raw.flights", "d"), (Rows(),))
 
     assert "FROM `my-project`.`raw`.`flights`" in render(query, SPAN, Dialect.BIGQUERY).text
@@ -161,7 +211,7 @@ def test_a_project_is_kept_in_bigquery_and_dropped_on_one_machine() -> None:
     assert table_name("my-project.raw.flights") == ("my-project", "raw", "flights")
 
 
-def test_only_duckdb_refuses_what_it_would_answer_otherwise() -> None:
+def test_only_duckdb_refuses_sql_that_it_would_answer_differently() -> None:
     query = Query(FLIGHTS, (Violating("a / b > 1"),))
 
     assert "NOT (a / b > 1)" in render(query, SPAN, Dialect.BIGQUERY).text

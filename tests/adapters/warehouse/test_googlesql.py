@@ -10,7 +10,7 @@ from itertools import product
 import duckdb
 import pytest
 from phasegate.adapters.warehouse.googlesql import UnsupportedSql, _plain, _translated, check_sql, to_duckdb
-from phasegate.core.pipeline.sql import SqlKind
+from phasegate.core.checks.sql import SqlKind
 from phasegate.errors import ConfigError
 
 CONDITION, AGGREGATE, QUERY = SqlKind.CONDITION, SqlKind.AGGREGATE, SqlKind.QUERY
@@ -465,7 +465,7 @@ def test_what_is_taken_as_plain_also_parses(text: str) -> None:
 
 def test_plain_sql_does_not_import_the_parser() -> None:
     code = (
-        "import sys; from phasegate.adapters.warehouse.googlesql import check_sql; from phasegate.core.pipeline.sql import SqlKind;"
+        "import sys; from phasegate.adapters.warehouse.googlesql import check_sql; from phasegate.core.checks.sql import SqlKind;"
         "check_sql('a > 1', SqlKind.CONDITION); sys.exit('sqlglot' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

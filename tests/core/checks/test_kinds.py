@@ -1,14 +1,29 @@
 """Every kind of check as a table: numbers in, and what they mean."""
 
+from dataclasses import fields, replace
 from datetime import UTC, date, datetime, timedelta
-from typing import Any
+from inspect import isabstract
+from typing import Any, get_args
 
 import pytest
-from phasegate.core.checks.base import Answers, CheckContext, CheckResult, Mode, Outcome, PlacedCheck, Severity, evaluate, plan
+from phasegate.core.checks.base import (
+    Answers,
+    BaseCheck,
+    CheckContext,
+    CheckResult,
+    Mode,
+    Outcome,
+    PlacedCheck,
+    Severity,
+    evaluate,
+    plan,
+)
+from phasegate.core.checks.bounds import format_number
 from phasegate.core.checks.kinds import (
     KINDS,
     AcceptedValues,
     AggregateCheck,
+    Check,
     Coverage,
     DistinctCheck,
     Fresh,
@@ -23,12 +38,12 @@ from phasegate.core.checks.kinds import (
     SchemaCheck,
     Sql,
     Unique,
-    format_number,
 )
 from phasegate.core.checks.metrics import (
     Aggregate,
     Answer,
     AnyMetric,
+    BaseMetric,
     Cost,
     CustomSource,
     Distinct,
@@ -42,6 +57,7 @@ from phasegate.core.checks.metrics import (
     Number,
     Orphans,
     OutOfRange,
+    PairMetric,
     PairSource,
     PresentKeys,
     Query,
@@ -52,7 +68,10 @@ from phasegate.core.checks.metrics import (
     Unmeasured,
     Violating,
 )
+from phasegate.core.checks.sql import SqlKind
 from phasegate.core.pipeline.model import applies, check_name
+
+from tests.checks import EXAMPLES, QUERY
 
 DAY = date(2013, 2, 8)
 DUE = datetime(2013, 2, 9, 6, tzinfo=UTC)
@@ -61,6 +80,8 @@ DATES = {"raw.flights": "flight_date", "raw.weather": "weather_date", "raw.sched
 SITE = CheckContext(FLIGHTS, DATES, lambda _: DUE)
 EXPECTED = Query(TableSource("raw.schedule", "flight_date"), (Distinct("flight_id"),))
 DOWN = Unmeasured(Fault.UNAVAILABLE, "the warehouse is down")
+
+every_example = pytest.mark.parametrize("check", EXAMPLES, ids=lambda check: check_name("", check)[:40])
 
 PASSED, ACCEPTABLE, FAILED, NOT = Outcome.PASSED, Outcome.ACCEPTABLE, Outcome.FAILED, Outcome.NOT_EVALUATED
 
@@ -214,56 +235,56 @@ def test_row_count(check, numbers, outcome, measured, expected, message):
             {Surplus(("id",)): 0},
             PASSED,
             0,
-            "no surplus rows",
-            "table raw.flights has 0 surplus rows for (id)",
+            "no duplicate rows",
+            "table raw.flights has no duplicate rows for (id)",
         ),
         (
             Unique(columns=("id", "leg"), where="x"),
             {Surplus(("id", "leg"), "x"): 2},
             FAILED,
             2,
-            "no surplus rows",
-            "table raw.flights has 2 surplus rows for (id, leg), expected no surplus rows",
+            "no duplicate rows",
+            "table raw.flights has 2 duplicate rows for (id, leg), expected no duplicate rows",
         ),
         (
             Unique(columns=("id",), acceptable=2),
             {Surplus(("id",)): 2},
             ACCEPTABLE,
             2,
-            "no surplus rows",
-            "table raw.flights has 2 surplus rows for (id), expected no surplus rows",
+            "no duplicate rows",
+            "table raw.flights has 2 duplicate rows for (id), expected no duplicate rows",
         ),
         (
             Unique(columns=("id",), acceptable=2),
             {Surplus(("id",)): 3},
             FAILED,
             3,
-            "no surplus rows",
-            "table raw.flights has 3 surplus rows for (id), expected no surplus rows",
+            "no duplicate rows",
+            "table raw.flights has 3 duplicate rows for (id), expected no duplicate rows",
         ),
         (
             Key(columns=("id",)),
             {Surplus(("id",)): 0, NullKeys(("id",)): 0},
             PASSED,
             0,
-            "no surplus rows",
-            "table raw.flights has 0 surplus rows for (id)",
+            "no duplicate rows and no nulls",
+            "table raw.flights has no duplicate rows for (id) and no nulls in it",
         ),
         (
             Key(columns=("id",)),
             {Surplus(("id",)): 0, NullKeys(("id",)): 1},
             FAILED,
             1,
-            "no surplus rows",
-            "table raw.flights has 1 row with a null for (id), expected no surplus rows",
+            "no duplicate rows and no nulls",
+            "table raw.flights has 1 row with a null in (id), expected no duplicate rows and no nulls",
         ),
         (
             Key(columns=("id",)),
             {Surplus(("id",)): 1, NullKeys(("id",)): 1_200},
             FAILED,
             1_201,
-            "no surplus rows",
-            "table raw.flights has 1 surplus row and 1,200 rows with a null for (id), expected no surplus rows",
+            "no duplicate rows and no nulls",
+            "table raw.flights has 1 duplicate row for (id) and 1,200 rows with a null in (id), expected no duplicate rows and no nulls",
         ),
     ],
 )
@@ -274,8 +295,8 @@ def test_unique_and_key_count_surplus_rows(check, numbers, outcome, measured, ex
 
 def test_a_null_is_no_duplicate_unless_in_the_key():
     """`unique` does not even ask for nulls."""
-    assert Unique(columns=("id",)).wanted(SITE) == ((FLIGHTS, Surplus(("id",))),)
-    assert Key(columns=("id",)).wanted(SITE) == ((FLIGHTS, Surplus(("id",))), (FLIGHTS, NullKeys(("id",))))
+    assert Unique(columns=("id",)).metrics(SITE) == ((FLIGHTS, Surplus(("id",))),)
+    assert Key(columns=("id",)).metrics(SITE) == ((FLIGHTS, Surplus(("id",))), (FLIGHTS, NullKeys(("id",))))
 
 
 def share_cases(bad: int, of: int, at_most: float, acceptable: float | None = None) -> Outcome:
@@ -325,7 +346,7 @@ def test_a_share_equal_to_its_bound_as_written_passes(per_mille, of):
             PASSED,
             0.0,
             "none",
-            "raw.flights.a is null in 0 of 4 rows",
+            "all 4 rows of raw.flights have a value in a",
         ),
         (
             NotNull(columns=("a", "b", "c")),
@@ -349,7 +370,7 @@ def test_a_share_equal_to_its_bound_as_written_passes(per_mille, of):
             FAILED,
             0.25,
             "none",
-            "raw.flights.origin is none of EWR, JFK in 1 of 4 rows (25.00%), expected none",
+            "raw.flights.origin is not EWR or JFK in 1 of 4 rows (25.00%), expected none",
         ),
         (
             AcceptedValues(column="n", values=(1, 2, 3, 4, 5, 6, 7)),
@@ -357,7 +378,7 @@ def test_a_share_equal_to_its_bound_as_written_passes(per_mille, of):
             PASSED,
             0.0,
             "none",
-            "raw.flights.n is none of 1, 2, 3, 4, 5, 6 … in 0 of 4 rows",
+            "all 4 rows of raw.flights have n in 1, 2, 3, 4, 5, 6 …",
         ),
         (
             InRange(column="km", min=0, max=6000),
@@ -365,7 +386,7 @@ def test_a_share_equal_to_its_bound_as_written_passes(per_mille, of):
             FAILED,
             0.5,
             "none",
-            "raw.flights.km is not 0 to 6,000 in 1 of 2 rows (50.00%), expected none",
+            "raw.flights.km is outside 0 to 6,000 in 1 of 2 rows (50.00%), expected none",
         ),
         (
             InRange(column="km", min=0),
@@ -397,7 +418,7 @@ def test_a_share_equal_to_its_bound_as_written_passes(per_mille, of):
             ACCEPTABLE,
             0.5,
             "none",
-            "raw.flights breaks arr >= dep in 1 of 2 rows (50.00%), expected none",
+            "raw.flights violates arr >= dep in 1 of 2 rows (50.00%), expected none",
         ),
         (
             References(columns=("carrier",), table="raw.airlines", to=("code",)),
@@ -405,7 +426,7 @@ def test_a_share_equal_to_its_bound_as_written_passes(per_mille, of):
             FAILED,
             1 / 9,
             "none",
-            "raw.flights.carrier has no partner in raw.airlines in 1 of 9 rows (11.11%), expected none",
+            "raw.flights.carrier has no match in raw.airlines in 1 of 9 rows (11.11%), expected none",
         ),
         (
             References(columns=("hour", "origin"), table="raw.weather"),
@@ -413,7 +434,7 @@ def test_a_share_equal_to_its_bound_as_written_passes(per_mille, of):
             PASSED,
             0.0,
             "none",
-            "raw.flights.hour, origin has no partner in raw.weather in 0 of 9 rows",
+            "all 9 rows of raw.flights have a match in raw.weather for (hour, origin)",
         ),
     ],
 )
@@ -450,16 +471,16 @@ COVERAGE = Coverage(of="raw.schedule", key=("id",), columns=("flight_id",), of_w
 @pytest.mark.parametrize(
     ("present", "keys", "outcome", "message"),
     [
-        (100, 100, PASSED, "table raw.flights holds 100 of 100 (id) of raw.schedule"),
-        (95, 100, PASSED, "table raw.flights holds 95 of 100 (id) of raw.schedule, 5 are missing"),
+        (100, 100, PASSED, "table raw.flights has 100 of 100 keys (id) of raw.schedule"),
+        (95, 100, PASSED, "table raw.flights has 95 of 100 keys (id) of raw.schedule, 5 missing"),
         (
             90,
             100,
             ACCEPTABLE,
-            "table raw.flights holds 90 of 100 (id) of raw.schedule, 10 are missing, expected at least 0.95",
+            "table raw.flights has 90 of 100 keys (id) of raw.schedule, 10 missing, expected at least 0.95",
         ),
-        (89, 100, FAILED, "table raw.flights holds 89 of 100 (id) of raw.schedule, 11 are missing, expected at least 0.95"),
-        (0, 5, FAILED, "table raw.flights holds 0 of 5 (id) of raw.schedule, 5 are missing, expected at least 0.95"),
+        (89, 100, FAILED, "table raw.flights has 89 of 100 keys (id) of raw.schedule, 11 missing, expected at least 0.95"),
+        (0, 5, FAILED, "table raw.flights has 0 of 5 keys (id) of raw.schedule, 5 missing, expected at least 0.95"),
         (0, 0, NOT, "nothing to judge"),
     ],
 )
@@ -508,7 +529,7 @@ def test_fresh_counts_back_from_due(age, outcome, measured, message):
 def test_fresh_without_any_time_fails():
     found = result(FRESH, {Rows(): 5, Newest("loaded_at"): None})
     assert (found.outcome, found.measured) == (FAILED, None)
-    assert found.message == "raw.flights.loaded_at holds no time at all, expected within 26 h before the due time"
+    assert found.message == "raw.flights.loaded_at has no value, expected within 26 h before the due time"
 
 
 @pytest.mark.parametrize(
@@ -548,7 +569,12 @@ SCHEMA = SchemaCheck(columns={"Flight_Date": "date", "carrier": "STRING"})
 @pytest.mark.parametrize(
     ("types", "outcome", "measured", "message"),
     [
-        ({"flight_date": "DATE", "carrier": "STRING"}, PASSED, 0, "table raw.flights: all declared columns are there"),
+        (
+            {"flight_date": "DATE", "carrier": "STRING"},
+            PASSED,
+            0,
+            "table raw.flights: all declared columns exist with their types",
+        ),
         ({"flight_date": "DATE"}, FAILED, 1, "table raw.flights: carrier is missing"),
         (
             {"flight_date": "STRING", "more": "INT64"},
@@ -569,9 +595,6 @@ def test_a_schema_that_could_not_be_read_is_not_evaluated():
     assert (found.outcome, found.unmeasured) == (NOT, DOWN)
 
 
-QUERY = "SELECT flight_date FROM raw.flights WHERE flight_date BETWEEN @from AND @to AND origin = dest"
-
-
 @pytest.mark.parametrize(
     ("rows", "acceptable", "outcome", "message"),
     [
@@ -589,31 +612,11 @@ def test_sql_returns_no_rows(rows, acceptable, outcome, message):
     assert (found.outcome, found.measured, found.message) == (outcome, rows, message)
 
 
-ALL = [
-    RowCount(at_least=1),
-    RowCount(per="expected", at_least=0.9),
-    Unique(columns=("a",)),
-    Key(columns=("a",)),
-    NotNull(columns=("a", "b")),
-    AcceptedValues(column="a", values=(1,)),
-    InRange(column="a", min=0),
-    Matches(column="a", pattern="x"),
-    Invariant(that="a > b"),
-    References(columns=("a",), table="raw.weather"),
-    Coverage(of="raw.weather", key=("a",)),
-    FRESH,
-    AggregateCheck(sql="SUM(a)", at_least=1, null_ok=True),
-    DistinctCheck(column="a", at_least=2),
-    Sql(query=QUERY),
-]
-
-
-@pytest.mark.parametrize("check", ALL, ids=lambda check: check.kind)
+@every_example
 def test_a_number_that_could_not_be_measured_is_never_a_pass(check):
     """Whichever of its numbers is missing, the check is not evaluated and says why."""
-    metrics = {metric for _, metric in check.wanted(SITE)}
-    for missing in metrics:
-        numbers: Numbers = {Rows(): 5, Referencing(("a",)): 5, ExpectedKeys(("a",)): 5, **expects(5)}
+    for missing in {metric for _, metric in check.metrics(SITE)}:
+        numbers: Numbers = {metric: 5 for _, metric in check.metrics(SITE)} | expects(5)
         found = result(check, numbers, unmeasured=(missing,))
         assert (found.outcome, found.measured, found.unmeasured) == (NOT, None, DOWN)
         assert found.message == "could not be measured: the warehouse is down"
@@ -624,7 +627,7 @@ def test_a_share_of_expected_is_not_evaluated_when_the_calendar_could_not_count(
     assert (found.outcome, found.unmeasured) == (NOT, DOWN)
 
 
-@pytest.mark.parametrize("check", [*ALL[2:], SCHEMA], ids=lambda check: check.kind)
+@every_example
 def test_an_empty_partition_fails_through_the_presence_check_alone(check):
     """Whatever else stands there, one absence is one failure."""
     both = [placed(RowCount(at_least=1)), placed(check)]
@@ -802,8 +805,117 @@ def test_a_check_applies_in_some_parts_of_the_calendar(only_in, skip_in, parts, 
     assert applies(RowCount(at_least=1, only_in=only_in, skip_in=skip_in), frozenset(parts)) is judged
 
 
-def test_every_kind_has_a_case_here():
-    assert {check.kind for check in [*ALL, SCHEMA]} == set(KINDS)
+# What a kind declares about itself, so that nothing else must know it.
+
+
+def test_every_kind_is_in_the_registry():
+    """A class that is not in `Check` can't be written in a pipeline file; two classes of one name would hide each other."""
+    names = [kind.kind for kind in get_args(Check)]
+    assert len(names) == len(set(names)), f"two kinds have the same name: {names}"
+    missing = {kind.__name__ for kind in concrete(BaseCheck)} - {kind.__name__ for kind in (*get_args(Check), Key)}
+    assert not missing, f"add {missing} to `Check` in core/checks/kinds.py"
+
+
+def test_every_metric_is_in_the_registry():
+    missing = {metric.__name__ for metric in concrete(BaseMetric)} - {metric.__name__ for metric in get_args(AnyMetric)}
+    assert not missing, f"add {missing} to `Metric` or `Comparison` in core/checks/metrics.py"
+    undecided = {metric.__name__ for metric in get_args(AnyMetric) if not hasattr(metric, "is_count")}
+    assert not undecided, f"derive {undecided} from CountMetric, ValueMetric or PairMetric"
+
+
+def concrete(base):
+    """The classes below one that can be made."""
+    below = {each for each in base.__subclasses__() if each.__module__.startswith("phasegate.")}
+    return {each for each in below if not isabstract(each)} | {each for child in below for each in concrete(child)}
+
+
+def test_every_kind_has_an_example():
+    missing = set(KINDS) - {check.kind for check in EXAMPLES}
+    assert not missing, f"add an example of {missing} to tests/checks.py"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_key_of_a_kind_is_set_in_an_example(kind):
+    """Only then the tests below see what the key leads to."""
+    common = {field.name for field in fields(BaseCheck)}
+    own = {field.name: field.default for field in fields(KINDS[kind]) if field.name not in common}
+    examples = [check for check in EXAMPLES if check.kind == kind]
+    unset = {name for name, default in own.items() if all(getattr(check, name) == default for check in examples)}
+    assert not unset, f"set {unset} in an example of {kind} in tests/checks.py"
+
+
+def other_table(source, metric):
+    """The other table that a check reads with a metric; None when it reads its own only."""
+    if isinstance(source, PairSource):
+        return source.other if isinstance(metric, PairMetric) and metric.other_columns else None
+    return None if source.table == FLIGHTS.table else source.table
+
+
+@every_example
+def test_a_check_lists_the_other_tables_that_it_reads(check):
+    """Terraform grants access to them, and the file must declare the run date columns of some."""
+    read = {table for source, metric in check.metrics(SITE) if (table := other_table(source, metric))}
+    listed = {other.table for other in check.other_tables()}
+    assert read == listed, f"{type(check).__name__}.other_tables() gives {listed}, its metrics read {read}"
+
+
+@every_example
+def test_a_check_says_which_other_tables_must_have_a_run_date(check):
+    """Without the run date columns of other tables, only a check that needs none can be measured."""
+    bare = replace(SITE, date_columns={})
+    try:
+        needs_date = any(
+            isinstance(source, PairSource) and source.other_date is None and metric.needs_other_date
+            for source, metric in check.metrics(bare)
+        )
+    except KeyError:
+        needs_date = True
+    declared = any(other.needs_date for other in check.other_tables())
+    assert declared is needs_date, f"{type(check).__name__}.other_tables(): expected needs_date={needs_date}"
+
+
+@every_example
+def test_a_check_lists_all_of_its_sql(check):
+    """`config check` parses it before anything is measured."""
+    measured = {(text, kind) for source, metric in check.metrics(SITE) for text, kind in sql_in(source, metric)}
+    listed = {(sql.text, sql.kind) for sql in check.sql_texts()}
+    assert listed == measured, f"{type(check).__name__}.own_sql() gives {listed}, its metrics contain {measured}"
+    for sql in check.sql_texts():
+        held = check
+        for key in sql.key:
+            held = getattr(held, key)
+        assert held == sql.text, f"{type(check).__name__}.own_sql(): there is another text at {sql.key}"
+
+
+def sql_in(source, metric):
+    return (*metric.sql, *([(source.text, SqlKind.QUERY)] if isinstance(source, CustomSource) else []))
+
+
+@every_example
+def test_a_condition_applies_to_every_number_of_the_table(check):
+    """Or the check could compare rows that match *where* with all rows."""
+    try:
+        filtered = replace(check, where="w > 0")
+    except ValueError:
+        return  # it takes none
+    for source, metric in filtered.metrics(SITE):
+        if source.table == FLIGHTS.table:
+            assert metric.where == "w > 0", f"{type(check).__name__}.metrics() does not pass where on to {metric}"
+
+
+@every_example
+def test_a_check_says_when_it_needs_a_due_time_or_the_expected_count(check):
+    """Or a pipeline file without them would be valid, and judging would fail."""
+    alone = PlacedCheck("alone", check, replace(SITE, due=lambda _: None))
+    types = {"flight_date": "DATE", "carrier": "STRING"}
+    measured = [answer(query, dict.fromkeys(query.metrics, 5), types=types) for query in plan([alone])]
+    try:
+        alone.evaluate(Answers(measured), DAY)
+        needs = False
+    except AssertionError:
+        needs = True
+    declared = check.needs_due or check.counts_expected
+    assert declared is needs, f"{type(check).__name__}: expected needs_due or counts_expected to be {needs}"
 
 
 @pytest.mark.parametrize(

@@ -74,7 +74,9 @@ def start(
     """A start of `report` to which nothing objects, but for what is said."""
     needs = pipeline.needs("report", day, NOW)
     warehouse = ScriptedWarehouse({**NUMBERS, **(numbers or {})}, broken=set(broken))
-    answers = Answers(list(warehouse.measure(needed(pipeline, needs), Span(day, day))), pipeline.calendar.expected.asked())  # type: ignore[union-attr]
+    answers = Answers(
+        list(warehouse.measure(needed(pipeline, needs), Span(day, day))), pipeline.calendar.expected.counting_query()
+    )  # type: ignore[union-attr]
     return PreflightCase(
         pipeline, RunKey("shop", "report", day), NOW, gates(*found), **{"answers": answers, "needs": needs, **more}
     )
@@ -227,7 +229,7 @@ def test_a_number_that_was_not_measured_is_no_zero() -> None:
         Answer(query, {DAY: tuple(10 for _ in query.metrics)}, {m: fault for m in query.metrics if isinstance(m, Newest)})
         for query in asked
     ]
-    answer = preflight(start(answers=Answers(answers, SHOP.calendar.expected.asked())))  # type: ignore[union-attr]
+    answer = preflight(start(answers=Answers(answers, SHOP.calendar.expected.counting_query())))  # type: ignore[union-attr]
     assert [(point.outcome, point.cure) for point in answer.objections] == [
         (PointOutcome.UNVERIFIED, "once it can be measured")
     ]

@@ -194,7 +194,7 @@ def answers(
         rows = {day: tuple(numbers.get((table, metric), 0) for metric in query.metrics)}
         told = any(name == table for name, _ in numbers)
         found.append(Answer(query, rows if told else {}, {m: DOWN for m in query.metrics if (table, m) in down}))
-    return Answers(found, pipeline.calendar.expected.asked() if pipeline.calendar.expected else None)
+    return Answers(found, pipeline.calendar.expected.counting_query() if pipeline.calendar.expected else None)
 
 
 def good(**changes: Number) -> Numbers:

@@ -401,15 +401,15 @@ CONSOLE = Destination(kind=DestinationKind.CONSOLE)
         (
             checked(RowCount(per="expected", at_least=1)),
             [
-                'phases.raw.outputs["raw.flights"].checks[0].row_count.per: '
-                "expected calendar.expected to be declared for per: expected"
+                'phases.raw.outputs["raw.flights"].checks[0].row_count: '
+                "expected calendar.expected to be declared, with which row_count compares"
             ],
         ),
         (
             checked(RowCount(per="raw.other", at_least=1, name="x")),
             [
                 'phases.raw.outputs["raw.flights"].checks[0].row_count.per: '
-                'expected `expected` or an output of the pipeline, got "raw.other"'
+                'expected `expected` or a table whose run date column the file declares, got "raw.other"'
             ],
         ),
         (

@@ -1,9 +1,10 @@
-"""What the tables of one machine are like, and which numbers are out of reach before anything is asked of them."""
+"""The tables of a warehouse with their columns and types, and which metrics they rule out before any query runs."""
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
+from typing import assert_never
 
 from phasegate.adapters.warehouse.dialect import table_name
 from phasegate.adapters.warehouse.googlesql import check_sql
@@ -22,10 +23,12 @@ from phasegate.core.checks.metrics import (
     Nulls,
     Orphans,
     OutOfRange,
+    PairMetric,
     PairSource,
     PresentKeys,
     Query,
     Referencing,
+    Rows,
     Scalar,
     Source,
     Surplus,
@@ -33,12 +36,12 @@ from phasegate.core.checks.metrics import (
     Unmeasured,
     Violating,
 )
-from phasegate.core.pipeline.sql import SqlKind
+from phasegate.core.checks.sql import SqlKind
 
 NUMBERS = ("INT64", "FLOAT64", "NUMERIC")
 _MOMENTS = ("DATE", "DATETIME", "TIMESTAMP")
 _SAME_TEXT = ("STRING", "INT64", "BOOL", "DATE")
-"""Types whose values DuckDB and BigQuery write alike."""
+"""Types whose values have the same text in DuckDB and in BigQuery."""
 
 _TYPES: Mapping[str, str] = {
     **dict.fromkeys(("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT"), "INT64"),
@@ -54,7 +57,7 @@ _TYPES: Mapping[str, str] = {
 
 
 def googlesql_type(declared: str) -> str:
-    """The GoogleSQL name of a DuckDB type; a type that BigQuery lacks keeps its own."""
+    """The GoogleSQL name of a DuckDB type; a type that BigQuery does not have keeps its name."""
     if array := re.fullmatch(r"(.*)\[\d*\]", declared, re.DOTALL):
         return f"ARRAY<{googlesql_type(array[1])}>"
     family = declared.partition("(")[0]
@@ -63,170 +66,175 @@ def googlesql_type(declared: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """GoogleSQL types by lower-case column name; *broken* says why a table that is there can't be read."""
+    """GoogleSQL types by lower-case column name; *broken* says why an existing table can't be read."""
 
     types: Mapping[str, str] = field(default_factory=dict)
     broken: str = ""
 
 
 def sql_of(source: Source, metric: AnyMetric) -> Iterator[tuple[str, SqlKind]]:
-    """The user's SQL that a number rests on."""
+    """The user's SQL that a number is measured with."""
     if isinstance(source, CustomSource):
         yield source.text, SqlKind.QUERY
-    if metric.where is not None:
-        yield metric.where, SqlKind.CONDITION
-    if isinstance(metric, Violating):
-        yield metric.condition, SqlKind.CONDITION
-    if isinstance(metric, Aggregate):
-        yield metric.expression, SqlKind.AGGREGATE
+    yield from metric.sql
+
+
+def counted_table(source: Source, metric: AnyMetric) -> TableSource | None:
+    """The table whose rows or keys a metric counts, and to which its *where* applies; None for a user's query."""
+    match source:
+        case TableSource():
+            return source
+        case PairSource(other=other, other_date=str(day)) if isinstance(metric, PairMetric) and metric.counts_other:
+            return TableSource(other, day)
+        case PairSource(table, day):
+            return TableSource(table, day)
+        case CustomSource():
+            return None
+        case _:
+            assert_never(source)
 
 
 @dataclass(frozen=True, slots=True)
-class _Need:
-    """A table that a number needs, with its run date and other columns."""
+class _Required:
+    """A table that a number needs, with its run date column and the other columns."""
 
     table: str
     date: str | None
     columns: tuple[str, ...] = ()
 
 
-def _needs(source: Source, metric: AnyMetric) -> tuple[_Need, ...]:
+def _required(source: Source, metric: AnyMetric) -> tuple[_Required, ...]:
     match source, metric:
         case CustomSource(), _:
-            return ()
-        case TableSource(table, day), Nulls(column) | Distinct(column) | Newest(column) | NotMatching(column):
-            return (_Need(table, day, (column,)),)
-        case TableSource(table, day), NotIn(column) | OutOfRange(column):
-            return (_Need(table, day, (column,)),)
-        case TableSource(table, day), NullKeys(columns) | Surplus(columns) | Checksum(columns):
-            return (_Need(table, day, columns),)
-        case TableSource(table, day), _:
-            return (_Need(table, day),)
-        case PairSource(table, day), Referencing(columns):
-            return (_Need(table, day, columns),)
-        case PairSource(table, day, other, other_day), Orphans(columns, to, dated):
-            return _Need(table, day, columns), _Need(other, other_day if dated else None, to)
-        case PairSource(table, day, other, other_day), PresentKeys(key, columns):
-            return _Need(other, other_day, key), _Need(table, day, columns)
-        case PairSource(other=other, other_date=day), ExpectedKeys(key):
-            return (_Need(other, day, key),)
-    raise AssertionError(f"{metric} can't be asked of {source}")
+            return ()  # only the warehouse knows which tables a query reads
+        case PairSource(), PairMetric():
+            own = [_Required(source.table, source.date, metric.own_columns)] if metric.own_columns else []
+            day = source.other_date if metric.needs_other_date else None
+            other = [_Required(source.other, day, metric.other_columns)] if metric.other_columns else []
+            return (*other, *own) if metric.counts_other else (*own, *other)
+        case _:
+            return (_Required(source.table, source.date, metric.own_columns),)
 
 
 class Catalogue:
-    """The tables of a warehouse by `dataset.table`, spelt exactly, as in BigQuery."""
+    """The tables of a warehouse by `dataset.table`; names are case-sensitive, as in BigQuery."""
 
     def __init__(self, tables: Mapping[str, Table]) -> None:
         self._tables = tables
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Every table, those that can't be read among them, as `dataset.table`."""
+        """Every table as `dataset.table`, those that can't be read included."""
         return tuple(sorted(self._tables))
 
     def types(self, table: str) -> Mapping[str, str] | Unmeasured:
         """Type by lower-case column name."""
-        return self._table_fault(_Need(table, None)) or self._types(table)
+        return self._table_fault(_Required(table, None)) or self._types(table)
 
     def faults(self, query: Query) -> dict[AnyMetric, Unmeasured]:
-        """The numbers that can't be measured here, or not as BigQuery would."""
+        """The metrics that can't be measured here, or not as BigQuery would."""
         return {metric: fault for metric in query.metrics if (fault := self._fault(query.source, metric))}
 
     def missing(self, table: str, column: str) -> Unmeasured | None:
-        """Says that a column is not there, and which may have been meant; None when it is."""
+        """The fault of a column that does not exist, with the closest name; None when it exists."""
         types = self._types(table)
         if column.lower() in types:
             return None
-        return Unmeasured(Fault.COLUMN, f"table {table} has no column {column}{_meant(column.lower(), types)}")
+        return Unmeasured(Fault.COLUMN, f"table {table} has no column {column}{_suggestion(column.lower(), types)}")
 
     def floats(self, source: Source, metric: AnyMetric) -> tuple[TableSource, tuple[str, ...]] | None:
-        """The table and those of its columns that may hold NaN and are named in the user's SQL of a number.
+        """The table and its columns that may hold NaN and are named in the user's SQL of a metric.
 
-        DuckDB compares NaN as the greatest number and equal to itself, BigQuery finds every comparison with it false.
+        DuckDB treats NaN as the greatest number and equal to itself; in BigQuery every comparison with it is false.
         """
-        match source, metric:
-            case TableSource(), _:
-                place = source
-            case PairSource(other=other, other_date=str(day)), ExpectedKeys() | PresentKeys():
-                place = TableSource(other, day)
-            case PairSource(table, day), _:
-                place = TableSource(table, day)
-            case _:
-                return None
+        if (table := counted_table(source, metric)) is None:
+            return None
         words = {word.lower() for text, _ in sql_of(source, metric) for word in re.findall(r"\w+", text)}
-        found = tuple(column for column, kind in self._types(place.table).items() if kind == "FLOAT64" and column in words)
-        return (place, found) if found else None
+        columns = tuple(column for column, kind in self._types(table.table).items() if kind == "FLOAT64" and column in words)
+        return (table, columns) if columns else None
 
     def _types(self, table: str) -> Mapping[str, str]:
-        return self._tables.get(_local(table), Table()).types
+        return self._tables.get(_without_project(table), Table()).types
+
+    def _type(self, table: str, column: str) -> str:
+        return self._types(table)[column.lower()]
 
     def _fault(self, source: Source, metric: AnyMetric) -> Unmeasured | None:
-        for need in _needs(source, metric):
-            if fault := self._table_fault(need):
+        for required in _required(source, metric):
+            if fault := self._table_fault(required):
                 return fault
-            for column in need.columns:
-                if fault := self.missing(need.table, column):
+            for column in required.columns:
+                if fault := self.missing(required.table, column):
                     return fault
         for text, kind in sql_of(source, metric):
             if reason := check_sql(text, kind):
                 return Unmeasured(Fault.REFUSED, reason)
-        return self._unfit(source, metric)
+        return self._type_fault(source, metric)
 
-    def _table_fault(self, need: _Need) -> Unmeasured | None:
-        """Why nothing of a table can be measured."""
-        name = _local(need.table)
+    def _table_fault(self, required: _Required) -> Unmeasured | None:
+        """Why nothing in a table can be measured."""
+        name = _without_project(required.table)
         if name not in self._tables:
-            return Unmeasured(Fault.TABLE, f"there is no table {name}{_meant(name, self._tables)}")
+            return Unmeasured(Fault.TABLE, f"there is no table {name}{_suggestion(name, self._tables)}")
         if broken := self._tables[name].broken:
             return Unmeasured(Fault.TABLE, broken)
-        if need.date is None:
+        if required.date is None:
             return None
-        if fault := self.missing(need.table, need.date):
+        if fault := self.missing(required.table, required.date):
             return fault
-        found = self._types(need.table)[need.date.lower()]
-        said = f"{need.table}.{need.date} is {found}, a run date column must be DATE"
-        return None if found == "DATE" else Unmeasured(Fault.COLUMN, said)
+        kind = self._type(required.table, required.date)
+        reason = f"{required.table}.{required.date} is {kind}, a run date column must be DATE"
+        return None if kind == "DATE" else Unmeasured(Fault.COLUMN, reason)
 
-    def _unfit(self, source: Source, metric: AnyMetric) -> Unmeasured | None:
-        """Why the types of its columns don't allow a number: BigQuery would refuse it, or answer otherwise."""
+    def _type_fault(self, source: Source, metric: AnyMetric) -> Unmeasured | None:
+        """Why a metric does not work on columns of these types: BigQuery would refuse it, or DuckDB answer differently."""
         match metric:
             case NotIn(column, values):
-                return self._unlike(source.table, column, values)
+                return self._value_fault(source.table, column, values)
             case OutOfRange(column, low, high):
-                return self._unlike(source.table, column, [bound for bound in (low, high) if bound is not None])
-            case Newest(column) if (found := self._types(source.table)[column.lower()]) not in _MOMENTS:
-                return Unmeasured(Fault.COLUMN, f"{source.table}.{column} is {found}, expected {', '.join(_MOMENTS)}")
-            case NotMatching(column) if (found := self._types(source.table)[column.lower()]) not in _SAME_TEXT:
-                said = f"{source.table}.{column} is {found}, whose text is not known to be the same on DuckDB as in BigQuery"
-                return Unmeasured(Fault.REFUSED, said)
-            case Orphans(columns, other_columns) | PresentKeys(other_columns, columns) if isinstance(source, PairSource):
-                return self._incomparable(source, columns, other_columns)
-        return None
+                return self._value_fault(source.table, column, [bound for bound in (low, high) if bound is not None])
+            case Newest(column):
+                kind = self._type(source.table, column)
+                reason = f"{source.table}.{column} is {kind}, expected {', '.join(_MOMENTS)}"
+                return None if kind in _MOMENTS else Unmeasured(Fault.COLUMN, reason)
+            case NotMatching(column):
+                kind = self._type(source.table, column)
+                reason = f"{source.table}.{column} is {kind}, whose text is not known to be the same on DuckDB as in BigQuery"
+                return None if kind in _SAME_TEXT else Unmeasured(Fault.REFUSED, reason)
+            case Orphans(columns, other_columns) | PresentKeys(other_columns, columns):
+                assert isinstance(source, PairSource), "a comparison is measured on a pair"
+                return self._key_fault(source, columns, other_columns)
+            case Rows() | Nulls() | NullKeys() | Surplus() | Distinct() | Checksum() | Referencing() | ExpectedKeys():
+                return None
+            case Violating() | Aggregate():
+                return None  # the warehouse checks the types in the user's SQL
+            case _:
+                assert_never(metric)
 
-    def _unlike(self, table: str, column: str, values: Iterable[Scalar]) -> Unmeasured | None:
-        found = self._types(table)[column.lower()]
+    def _value_fault(self, table: str, column: str, values: Iterable[Scalar]) -> Unmeasured | None:
+        kind = self._type(table, column)
         for value in values:
             fitting = ("BOOL",) if isinstance(value, bool) else ("STRING", *_MOMENTS) if isinstance(value, str) else NUMBERS
-            if found not in fitting:
-                what = f'the text "{value}"' if isinstance(value, str) else str(value)
-                return Unmeasured(Fault.COLUMN, f"{table}.{column} is {found}, which can't be compared with {what}")
+            if kind not in fitting:
+                shown = f'the text "{value}"' if isinstance(value, str) else str(value)
+                return Unmeasured(Fault.COLUMN, f"{table}.{column} is {kind}, which can't be compared with {shown}")
         return None
 
-    def _incomparable(self, pair: PairSource, columns: Sequence[str], other_columns: Sequence[str]) -> Unmeasured | None:
+    def _key_fault(self, pair: PairSource, columns: Sequence[str], other_columns: Sequence[str]) -> Unmeasured | None:
         for column, other in zip(columns, other_columns, strict=True):
-            left, right = (self._types(pair.table)[column.lower()], self._types(pair.other)[other.lower()])
-            said = f"{pair.table}.{column} is {left}, {pair.other}.{other} is {right}"
-            if "FLOAT64" in (left, right):
-                return Unmeasured(Fault.REFUSED, f"{said}; NaN is found equal to itself on DuckDB, and not in BigQuery")
-            if left != right and not {left, right} <= {*NUMBERS}:
-                return Unmeasured(Fault.COLUMN, f"{said}; they can't be compared")
+            kinds = self._type(pair.table, column), self._type(pair.other, other)
+            types = f"{pair.table}.{column} is {kinds[0]}, {pair.other}.{other} is {kinds[1]}"
+            if "FLOAT64" in kinds:
+                return Unmeasured(Fault.REFUSED, f"{types}; NaN equals itself on DuckDB, and does not in BigQuery")
+            if kinds[0] != kinds[1] and not {*kinds} <= {*NUMBERS}:
+                return Unmeasured(Fault.COLUMN, f"{types}; they can't be compared")
         return None
 
 
-def _local(table: str) -> str:
+def _without_project(table: str) -> str:
     return ".".join(table_name(table)[-2:])
 
 
-def _meant(word: str, known: Iterable[str]) -> str:
-    close = get_close_matches(word, known, n=1)
+def _suggestion(word: str, names: Iterable[str]) -> str:
+    close = get_close_matches(word, names, n=1)
     return f"; did you mean {close[0]}?" if close else ""

@@ -1,10 +1,12 @@
-"""How the numbers of `core.metrics` are written in SQL, for BigQuery and for DuckDB: one grouped statement per query.
+"""How metrics are written in SQL, for BigQuery and for DuckDB: one grouped statement per query.
 
-The first column is the date, then comes one column per metric, in the order of the query. Values are bound, never written
-into the text; names are checked and quoted; the date column stands bare in every filter, so that the warehouse can prune.
+The first column is the date, followed by one column per metric in the order of the query. Values are bound, never written
+into the text. Names are validated and quoted. Filters never wrap the date column in a function, so the warehouse can prune
+partitions.
 """
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -37,13 +39,13 @@ from phasegate.core.checks.metrics import (
     TableSource,
     Violating,
 )
+from phasegate.core.checks.sql import SqlKind
 from phasegate.core.field_syntax import Column, FieldSyntax, Span, Table
-from phasegate.core.pipeline.sql import SqlKind
 from phasegate.errors import ConfigError
 
 
 class Dialect(StrEnum):
-    """Whose SQL."""
+    """The SQL dialects."""
 
     BIGQUERY = "bigquery"
     DUCKDB = "duckdb"
@@ -51,7 +53,7 @@ class Dialect(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Param:
-    """A value to bind, and its GoogleSQL type: DATE, INT64, FLOAT64, STRING or BOOL."""
+    """A query parameter with its GoogleSQL type: DATE, INT64, FLOAT64, STRING or BOOL."""
 
     name: str
     type: str
@@ -60,7 +62,7 @@ class Param:
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """SQL and the values to bind to it."""
+    """SQL and its parameters."""
 
     text: str
     params: tuple[Param, ...]
@@ -70,16 +72,16 @@ def render(query: Query, span: Span, dialect: Dialect) -> Statement:
     """The one statement that answers a query for all dates of a span.
 
     Raises:
-        Refused: SQL of the pipeline file is not known to mean the same on DuckDB.
-        ConfigError: It does not parse, a name is not one, or the comparison needs a date that its table lacks.
+        UnsupportedSql: SQL of the pipeline file is not known to mean the same on DuckDB.
+        ConfigError: It does not parse, a name is not valid, or a comparison needs a run date that its table does not have.
     """
     assert all(isinstance(metric, Comparison) == isinstance(query.source, PairSource) for metric in query.metrics), query
-    writer = (_DuckDB if dialect is Dialect.DUCKDB else _BigQuery)(span)
+    writer = _writer(dialect, span)
     match query.source:
         case TableSource() as source:
             text = writer.of_table(source, [metric for metric in query.metrics if not isinstance(metric, Comparison)])
         case PairSource() as source:
-            text = writer.of_pair(source, [metric for metric in query.metrics if isinstance(metric, Comparison)])
+            text = _PairSelect(writer, source).text([metric for metric in query.metrics if isinstance(metric, Comparison)])
         case CustomSource() as source:
             text = writer.of_custom(source)
         case _:
@@ -91,15 +93,15 @@ def table_name(table: str) -> tuple[str, ...]:
     """The parts of `dataset.table` or `project.dataset.table`.
 
     Raises:
-        ConfigError: It is no such name.
+        ConfigError: It is not a table name.
     """
-    return tuple(_checked(Table, table).split("."))
+    return tuple(_validated(Table, table).split("."))
 
 
-def _checked(notation: object, name: str) -> str:
-    rule = next(part for part in get_args(notation) if isinstance(part, FieldSyntax))
+def _validated(annotated: object, name: str) -> str:
+    syntax = next(part for part in get_args(annotated) if isinstance(part, FieldSyntax))
     try:
-        return str(rule.parse(name))
+        return str(syntax.parse(name))
     except ValueError as error:
         raise ConfigError(f'expected {error}, got "{name}"') from None
 
@@ -116,7 +118,7 @@ def _list(columns: Sequence[str]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Side:
-    """A select beside the main one, and the numbers that it gives, by the place of their metric."""
+    """A second select beside the main one, and its numbers by the position of their metric."""
 
     text: str
     numbers: Mapping[int, str]
@@ -124,7 +126,7 @@ class _Side:
 
 @dataclass(frozen=True, slots=True)
 class _Keyed:
-    """Rows of one of two compared tables, by date and key; without *date*, of all dates."""
+    """Rows of one of two compared tables, by date and key; of all dates without *date*."""
 
     table: str
     date: str | None
@@ -132,13 +134,13 @@ class _Keyed:
     where: str | None = None
     distinct: bool = False
 
-    def on(self, alias: str) -> str:
-        """Where they meet the rows called `a`."""
+    def join_condition(self, alias: str) -> str:
+        """The join condition with the rows called `a`."""
         equal = [f"{alias}.k{n} = a.k{n}" for n in range(len(self.columns))]
         return " AND ".join([f"{alias}.day = a.day", *equal] if self.date else equal)
 
 
-def _dated(source: PairSource) -> str:
+def _other_date(source: PairSource) -> str:
     if source.other_date is None:
         raise ConfigError(
             f"expected table {source.other} to have a run date column, so that {source.table} can be compared with it"
@@ -146,8 +148,8 @@ def _dated(source: PairSource) -> str:
     return source.other_date
 
 
-class _Writer:
-    """Writes one statement; what the two dialects have in common, which is most."""
+class _Writer(ABC):
+    """Writes one statement: everything that the two dialects have in common."""
 
     mark = "@"
     quote = "`"
@@ -156,10 +158,8 @@ class _Writer:
     def __init__(self, span: Span) -> None:
         self.params = [Param("from", "DATE", span.first), Param("to", "DATE", span.last)]
 
-    # Words.
-
     def column(self, name: str) -> str:
-        return f"{self.quote}{_checked(Column, name)}{self.quote}"
+        return f"{self.quote}{_validated(Column, name)}{self.quote}"
 
     def table(self, name: str) -> str:
         return ".".join(f"{self.quote}{part}{self.quote}" for part in table_name(name))
@@ -170,7 +170,7 @@ class _Writer:
         return f"{self.mark}{param.name}"
 
     def user(self, text: str, kind: SqlKind) -> str:
-        """SQL of the pipeline file, in brackets; a comment in it ends before them."""
+        """SQL of the pipeline file, in brackets; after a comment they are on a line of their own."""
         text = text.strip().removesuffix(";")
         return f"(\n{text}\n)" if kind is SqlKind.QUERY or "--" in text or "#" in text else f"({text})"
 
@@ -186,13 +186,11 @@ class _Writer:
     def where(self, text: str | None) -> list[str]:
         return [] if text is None else [self.condition(text)]
 
-    # One table.
-
     def of_table(self, source: TableSource, metrics: Sequence[Metric]) -> str:
-        """One grouped select; a metric that needs a select of its own stands in another, joined by date."""
+        """One grouped select of a table; metrics that need a select of their own are joined by date."""
         sides = self.sides(source, metrics)
-        aside = frozenset(n for side in sides for n in side.numbers)
-        inline = {n: self.metric(metric) for n, metric in enumerate(metrics) if n not in aside}
+        in_sides = frozenset(n for side in sides for n in side.numbers)
+        inline = {n: self.metric(metric) for n, metric in enumerate(metrics) if n not in in_sides}
         if not sides:
             return self.grouped(source, self.column(source.date), inline.values())
         base = self.grouped(source, f"{self.column(source.date)} AS day", (f"{text} AS m{n}" for n, text in inline.items()))
@@ -209,7 +207,7 @@ class _Writer:
         return f"SELECT {_list([day, *numbers])}\nFROM {self.table(source.table)}\nWHERE {conditions}\nGROUP BY {group}"
 
     def sides(self, source: TableSource, metrics: Sequence[Metric]) -> list[_Side]:
-        """Selects beside the main one: aggregates of any kind can't be told to leave rows out, a select can."""
+        """Selects beside the main one. A user's aggregate can't be filtered from outside, so its *where* needs a select."""
         filtered: dict[str, dict[int, str]] = {}
         for n, metric in enumerate(metrics):
             if isinstance(metric, Aggregate) and metric.where is not None:
@@ -247,126 +245,133 @@ class _Writer:
                 return self.user(expression, SqlKind.AGGREGATE)
             case Checksum(columns, where):
                 return self.checksum(columns, where)
+            case _:
+                assert_never(metric)
 
     def count(self, where: str | None, *conditions: str) -> str:
-        """Rows for which all is true; a null is not true."""
+        """Rows for which all conditions are true; null is not true."""
         met = " AND ".join((*self.where(where), *conditions))
         return f"COUNTIF({met})" if met else "COUNT(*)"
 
     def only(self, value: str, conditions: Sequence[str]) -> str:
-        """The value where all conditions are true, else null."""
+        """The value where all conditions are true, otherwise null."""
         return f"CASE WHEN {' AND '.join(conditions)} THEN {value} END" if conditions else value
 
     def distinct(self, columns: Sequence[str], where: str | None) -> str:
-        """Distinct values, or combinations without a null."""
+        """Distinct values, or distinct combinations without a null."""
         conditions = self.where(where)
         if len(columns) > 1:
             conditions = [*conditions, *self.present(columns)]
         return f"COUNT(DISTINCT {self.only(self.combined(columns), conditions)})"
 
     def checksum(self, columns: Sequence[str], where: str | None) -> str:
-        """60 bits of the MD5 of each combination, all of them xor-ed: no order, no overflow, no sign."""
+        """60 bits of the MD5 of each combination, combined by XOR: independent of order, without overflow or sign."""
         texts = (f"COALESCE(CAST({self.column(column)} AS {self.text}), '')" for column in columns)
         number = f"CAST(CONCAT('0x', SUBSTR({self.md5(', CHR(31), '.join(texts))}, 1, 15)) AS {self.whole})"
         return f"BIT_XOR({self.only(number, self.where(where))})"
 
     def out_of_range(self, column: str, low: Scalar | None, high: Scalar | None) -> str:
-        """Not within the bounds: of NaN every comparison is false, so it is not within any."""
+        """Not within the bounds: every comparison with NaN is false, so NaN is never within them."""
         name = self.column(column)
         within = [f"{name} >= {self.bind(low)}"] if low is not None else []
         within += [f"{name} <= {self.bind(high)}"] if high is not None else []
         return f"NOT ({' AND '.join(within)})"
 
-    # Two tables, compared by key.
-
-    def of_pair(self, source: PairSource, comparisons: Sequence[Comparison]) -> str:
-        """One grouped select for each set of rows that comparisons start from; several are laid side by side."""
-        starts: dict[_Keyed, dict[int, Comparison]] = {}
-        for n, comparison in enumerate(comparisons):
-            starts.setdefault(self.start(source, comparison), {})[n] = comparison
-        selects = [self.compared(source, start, group, len(comparisons)) for start, group in starts.items()]
-        if len(selects) == 1:
-            return selects[0]
-        sums = _list(["day", *(f"SUM(n{n})" for n in range(len(comparisons)))])
-        return f"SELECT {sums}\nFROM (\n" + "\nUNION ALL\n".join(selects) + "\n) AS parts\nGROUP BY day"
-
-    def compared(self, source: PairSource, start: _Keyed, group: Mapping[int, Comparison], width: int) -> str:
-        """Per date, the rows of *start*, and how many of them have a partner or none; 0 for comparisons of other groups."""
-        numbers = ["0"] * width
-        joins: dict[_Keyed, str] = {}
-        for n, comparison in group.items():
-            partner = self.partner(source, comparison)
-            if partner is None:
-                numbers[n] = "COUNT(*)"
-                continue
-            alias = joins.setdefault(partner, f"b{len(joins)}")
-            # Keys without nulls, and each once: the join finds one partner or none, and none is a null.
-            numbers[n] = f"COUNT({alias}.k0)" if isinstance(comparison, PresentKeys) else f"COUNT(*) - COUNT({alias}.k0)"
-        columns = _list(["a.day AS day", *(f"{number} AS n{n}" for n, number in enumerate(numbers))])
-        return "\n".join(
-            (
-                f"SELECT {columns}",
-                f"FROM (\n{self.keyed(start)}\n) AS a",
-                *(
-                    f"LEFT JOIN (\n{self.keyed(partner)}\n) AS {alias} ON {partner.on(alias)}"
-                    for partner, alias in joins.items()
-                ),
-                "GROUP BY a.day",
-            )
-        )
-
-    def start(self, source: PairSource, comparison: Comparison) -> _Keyed:
-        """The rows, or distinct keys, that a comparison counts."""
-        match comparison:
-            case Referencing(columns, where) | Orphans(columns, where=where):
-                return _Keyed(source.table, source.date, columns, where)
-            case ExpectedKeys(key, where) | PresentKeys(key, where=where):
-                return _Keyed(source.other, _dated(source), key, where, distinct=True)
-
-    def partner(self, source: PairSource, comparison: Comparison) -> _Keyed | None:
-        """The keys that a comparison looks for; None when it only counts."""
-        match comparison:
-            case Orphans(to=to, dated=dated):
-                return _Keyed(source.other, _dated(source) if dated else None, to, distinct=True)
-            case PresentKeys(columns=columns):
-                return _Keyed(source.table, source.date, columns, distinct=True)
-            case _:
-                return None
-
-    def keyed(self, rows: _Keyed) -> str:
-        """Date and key of some rows of a table, those with a null in the key left out."""
-        day = [f"{self.column(rows.date)} AS day"] if rows.date else []
-        keys = [f"{self.column(column)} AS k{n}" for n, column in enumerate(rows.columns)]
-        conditions = [self.in_span(rows.date)] if rows.date else []
-        conditions += [*self.present(rows.columns), *self.where(rows.where)]
-        distinct = "DISTINCT " if rows.distinct else ""
-        return f"SELECT {distinct}{', '.join(day + keys)}\nFROM {self.table(rows.table)}\nWHERE {' AND '.join(conditions)}"
-
-    # A query of the user's.
-
     def of_custom(self, source: CustomSource) -> str:
+        """A user's query, its rows counted by date, or with its own number per date."""
         day = self.column(source.date)
         inner = f"FROM {self.user(source.text, SqlKind.QUERY)} AS asked\nWHERE {self.in_span(source.date)}"
         if source.value is not None:
             return f"SELECT {day}, {self.column(source.value)}\n{inner}"
         return f"SELECT {day}, COUNT(*)\n{inner}\nGROUP BY {day}"
 
-    # Where the two differ.
-
+    @abstractmethod
     def combined(self, columns: Sequence[str]) -> str:
         """One value for a combination of columns."""
-        raise NotImplementedError
 
+    @abstractmethod
     def md5(self, texts: str) -> str:
-        """The MD5 of some texts in a row, in hexadecimal."""
-        raise NotImplementedError
+        """The MD5 of the concatenated texts, in hexadecimal."""
 
+    @abstractmethod
     def not_matching(self, value: str, pattern: str) -> str:
-        raise NotImplementedError
+        """True when a value, as text, does not match a pattern anywhere."""
 
+    @abstractmethod
     def epoch(self, moment: str) -> str:
         """Whole seconds since 1970 UTC, rounded down."""
-        raise NotImplementedError
+
+
+class _PairSelect:
+    """Writes the comparisons of two tables by key."""
+
+    def __init__(self, writer: _Writer, source: PairSource) -> None:
+        self._writer = writer
+        self._source = source
+
+    def text(self, comparisons: Sequence[Comparison]) -> str:
+        """One grouped select for each set of rows that comparisons count; several are combined by UNION ALL."""
+        starts: dict[_Keyed, dict[int, Comparison]] = {}
+        for n, comparison in enumerate(comparisons):
+            starts.setdefault(self._start(comparison), {})[n] = comparison
+        selects = [self._select(start, group, len(comparisons)) for start, group in starts.items()]
+        if len(selects) == 1:
+            return selects[0]
+        sums = _list(["day", *(f"SUM(n{n})" for n in range(len(comparisons)))])
+        return f"SELECT {sums}\nFROM (\n" + "\nUNION ALL\n".join(selects) + "\n) AS parts\nGROUP BY day"
+
+    def _select(self, start: _Keyed, group: Mapping[int, Comparison], width: int) -> str:
+        """Per date, the rows of *start* and how many of them have a partner, or none; 0 for comparisons of other groups."""
+        numbers = ["0"] * width
+        joins: dict[_Keyed, str] = {}
+        for n, comparison in group.items():
+            partner = self._partner(comparison)
+            if partner is None:
+                numbers[n] = "COUNT(*)"
+                continue
+            alias = joins.setdefault(partner, f"b{len(joins)}")
+            # Keys are distinct and have no nulls: the join finds one partner or none, and k0 is null only without one.
+            with_partner = f"COUNT({alias}.k0)"
+            numbers[n] = with_partner if isinstance(comparison, PresentKeys) else f"COUNT(*) - {with_partner}"
+        columns = _list(["a.day AS day", *(f"{number} AS n{n}" for n, number in enumerate(numbers))])
+        lines = [f"SELECT {columns}", f"FROM (\n{self._rows(start)}\n) AS a"]
+        for partner, alias in joins.items():
+            lines.append(f"LEFT JOIN (\n{self._rows(partner)}\n) AS {alias} ON {partner.join_condition(alias)}")
+        return "\n".join((*lines, "GROUP BY a.day"))
+
+    def _start(self, comparison: Comparison) -> _Keyed:
+        """The rows or distinct keys that a comparison counts."""
+        source = self._source
+        match comparison:
+            case Referencing(columns, where) | Orphans(columns, where=where):
+                return _Keyed(source.table, source.date, columns, where)
+            case ExpectedKeys(key, where) | PresentKeys(key, where=where):
+                return _Keyed(source.other, _other_date(source), key, where, distinct=True)
+            case _:
+                assert_never(comparison)
+
+    def _partner(self, comparison: Comparison) -> _Keyed | None:
+        """The keys to which a comparison joins; None when it only counts."""
+        source = self._source
+        match comparison:
+            case Orphans(to=to, dated=dated):
+                return _Keyed(source.other, _other_date(source) if dated else None, to, distinct=True)
+            case PresentKeys(columns=columns):
+                return _Keyed(source.table, source.date, columns, distinct=True)
+            case Referencing() | ExpectedKeys():
+                return None
+            case _:
+                assert_never(comparison)
+
+    def _rows(self, keyed: _Keyed) -> str:
+        """Date and key of some rows of a table, without rows that have a null in the key."""
+        writer = self._writer
+        day = [f"{writer.column(keyed.date)} AS day"] if keyed.date else []
+        keys = [f"{writer.column(column)} AS k{n}" for n, column in enumerate(keyed.columns)]
+        conditions = [writer.in_span(keyed.date)] if keyed.date else []
+        conditions += [*writer.present(keyed.columns), *writer.where(keyed.where)]
+        distinct = "DISTINCT " if keyed.distinct else ""
+        return f"SELECT {distinct}{', '.join(day + keys)}\nFROM {writer.table(keyed.table)}\nWHERE {' AND '.join(conditions)}"
 
 
 class _BigQuery(_Writer):
@@ -394,10 +399,10 @@ class _DuckDB(_Writer):
         return f"({to_duckdb(text, kind)})"
 
     def table(self, name: str) -> str:
-        return super().table(".".join(table_name(name)[-2:]))  # the project: one machine has one
+        return super().table(".".join(table_name(name)[-2:]))  # without the project, which a file does not have
 
     def sides(self, source: TableSource, metrics: Sequence[Metric]) -> list[_Side]:
-        """Combinations are counted in half the time by grouping twice than by COUNT(DISTINCT (a, b)) (337k rows, 365 dates)."""
+        """Grouping twice counts combinations in half the time of COUNT(DISTINCT (a, b)) (337k rows, 365 dates)."""
         sides = super().sides(source, metrics)
         for n, metric in enumerate(metrics):
             if isinstance(metric, Surplus) and len(metric.columns) > 1:
@@ -414,7 +419,7 @@ class _DuckDB(_Writer):
         return self.column(columns[0]) if len(columns) == 1 else f"ROW({', '.join(map(self.column, columns))})"
 
     def out_of_range(self, column: str, low: Scalar | None, high: Scalar | None) -> str:
-        # NaN is DuckDB's greatest number: a missing upper bound must still be one that it breaks.
+        # NaN is DuckDB's greatest number: without an upper bound it would be in range, so infinity becomes the bound.
         return super().out_of_range(column, low, math.inf if high is None and type(low) in (int, float) else high)
 
     def md5(self, texts: str) -> str:
@@ -425,3 +430,13 @@ class _DuckDB(_Writer):
 
     def epoch(self, moment: str) -> str:
         return f"CAST(FLOOR(EPOCH({moment})) AS BIGINT)"
+
+
+def _writer(dialect: Dialect, span: Span) -> _Writer:
+    match dialect:
+        case Dialect.BIGQUERY:
+            return _BigQuery(span)
+        case Dialect.DUCKDB:
+            return _DuckDB(span)
+        case _:
+            assert_never(dialect)

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from phasegate.core.pipeline.sql import SqlKind
+from phasegate.core.checks.sql import SqlKind
 from phasegate.errors import ConfigError
 
 if TYPE_CHECKING:  # sqlglot costs 0.1 s, which a pipeline with plain conditions need not pay

@@ -1,9 +1,10 @@
-"""What a check is: which numbers it needs of the warehouse, and what those numbers mean. The kinds are in `kinds`.
+"""What a check is: the metrics that it needs and what their numbers mean. The kinds are in `kinds`.
 
-Both halves are pure. `plan` folds the numbers of many checks into one query per table and one per compared pair;
-`evaluate` turns one date's numbers into one `CheckResult` per check.
+Both halves are pure. `plan` combines the metrics of many checks into one query per table and one per compared pair;
+`evaluate` turns the numbers of one date into one `CheckResult` per check.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -11,7 +12,6 @@ from enum import StrEnum
 from typing import Annotated, ClassVar, TypeAlias
 
 from phasegate.core.checks.metrics import (
-    Aggregate,
     Answer,
     AnyMetric,
     Checksum,
@@ -25,11 +25,12 @@ from phasegate.core.checks.metrics import (
     TableSource,
     Unmeasured,
 )
+from phasegate.core.checks.sql import SqlKind, SqlText
 from phasegate.core.field_syntax import Between, Slug
 
 
 class Outcome(StrEnum):
-    """What one check says of one date."""
+    """How a check ended on a date."""
 
     PASSED = "passed"
     ACCEPTABLE = "acceptable"
@@ -38,7 +39,7 @@ class Outcome(StrEnum):
 
 
 class Severity(StrEnum):
-    """What a failed check does to the gate: hold it, or open it and alert."""
+    """What a failed check does: hold the gate, or open it and alert."""
 
     BLOCK = "block"
     WARN = "warn"
@@ -53,13 +54,13 @@ class Mode(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class CheckResult:
-    """What one check found on one date.
+    """The result of one check on one date.
 
     Args:
         measured: The number that was judged; None when there was none.
         expected: The bound in words: "0.98 to 1.02 of 930".
-        unmeasured: Set when the check could not be measured. A check with nothing to judge (no rows, no expected keys) is
-            `not_evaluated` without it.
+        unmeasured: Set when the check could not be measured. Without it, `not_evaluated` means that there was nothing to
+            judge: no rows, no expected keys.
     """
 
     name: str
@@ -77,7 +78,7 @@ class CheckResult:
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """The part of a result that a check itself decides."""
+    """The part of a result that the check itself decides."""
 
     outcome: Outcome
     measured: Number | str | None
@@ -86,7 +87,7 @@ class Judgement:
 
 
 class _NotMeasured(Exception):
-    """Carries an `Unmeasured` from the number to the check that asked for it."""
+    """Carries an `Unmeasured` from a number to the check that needs it."""
 
     def __init__(self, unmeasured: Unmeasured) -> None:
         self.unmeasured = unmeasured
@@ -94,13 +95,13 @@ class _NotMeasured(Exception):
 
 @dataclass(frozen=True, slots=True)
 class CheckContext:
-    """Where a check stands.
+    """What a check must know about the place where it is declared.
 
     Args:
-        table: The output table, and its run date column.
-        date_columns: Run date column of every other table that the pipeline file knows to have one.
+        source: The table to check, and its run date column.
+        date_columns: The run date column of every table for which the pipeline file declares one.
         due: When the phase is due for a run date, in UTC; None when it has no due time.
-        moment: What that time is called.
+        moment: What messages call that time.
     """
 
     source: TableSource
@@ -109,16 +110,16 @@ class CheckContext:
     moment: str = "the due time"
 
     def pair(self, other: str, *, dated: bool | None = None) -> PairSource:
-        """The table beside *other*."""
+        """The table, to be compared with *other*; with dated=False by key alone, whatever the date."""
         column = self.date_columns.get(other) if dated is not False else None
         return PairSource(self.source.table, self.source.date, other, column)
 
 
 class Answers:
-    """All numbers that came back, to be looked up by source, metric and date.
+    """All measured numbers, by source, metric and date.
 
     Args:
-        answers: One for each query that was asked.
+        answers: One for each query.
         calendar: The query that counts the entities expected per run date, when the calendar counts them.
     """
 
@@ -129,21 +130,21 @@ class Answers:
 
     @property
     def cost(self) -> Cost:
-        """What measuring has cost."""
+        """The cost of all answers."""
         return sum((answer.cost for answer, _ in self._of.values()), Cost())
 
     def number(self, source: Source, metric: AnyMetric, day: date) -> Number | None:
-        """One number; a count is 0 on a date without rows, any other metric is None then."""
+        """One number; on a date without rows a count is 0 and any other metric None."""
         answer, positions = self._of[source]
         if answer.unmeasured and (unmeasured := answer.unmeasured.get(metric)):
             raise _NotMeasured(unmeasured)
         row = answer.numbers.get(day)
         if row is None:
-            return None if isinstance(metric, Newest | Aggregate | Checksum) else 0
+            return 0 if metric.is_count else None
         return row[positions[metric]]
 
     def count(self, source: Source, metric: AnyMetric, day: date) -> int:
-        """A metric that counts."""
+        """A number as a count; None is 0."""
         return int(self.number(source, metric, day) or 0)
 
     def rows(self, source: Source, day: date) -> int | None:
@@ -159,36 +160,36 @@ class Answers:
         return self.number(self._calendar.source, self._calendar.metrics[0], day) or 0
 
     def expects(self, day: date) -> bool | Unmeasured:
-        """False when the calendar counted, and counted 0; a count that could not be measured is no 0."""
+        """False when the calendar counts 0 entities; `Unmeasured` when they could not be counted, which is not 0."""
         try:
             return self._calendar is None or self.expected(day) > 0
         except _NotMeasured as error:
             return error.unmeasured
 
     def checksum(self, source: TableSource, columns: tuple[str, ...], day: date) -> int | None:
-        """The checksum of some columns on a date; None when it was not asked for, not measured, or there are no rows."""
+        """The checksum of some columns on a date; None when it was not queried or measured, or there are no rows."""
         answer, positions = self._of[source]
         metric, row = Checksum(columns), answer.numbers.get(day)
         if row is None or metric not in positions or metric in answer.unmeasured:
             return None
-        found = row[positions[metric]]
-        return None if found is None else int(found)
+        checksum = row[positions[metric]]
+        return None if checksum is None else int(checksum)
 
     def others(self, source: Source, day: date) -> Mapping[str, Number | None]:
-        """Every other number of a source on a date, by what it is: but for load times, which are new for the same data too."""
+        """Every other number of a source on a date, by metric, but for load times: a reload of the same data changes them."""
         row = self._of[source][0].numbers.get(day)
         return {} if row is None else {name: row[n] for name, n in self._named(source)}
 
     def _named(self, source: Source) -> tuple[tuple[str, int], ...]:
-        """What each number of a source is, in words that do not depend on the order of the query."""
+        """The metric of each number of a source, as text that does not depend on the order of the query."""
         if source not in self._names:
             answer, positions = self._of[source]
-            kept = {
+            compared = {
                 metric: n
                 for metric, n in positions.items()
                 if not isinstance(metric, Newest | Checksum) and metric != Rows() and metric not in answer.unmeasured
             }
-            self._names[source] = tuple((str(metric), n) for metric, n in kept.items())
+            self._names[source] = tuple((str(metric), n) for metric, n in compared.items())
         return self._names[source]
 
     def types(self, source: Source) -> Mapping[str, str]:
@@ -196,52 +197,92 @@ class Answers:
         types = self._of[source][0].types
         if isinstance(types, Unmeasured):
             raise _NotMeasured(types)
-        assert types is not None, "types were not asked for"
+        assert types is not None, "the query did not ask for types"
         return types
 
 
 MetricRequest: TypeAlias = tuple[Source, AnyMetric]
 
 
+@dataclass(frozen=True, slots=True)
+class OtherTable:
+    """A table that a check reads besides its own.
+
+    Args:
+        key: Where it is in the check's mapping: `("per", "table")`. infra/main.tf grants access by these keys.
+        needs_date: The pipeline file must declare its run date column.
+        alternative: What else the key may hold, for the error about a wrong table.
+    """
+
+    key: tuple[str, ...]
+    table: str
+    needs_date: bool = False
+    alternative: str = ""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BaseCheck:
-    """What every kind of check takes."""
+class BaseCheck(ABC):
+    """What every kind of check takes, and what it declares about itself."""
 
     kind: ClassVar[str]
-    needs_types: ClassVar[bool] = False
+    needs_due: ClassVar[bool] = False
+    """True when it counts back from the due time, so that a phase must have one."""
 
     where: str | None = None
-    """Only rows for which this GoogleSQL condition is true are judged."""
+    """Judge only rows for which this GoogleSQL condition is true."""
     severity: Severity = Severity.BLOCK
-    """block holds the gate when the check fails; warn opens it and alerts."""
+    """When the check fails, block holds the gate; warn opens it and alerts."""
     mode: Mode = Mode.ENFORCE
-    """observe records the result and lets it count for nothing."""
+    """observe only records the result: it neither holds the gate nor counts in the score."""
     weight: Annotated[float, Between(0)] = 1.0
-    """Its part in the score."""
+    """Its weight in the score."""
     name: str | None = None
-    """What reports and overrides call it; by default table, kind and columns."""
+    """Its name in reports and overrides; by default made of table, kind and columns."""
     only_in: tuple[Slug, ...] = ()
-    """Parts of the calendar in which it applies; all, when empty."""
+    """Parts of the calendar in which it applies; all when empty."""
     skip_in: tuple[Slug, ...] = ()
     """Parts of the calendar in which it does not apply."""
 
     @property
     def subject(self) -> str:
-        """What tells two checks of a kind apart in their default names."""
+        """What distinguishes two checks of a kind in their default names."""
         return ""
 
     @property
     def proves_presence(self) -> bool:
-        """True when an empty partition always fails it, so that no implied check is needed beside it."""
+        """True when it always fails on an empty partition, so that the output needs no implied check."""
         return False
 
-    def wanted(self, context: CheckContext) -> tuple[MetricRequest, ...]:
-        """The numbers that `find` looks up."""
-        raise NotImplementedError
+    @property
+    def counts_expected(self) -> bool:
+        """True when it compares with the number of entities that the calendar expects."""
+        return False
 
-    def find(self, answers: Answers, context: CheckContext, day: date) -> Judgement | None:
+    @property
+    def declared_types(self) -> Mapping[str, str]:
+        """The GoogleSQL types that columns must have; with any, the query asks for the table's types, too."""
+        return {}
+
+    def other_tables(self) -> tuple[OtherTable, ...]:
+        """Every other table that the check reads, but for those in SQL."""
+        return ()
+
+    def own_sql(self) -> tuple[SqlText, ...]:
+        """The GoogleSQL in it besides *where*."""
+        return ()
+
+    def sql_texts(self) -> tuple[SqlText, ...]:
+        """All GoogleSQL in it."""
+        condition = () if self.where is None else (SqlText(("where",), self.where, SqlKind.CONDITION),)
+        return (*condition, *self.own_sql())
+
+    @abstractmethod
+    def metrics(self, context: CheckContext) -> tuple[MetricRequest, ...]:
+        """The numbers that `judge` looks up."""
+
+    @abstractmethod
+    def judge(self, answers: Answers, context: CheckContext, day: date) -> Judgement | None:
         """What the numbers of a date mean; None when there is nothing to judge."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,28 +293,28 @@ class PlacedCheck:
     check: BaseCheck
     context: CheckContext
 
-    def wanted(self) -> tuple[MetricRequest, ...]:
-        """The numbers it needs."""
-        return self.check.wanted(self.context)
+    def metrics(self) -> tuple[MetricRequest, ...]:
+        """The numbers that it needs."""
+        return self.check.metrics(self.context)
 
     def evaluate(self, answers: Answers, day: date) -> CheckResult:
         """Its result on a date."""
         check = self.check
         unmeasured = None
         try:
-            found = check.find(answers, self.context, day)
+            judgement = check.judge(answers, self.context, day)
         except _NotMeasured as error:
             unmeasured = error.unmeasured
-            found = Judgement(Outcome.NOT_EVALUATED, None, "", f"could not be measured: {unmeasured.reason}")
-        if found is None:
-            found = Judgement(Outcome.NOT_EVALUATED, None, "", "nothing to judge")
-        return self._result(found, unmeasured)
+            judgement = Judgement(Outcome.NOT_EVALUATED, None, "", f"could not be measured: {unmeasured.reason}")
+        if judgement is None:
+            judgement = Judgement(Outcome.NOT_EVALUATED, None, "", "nothing to judge")
+        return self._result(judgement, unmeasured)
 
     def absent(self) -> CheckResult:
-        """Its result on a date whose partition is empty: the absence was punished by another check."""
+        """Its result on a date without rows, when another check has failed for that already."""
         return self._result(Judgement(Outcome.NOT_EVALUATED, None, "", "not judged: the table has no rows for this date"))
 
-    def _result(self, found: Judgement, unmeasured: Unmeasured | None = None) -> CheckResult:
+    def _result(self, judgement: Judgement, unmeasured: Unmeasured | None = None) -> CheckResult:
         check = self.check
         return CheckResult(
             self.name,
@@ -282,32 +323,33 @@ class PlacedCheck:
             check.severity,
             check.mode,
             check.weight,
-            found.outcome,
-            found.measured,
-            found.expected,
-            found.message,
+            judgement.outcome,
+            judgement.measured,
+            judgement.expected,
+            judgement.message,
             unmeasured,
         )
 
 
 def plan(checks: Iterable[PlacedCheck]) -> tuple[Query, ...]:
-    """Fold the numbers of many checks into one query per table, one per compared pair and one per custom query."""
-    wanted: dict[Source, dict[AnyMetric, None]] = {}
+    """Combine the metrics of many checks into one query per table, one per compared pair and one per custom query."""
+    by_source: dict[Source, dict[AnyMetric, None]] = {}
     typed: set[Source] = set()
     for placed in checks:
-        own = wanted.setdefault(placed.context.source, {})
-        own[Rows()] = None
-        for source, metric in placed.wanted():
-            wanted.setdefault(source, {})[metric] = None
-        if placed.check.needs_types:
+        # Rows are always counted: without them, an empty partition looks like one in which nothing is wrong.
+        by_source.setdefault(placed.context.source, {})[Rows()] = None
+        for source, metric in placed.metrics():
+            by_source.setdefault(source, {})[metric] = None
+        if placed.check.declared_types:
             typed.add(placed.context.source)
-    return tuple(Query(source, tuple(metrics), source in typed) for source, metrics in wanted.items())
+    return tuple(Query(source, tuple(metrics), source in typed) for source, metrics in by_source.items())
 
 
 def evaluate(checks: Sequence[PlacedCheck], answers: Answers, day: date) -> tuple[CheckResult, ...]:
     """One result per check of one output on one date.
 
-    The first check must be the one that proves presence, when the output has one: on an empty partition it alone is judged.
+    When the output has a check that proves presence, it must come first: on an empty partition only that one is judged, so that
+    missing rows fail once and not once per check.
     """
     if not checks:
         return ()

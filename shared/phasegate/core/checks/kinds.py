@@ -1,27 +1,49 @@
-"""The kinds of checks, one class each: its fields are what the pipeline file may say.
+"""The kinds of checks, one class each: its fields are the keys that the pipeline file may have.
 
-Bounds and shares are inclusive. A share is one division of two whole counts, compared with the bound as written: both are
-rounded the same way, so 28 of 30 is never above or below a bound that it equals.
+A new kind is one class here and its entry in `Check`. What else must know it asks the class: see `BaseCheck` for what a kind
+can declare, and docs/extending.md for the steps.
 """
 
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from typing import Annotated, ClassVar, TypeAlias, get_args
 
-from phasegate.core.checks.base import Answers, BaseCheck, CheckContext, Judgement, MetricRequest, Mode, Outcome, Severity
+from phasegate.core.checks.base import (
+    Answers,
+    BaseCheck,
+    CheckContext,
+    Judgement,
+    MetricRequest,
+    Mode,
+    OtherTable,
+    Outcome,
+    Severity,
+)
+from phasegate.core.checks.bounds import (
+    BoundedCheck,
+    Count,
+    ShareCheck,
+    count_of,
+    format_bound,
+    format_bounds,
+    format_number,
+    judgement,
+    outcome_up_to,
+    require_columns,
+)
 from phasegate.core.checks.metrics import (
     Aggregate,
+    AnyMetric,
     CustomSource,
     Distinct,
     ExpectedKeys,
-    Metric,
     Newest,
     NotIn,
     NotMatching,
     NullKeys,
     Nulls,
-    Number,
     Orphans,
     OutOfRange,
     PairSource,
@@ -33,73 +55,8 @@ from phasegate.core.checks.metrics import (
     TableSource,
     Violating,
 )
-from phasegate.core.field_syntax import Between, Column, Duration, Share, Table, Tagged
-
-Bounds = tuple[float, float]
-Count = Annotated[int, Between(0)]
-
-
-def format_number(number: Number | None) -> str:
-    """A number for people: thousands separated, at most four significant decimals."""
-    if number is None:
-        return "nothing"
-    return f"{number:,.0f}" if float(number).is_integer() else f"{number:,.4g}"
-
-
-def _plain(number: float) -> str:
-    return f"{number:,.0f}" if float(number).is_integer() else f"{number:g}"
-
-
-def _between(bounds: tuple[float | None, float | None]) -> str:
-    low, high = bounds
-    if low is not None and high is not None:
-        return _plain(low) if low == high else f"{_plain(low)} to {_plain(high)}"
-    if low is not None:
-        return f"at least {_plain(low)}"
-    return "any number" if high is None else f"at most {_plain(high)}"
-
-
-def _inside(number: Number, bounds: tuple[float | None, float | None]) -> bool:
-    low, high = bounds
-    return (low is None or number >= low) and (high is None or number <= high)
-
-
-def _check_bounds(*pairs: tuple[float | None, float | None] | None) -> None:
-    for pair in pairs:
-        if pair is not None and pair[0] is not None and pair[1] is not None and pair[0] > pair[1]:
-            raise ValueError("bounds whose first number is not above the second")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _BoundedCheck(BaseCheck):
-    between: Bounds | None = None
-    """Smallest and greatest number that pass."""
-    at_least: float | None = None
-    """Smallest number that passes."""
-    at_most: float | None = None
-    """Greatest number that passes."""
-    acceptable: Bounds | None = None
-    """A wider band that is amber instead of red."""
-
-    def __post_init__(self) -> None:
-        if self.between is None and self.at_least is None and self.at_most is None:
-            raise ValueError("one of between, at_least, at_most")
-        if self.between is not None and (self.at_least is not None or self.at_most is not None):
-            raise ValueError("either between, or at_least and at_most, not both")
-        _check_bounds(self.bounds, self.acceptable)
-        if self.acceptable and not all(_inside(bound, self.acceptable) for bound in self.bounds if bound is not None):
-            raise ValueError("an acceptable band that includes the passing one")
-
-    @property
-    def bounds(self) -> tuple[float | None, float | None]:
-        """Lower and upper bound, both inclusive; None is open."""
-        return self.between or (self.at_least, self.at_most)
-
-    def judge(self, number: Number) -> Outcome:
-        """Where a number stands."""
-        if _inside(number, self.bounds):
-            return Outcome.PASSED
-        return Outcome.ACCEPTABLE if self.acceptable and _inside(number, self.acceptable) else Outcome.FAILED
+from phasegate.core.checks.sql import SqlKind, SqlText
+from phasegate.core.field_syntax import Column, Duration, Share, Table, Tagged
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,16 +65,16 @@ class PerTable:
 
     table: Table
     where: str | None = None
-    """Only these rows of the other table are counted."""
+    """Count only rows of the other table for which this GoogleSQL condition is true."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RowCount(_BoundedCheck):
-    """Rows, or rows ÷ expected, or rows ÷ rows of another table, are within bounds."""
+class RowCount(BoundedCheck):
+    """The row count, alone or divided by the expected count or by the rows of another table, is within bounds."""
 
     kind: ClassVar[str] = "row_count"
     per: str | PerTable | None = None
-    """`expected` (the calendar's count), or another table of the pipeline."""
+    """The denominator: `expected` (the calendar's count), or another table of the pipeline."""
 
     @property
     def per_table(self) -> PerTable | None:
@@ -130,80 +87,94 @@ class RowCount(_BoundedCheck):
     def subject(self) -> str:
         return f"per_{self.per_table.table}" if self.per_table else ""
 
+    @property
+    def counts_expected(self) -> bool:
+        return self.per == "expected"
+
+    def other_tables(self) -> tuple[OtherTable, ...]:
+        if self.per_table is None:
+            return ()
+        key = ("per",) if isinstance(self.per, str) else ("per", "table")
+        return (OtherTable(key, self.per_table.table, needs_date=True, alternative="`expected` or "),)
+
+    def own_sql(self) -> tuple[SqlText, ...]:
+        if self.per_table is None or self.per_table.where is None:
+            return ()
+        return (SqlText(("per", "where"), self.per_table.where, SqlKind.CONDITION),)
+
     def _other(self, context: CheckContext) -> tuple[TableSource, Rows] | None:
         per = self.per_table
         return None if per is None else (TableSource(per.table, context.date_columns[per.table]), Rows(per.where))
 
-    def wanted(self, context: CheckContext) -> tuple[MetricRequest, ...]:
+    def metrics(self, context: CheckContext) -> tuple[MetricRequest, ...]:
         other = self._other(context)
         own: MetricRequest = (context.source, Rows(self.where))
         return (own, other) if other else (own,)
 
-    def find(self, answers: Answers, context: CheckContext, day: date) -> Judgement | None:
+    def judge(self, answers: Answers, context: CheckContext, day: date) -> Judgement | None:
         rows = answers.count(context.source, Rows(self.where), day)
-        said = f"table {context.source.table} has {rows:,} {'row' if rows == 1 else 'rows'}"
+        sentence = f"table {context.source.table} has {count_of(rows, 'row')}"
         if self.where:
-            said += f" where {self.where}"
+            sentence += f" where {self.where}"
+        bounds = format_bounds(self.bounds)
         if self.per is None:
-            return _judgement(self.judge(rows), rows, _between(self.bounds), said)
+            return judgement(self.outcome(rows), rows, bounds, sentence)
         other = self._other(context)
-        of = answers.count(*other, day) if other else answers.expected(day)
-        if not of:
+        denominator = answers.count(*other, day) if other else answers.expected(day)
+        if not denominator:
             return None
-        ratio = rows / of
-        bounds, whole = (
-            _between(self.bounds),
-            f"{format_number(of)} {f'rows of {per.table}' if (per := self.per_table) else 'expected'}",
-        )
-        outcome = self.judge(ratio)
-        said += f", {format_number(ratio)} × the {whole}" + ("" if outcome is Outcome.PASSED else f"; it must be {bounds} ×")
-        return Judgement(outcome, ratio, f"{bounds} of {format_number(of)}", said)
+        ratio = rows / denominator
+        outcome = self.outcome(ratio)
+        whole = f"{format_number(denominator)} {f'rows of {per.table}' if (per := self.per_table) else 'expected'}"
+        sentence += f", {format_number(ratio)} × the {whole}"
+        sentence += "" if outcome is Outcome.PASSED else f"; it must be {bounds} ×"
+        return Judgement(outcome, ratio, f"{bounds} of {format_number(denominator)}", sentence)
 
     @property
     def proves_presence(self) -> bool:
         low, _ = self.bounds
-        counts = self.severity is Severity.BLOCK and self.mode is Mode.ENFORCE and self.where is None
         floor = low if self.acceptable is None else self.acceptable[0]
-        always = self.per in (None, "expected") and not self.only_in and not self.skip_in
-        return counts and always and low is not None and low > 0 and floor is not None and floor > 0
-
-
-def _judgement(outcome: Outcome, measured: Number | str | None, expected: str, said: str) -> Judgement:
-    message = said if outcome is Outcome.PASSED else f"{said}, expected {expected}"
-    return Judgement(outcome, measured, expected, message)
+        fails_without_rows = low is not None and low > 0 and floor is not None and floor > 0
+        holds_the_gate = self.severity is Severity.BLOCK and self.mode is Mode.ENFORCE
+        # Per another table, it is not judged when that table is empty too; the calendar's 0 means that no run is expected.
+        on_every_date = self.per in (None, "expected") and not self.only_in and not self.skip_in
+        return fails_without_rows and holds_the_gate and on_every_date and self.where is None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unique(BaseCheck):
-    """No value, or combination of values, of *columns* stands twice; rows with a null in them are not counted."""
+    """No value, or combination of values, of *columns* occurs twice; rows with a null in them are not counted."""
 
     kind: ClassVar[str] = "unique"
     columns: tuple[Column, ...]
     """The columns that together must be unique."""
     acceptable: Count | None = None
-    """So many surplus rows are amber instead of red."""
+    """Up to this number of duplicate rows is amber instead of red."""
     nulls_violate: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        _require(self.columns)
+        require_columns(self.columns)
 
     @property
     def subject(self) -> str:
         return "+".join(self.columns)
 
-    def wanted(self, context: CheckContext) -> tuple[MetricRequest, ...]:
+    def metrics(self, context: CheckContext) -> tuple[MetricRequest, ...]:
         surplus: MetricRequest = (context.source, Surplus(self.columns, self.where))
         return (surplus, (context.source, NullKeys(self.columns, self.where))) if self.nulls_violate else (surplus,)
 
-    def find(self, answers: Answers, context: CheckContext, day: date) -> Judgement | None:
-        surplus = answers.count(context.source, Surplus(self.columns, self.where), day)
+    def judge(self, answers: Answers, context: CheckContext, day: date) -> Judgement | None:
+        duplicates = answers.count(context.source, Surplus(self.columns, self.where), day)
+        # SQL finds no two nulls equal, so a null in a key would pass as unique.
         nulls = answers.count(context.source, NullKeys(self.columns, self.where), day) if self.nulls_violate else 0
         columns = ", ".join(self.columns)
-        parts = [f"{surplus:,} surplus {'row' if surplus == 1 else 'rows'}"] if surplus or not nulls else []
-        parts += [f"{nulls:,} {'row' if nulls == 1 else 'rows'} with a null"] if nulls else []
-        said = f"table {context.source.table} has {' and '.join(parts)} for ({columns})"
-        bad = surplus + nulls
-        return _judgement(_at_most(bad, 0, self.acceptable), bad, "no surplus rows", said)
+        problems = [f"{count_of(duplicates, 'duplicate row')} for ({columns})"] if duplicates else []
+        problems += [f"{count_of(nulls, 'row')} with a null in ({columns})"] if nulls else []
+        none = f"no duplicate rows for ({columns})" + (" and no nulls in it" if self.nulls_violate else "")
+        sentence = f"table {context.source.table} has {' and '.join(problems) or none}"
+        expected = "no duplicate rows and no nulls" if self.nulls_violate else "no duplicate rows"
+        violations = duplicates + nulls
+        return judgement(outcome_up_to(violations, 0, self.acceptable), violations, expected, sentence)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -213,91 +184,78 @@ class Key(Unique):
     nulls_violate: ClassVar[bool] = True
 
 
-def _require(columns: Sequence[str]) -> None:
-    if not columns:
-        raise ValueError("at least one column")
-
-
-def _at_most(number: Number, bound: float, acceptable: float | None) -> Outcome:
-    if number <= bound:
-        return Outcome.PASSED
-    return Outcome.ACCEPTABLE if acceptable is not None and number <= acceptable else Outcome.FAILED
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _ShareCheck(BaseCheck):
-    at_most: Share = 0.0
-    """Greatest share that passes, from 0 to 1."""
-    acceptable: Share | None = None
-    """A greater share that is amber instead of red."""
-
-    def _share(self, bad: int, of: int, said: str) -> Judgement | None:
-        if not of:
-            return None
-        share = bad / of
-        expected = f"at most {self.at_most:g}" if self.at_most else "none"
-        counted = f"{said} in {bad:,} of {of:,} rows" + (f" ({share:.2%})" if bad else "")
-        return _judgement(_at_most(share, self.at_most, self.acceptable), share, expected, counted)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NotNull(_ShareCheck):
+class NotNull(ShareCheck):
     """The share of nulls in each of *columns* is at most *at_most*."""
 
     kind: ClassVar[str] = "not_null"
     columns: tuple[Column, ...]
-    """Judged one by one; the worst counts."""
+    """Each column is judged; the worst one decides."""
 
     def __post_init__(self) -> None:
-        _require(self.columns)
+        require_columns(self.columns)
 
     @property
     def subject(self) -> str:
         return "+".join(self.columns)
 
-    def wanted(self, context: CheckContext) -> tuple[MetricRequest, ...]:
-        nulls: tuple[Metric, ...] = tuple(Nulls(column, self.where) for column in self.columns)
+    def metrics(self, context: CheckContext) -> tuple[MetricRequest, ...]:
+        nulls: tuple[AnyMetric, ...] = tuple(Nulls(column, self.where) for column in self.columns)
         return tuple((context.source, metric) for metric in (Rows(self.where), *nulls))
 
-    def find(self, answers: Answers, context: CheckContext, day: date) -> Judgement | None:
+    def judge(self, answers: Answers, context: CheckContext, day: date) -> Judgement | None:
         rows = answers.count(context.source, Rows(self.where), day)
         nulls = {column: answers.count(context.source, Nulls(column, self.where), day) for column in self.columns}
         worst = max(nulls, key=nulls.__getitem__)
-        bad = [f"{column} ({count:,})" for column, count in nulls.items() if rows and count / rows > self.at_most]
-        listed = f"; null too often: {', '.join(bad)}" if len(bad) > 1 else ""
-        found = self._share(nulls[worst], rows, f"{context.source.table}.{worst} is null")
-        return found and Judgement(found.outcome, found.measured, found.expected, found.message + listed)
+        kept = f"a value in {_listed(self.columns, 'and')}"
+        judged = self.judge_share(nulls[worst], rows, context.source.table, kept=kept, broken=f".{worst} is null")
+        failing = [f"{column} ({count:,})" for column, count in nulls.items() if rows and count / rows > self.at_most]
+        if judged is None or len(failing) < 2:
+            return judged
+        return replace(judged, message=f"{judged.message}; null too often: {', '.join(failing)}")
+
+
+def _listed(words: Sequence[object], conjunction: str) -> str:
+    """Words as in a sentence: `a, b and c`; the first six, when there are more."""
+    if len(words) > 6:
+        return f"{', '.join(map(str, words[:6]))} …"
+    *most, last = map(str, words)
+    return f"{', '.join(most)} {conjunction} {last}" if most else last
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _RowWiseCheck(_ShareCheck):
-    """A condition that each row keeps or violates."""
+class _RowWiseCheck(ShareCheck):
+    """A rule for each single row."""
 
-    def violations(self) -> Metric:
-        """Counts the violating rows."""
-        raise NotImplementedError
+    @abstractmethod
+    def violations(self) -> AnyMetric:
+        """The number of rows that break the rule."""
 
-    def sentence(self) -> str:
-        """What a violating row does, after the table's name."""
-        raise NotImplementedError
+    @abstractmethod
+    def kept(self) -> str:
+        """What a row that keeps the rule has: `origin in EWR or JFK`."""
 
-    def wanted(self, context: CheckContext) -> tuple[MetricRequest, ...]:
+    @abstractmethod
+    def broken(self) -> str:
+        """What is wrong with a row that breaks it, after the table's name: `.origin is not EWR or JFK`."""
+
+    def metrics(self, context: CheckContext) -> tuple[MetricRequest, ...]:
         return ((context.source, Rows(self.where)), (context.source, self.violations()))
 
-    def find(self, answers: Answers, context: CheckContext, day: date) -> Judgement | None:
+    def judge(self, answers: Answers, context: CheckContext, day: date) -> Judgement | None:
         rows = answers.count(context.source, Rows(self.where), day)
-        bad = answers.count(context.source, self.violations(), day)
-        return self._share(bad, rows, f"{context.source.table}{self.sentence()}")
+        violations = answers.count(context.source, self.violations(), day)
+        return self.judge_share(violations, rows, context.source.table, kept=self.kept(), broken=self.broken())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AcceptedValues(_RowWiseCheck):
-    """*column* holds nothing but *values*."""
+    """*column* contains only *values*; null is no violation."""
 
     kind: ClassVar[str] = "accepted_values"
     column: Column
     values: tuple[Scalar, ...]
-    """What may stand in the column."""
+    """The accepted values, all of one type."""
 
     def __post_init__(self) -> None:
         if not self.values:
@@ -309,17 +267,19 @@ class AcceptedValues(_RowWiseCheck):
     def subject(self) -> str:
         return self.column
 
-    def violations(self) -> Metric:
+    def violations(self) -> AnyMetric:
         return NotIn(self.column, self.values, self.where)
 
-    def sentence(self) -> str:
-        shown = ", ".join(str(value) for value in self.values[:6])
-        return f".{self.column} is none of {shown}{' …' if len(self.values) > 6 else ''}"
+    def kept(self) -> str:
+        return f"{self.column} in {_listed(self.values, 'or')}"
+
+    def broken(self) -> str:
+        return f".{self.column} is not {_listed(self.values, 'or')}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InRange(_RowWiseCheck):
-    """*column* lies within *min* and *max*, both included; NaN is a violation."""
+    """*column* lies between *min* and *max*, both inclusive; NaN is a violation, null is not."""
 
     kind: ClassVar[str] = "in_range"
     column: Column
@@ -333,6 +293,7 @@ class InRange(_RowWiseCheck):
             raise ValueError("min, max or both")
         if self.min is None or self.max is None:
             return
+        # As text, dates and times in ISO format sort as they should.
         if isinstance(self.min, str) or isinstance(self.max, str):
             ordered = isinstance(self.min, str) and isinstance(self.max, str) and self.min <= self.max
         else:
@@ -344,19 +305,29 @@ class InRange(_RowWiseCheck):
     def subject(self) -> str:
         return self.column
 
-    def violations(self) -> Metric:
+    def violations(self) -> AnyMetric:
         return OutOfRange(self.column, self.min, self.max, self.where)
 
-    def sentence(self) -> str:
-        low, high = (bound if isinstance(bound, str) or bound is None else _plain(bound) for bound in (self.min, self.max))
+    def _bounds(self) -> tuple[str | None, str | None]:
+        low, high = (bound if isinstance(bound, str | None) else format_bound(bound) for bound in (self.min, self.max))
+        return low, high
+
+    def kept(self) -> str:
+        low, high = self._bounds()
+        if low is None:
+            return f"{self.column} of at most {high}"
+        return f"{self.column} of at least {low}" if high is None else f"{self.column} from {low} to {high}"
+
+    def broken(self) -> str:
+        low, high = self._bounds()
         if low is None:
             return f".{self.column} is above {high}"
-        return f".{self.column} is below {low}" if high is None else f".{self.column} is not {low} to {high}"
+        return f".{self.column} is below {low}" if high is None else f".{self.column} is outside {low} to {high}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Matches(_RowWiseCheck):
-    """*column*, as text, matches the regular expression *pattern* (RE2; anchor it with ^ and $ to mean the whole)."""
+    """*column*, as text, matches the regular expression *pattern* (RE2; add ^ and $ to match all of it)."""
 
     kind: ClassVar[str] = "matches"
     column: Column
@@ -366,16 +337,19 @@ class Matches(_RowWiseCheck):
     def subject(self) -> str:
         return self.column
 
-    def violations(self) -> Metric:
+    def violations(self) -> AnyMetric:
         return NotMatching(self.column, self.pattern, self.where)
 
-    def sentence(self) -> str:
+    def kept(self) -> str:
+        return f"{self.column} matching {self.pattern}"
+
+    def broken(self) -> str:
         return f".{self.column} does not match {self.pattern}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Invariant(_RowWiseCheck):
-    """A row-wise condition in GoogleSQL is true of every row; null is no violation."""
+    """A GoogleSQL condition is true for every row; null is no violation."""
 
     kind: ClassVar[str] = "invariant"
     that: str
@@ -385,28 +359,34 @@ class Invariant(_RowWiseCheck):
     def subject(self) -> str:
         return self.that
 
-    def violations(self) -> Metric:
+    def own_sql(self) -> tuple[SqlText, ...]:
+        return (SqlText(("that",), self.that, SqlKind.CONDITION),)
+
+    def violations(self) -> AnyMetric:
         return Violating(self.that, self.where)
 
-    def sentence(self) -> str:
-        return f" breaks {self.that}"
+    def kept(self) -> str:
+        return self.that
+
+    def broken(self) -> str:
+        return f" violates {self.that}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class References(_ShareCheck):
-    """The share of rows of *columns* that have no partner in another table is at most *at_most*; nulls are not counted."""
+class References(ShareCheck):
+    """The share of rows whose *columns* have no match in another table is at most *at_most*; nulls are not counted."""
 
     kind: ClassVar[str] = "references"
     columns: tuple[Column, ...]
     table: Table
-    """The table that must hold the partners."""
+    """The table that must contain the values."""
     to: tuple[Column, ...] = ()
-    """Its columns, in the order of *columns*; the same names when left out."""
+    """Its columns, in the order of *columns*; by default the same names."""
     same_date: bool = True
-    """The partner must stand on the same run date, when the other table has one."""
+    """The match must be on the same run date, when the file declares the other table's run date column."""
 
     def __post_init__(self) -> None:
-        _require(self.columns)
+        require_columns(self.columns)
         if self.to and len(self.to) != len(self.columns):
             raise ValueError("as many columns in to as in columns")
 
@@ -414,19 +394,25 @@ class References(_ShareCheck):
     def subject(self) -> str:
         return "+".join(self.columns)
 
-    def _metrics(self, pair: PairSource) -> tuple[Referencing, Orphans]:
+    def other_tables(self) -> tuple[OtherTable, ...]:
+        return (OtherTable(("table",), self.table),)
+
+    def _pair_metrics(self, pair: PairSource) -> tuple[Referencing, Orphans]:
         dated = pair.other_date is not None
         return Referencing(self.columns, self.where), Orphans(self.columns, self.to or self.columns, dated, self.where)
 
-    def wanted(self, context: CheckContext) -> tuple[MetricRequest, ...]:
+    def metrics(self, context: CheckContext) -> tuple[MetricRequest, ...]:
         pair = context.pair(self.table, dated=self.same_date)
-        return tuple((pair, metric) for metric in self._metrics(pair))
+        return tuple((pair, metric) for metric in self._pair_metrics(pair))
 
-    def find(self, answers: Answers, context: CheckContext, day: date) -> Judgement | None:
+    def judge(self, answers: Answers, context: CheckContext, day: date) -> Judgement | None:
         pair = context.pair(self.table, dated=self.same_date)
-        linked, orphans = (answers.count(pair, metric, day) for metric in self._metrics(pair))
+        linked, orphans = (answers.count(pair, metric, day) for metric in self._pair_metrics(pair))
         columns = ", ".join(self.columns)
-        return self._share(orphans, linked, f"{context.source.table}.{columns} has no partner in {self.table}")
+        kept = f"a match in {self.table} for ({columns})"
+        subject = f".{columns}" if len(self.columns) == 1 else f" ({columns})"
+        broken = f"{subject} has no match in {self.table}"
+        return self.judge_share(orphans, linked, context.source.table, kept=kept, broken=broken)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -435,19 +421,19 @@ class Coverage(BaseCheck):
 
     kind: ClassVar[str] = "coverage"
     of: Table
-    """The table whose keys are expected here."""
+    """The table whose keys must be present here."""
     key: tuple[Column, ...]
-    """The key columns in that table."""
+    """The key columns of that table."""
     columns: tuple[Column, ...] = ()
-    """The same columns here, when they have other names."""
+    """The same columns here, when their names differ."""
     of_where: str | None = None
-    """Only these rows of the other table are expected."""
+    """Expect only rows of the other table for which this GoogleSQL condition is true."""
     at_least: Share = 1.0
     acceptable: Share | None = None
     """A smaller share that is amber instead of red."""
 
     def __post_init__(self) -> None:
-        _require(self.key)
+        require_columns(self.key)
         if self.columns and len(self.columns) != len(self.key):
             raise ValueError("as many columns as key has")
         if self.where:
@@ -457,30 +443,37 @@ class Coverage(BaseCheck):
     def subject(self) -> str:
         return self.of
 
-    def _metrics(self) -> tuple[ExpectedKeys, PresentKeys]:
+    def other_tables(self) -> tuple[OtherTable, ...]:
+        return (OtherTable(("of",), self.of, needs_date=True),)
+
+    def own_sql(self) -> tuple[SqlText, ...]:
+        return () if self.of_where is None else (SqlText(("of_where",), self.of_where, SqlKind.CONDITION),)
+
+    def _pair_metrics(self) -> tuple[ExpectedKeys, PresentKeys]:
         return ExpectedKeys(self.key, self.of_where), PresentKeys(self.key, self.columns or self.key, self.of_where)
 
-    def wanted(self, context: CheckContext) -> tuple[MetricRequest, ...]:
-        return tuple((context.pair(self.of), metric) for metric in self._metrics())
+    def metrics(self, context: CheckContext) -> tuple[MetricRequest, ...]:
+        return tuple((context.pair(self.of), metric) for metric in self._pair_metrics())
 
-    def find(self, answers: Answers, context: CheckContext, day: date) -> Judgement | None:
-        keys, present = (answers.count(context.pair(self.of), metric, day) for metric in self._metrics())
+    def judge(self, answers: Answers, context: CheckContext, day: date) -> Judgement | None:
+        keys, present = (answers.count(context.pair(self.of), metric, day) for metric in self._pair_metrics())
         if not keys:
             return None
         share = present / keys
         low = self.at_least if self.acceptable is None else self.acceptable
         outcome = Outcome.PASSED if share >= self.at_least else Outcome.ACCEPTABLE if share >= low else Outcome.FAILED
         columns = ", ".join(self.key)
-        said = f"table {context.source.table} holds {present:,} of {keys:,} ({columns}) of {self.of}"
-        said += f", {keys - present:,} are missing" if present < keys else ""
-        return _judgement(outcome, share, f"at least {self.at_least:g}", said)
+        sentence = f"table {context.source.table} has {present:,} of {count_of(keys, 'key')} ({columns}) of {self.of}"
+        sentence += f", {keys - present:,} missing" if present < keys else ""
+        return judgement(outcome, share, f"at least {self.at_least:g}", sentence)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fresh(BaseCheck):
-    """The newest value of *column* is no older than *within*, counted back from when the phase is due."""
+    """The newest value of *column* is at most *within* older than the time when the phase is due."""
 
     kind: ClassVar[str] = "fresh"
+    needs_due: ClassVar[bool] = True
     column: Column
     within: Duration
     acceptable: Duration | None = None
@@ -490,23 +483,23 @@ class Fresh(BaseCheck):
     def subject(self) -> str:
         return self.column
 
-    def wanted(self, context: CheckContext) -> tuple[MetricRequest, ...]:
+    def metrics(self, context: CheckContext) -> tuple[MetricRequest, ...]:
         return ((context.source, Newest(self.column, self.where)),)
 
-    def find(self, answers: Answers, context: CheckContext, day: date) -> Judgement | None:
+    def judge(self, answers: Answers, context: CheckContext, day: date) -> Judgement | None:
         newest = answers.number(context.source, Newest(self.column, self.where), day)
         due = context.due(day)
         assert due is not None, "a phase with a fresh check has a due time"
         expected = f"within {_hours(self.within)} before {context.moment}"
         if newest is None:
-            return _judgement(Outcome.FAILED, None, expected, f"{context.source.table}.{self.column} holds no time at all")
+            return judgement(Outcome.FAILED, None, expected, f"{context.source.table}.{self.column} has no value")
+        # Negative when the newest value is after the due time: a late load is fresh, whatever else is wrong with it.
         seconds = int(due.timestamp()) - int(newest)
-        longest = None if self.acceptable is None else self.acceptable.total_seconds()
-        outcome = _at_most(seconds, self.within.total_seconds(), longest)
-        age = _hours(timedelta(seconds=abs(seconds)))
-        than = f"{age} {'older' if seconds >= 0 else 'newer'} than {context.moment}"
-        said = f"the newest {context.source.table}.{self.column} is {than}"
-        return _judgement(outcome, round(seconds / 3600, 4), expected, said)
+        acceptable = None if self.acceptable is None else self.acceptable.total_seconds()
+        outcome = outcome_up_to(seconds, self.within.total_seconds(), acceptable)
+        age = f"{_hours(timedelta(seconds=abs(seconds)))} {'older' if seconds >= 0 else 'newer'}"
+        sentence = f"the newest {context.source.table}.{self.column} is {age} than {context.moment}"
+        return judgement(outcome, round(seconds / 3600, 4), expected, sentence)
 
 
 def _hours(span: timedelta) -> str:
@@ -516,33 +509,37 @@ def _hours(span: timedelta) -> str:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AggregateCheck(_BoundedCheck):
-    """An aggregate expression in GoogleSQL lies within bounds; null fails, unless *null_ok*."""
+class AggregateCheck(BoundedCheck):
+    """A GoogleSQL aggregate expression is within bounds; null fails, unless *null_ok*."""
 
     kind: ClassVar[str] = "aggregate"
     sql: str
     """The expression: `AVG(dep_delay)`."""
     null_ok: bool = False
+    """A null is not judged, instead of failing."""
 
     @property
     def subject(self) -> str:
         return self.sql
 
-    def wanted(self, context: CheckContext) -> tuple[MetricRequest, ...]:
+    def own_sql(self) -> tuple[SqlText, ...]:
+        return (SqlText(("sql",), self.sql, SqlKind.AGGREGATE),)
+
+    def metrics(self, context: CheckContext) -> tuple[MetricRequest, ...]:
         return ((context.source, Aggregate(self.sql, self.where)),)
 
-    def find(self, answers: Answers, context: CheckContext, day: date) -> Judgement | None:
+    def judge(self, answers: Answers, context: CheckContext, day: date) -> Judgement | None:
         number = answers.number(context.source, Aggregate(self.sql, self.where), day)
-        expected = _between(self.bounds)
         if number is None and self.null_ok:
             return None
-        said = f"{self.sql} of {context.source.table} is {'null' if number is None else format_number(number)}"
-        return _judgement(Outcome.FAILED if number is None else self.judge(number), number, expected, said)
+        outcome = Outcome.FAILED if number is None else self.outcome(number)
+        sentence = f"{self.sql} of {context.source.table} is {'null' if number is None else format_number(number)}"
+        return judgement(outcome, number, format_bounds(self.bounds), sentence)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DistinctCheck(_BoundedCheck):
-    """The number of distinct values of *column* lies within bounds; catches a constant column."""
+class DistinctCheck(BoundedCheck):
+    """The number of distinct values of *column* is within bounds; catches a constant column."""
 
     kind: ClassVar[str] = "distinct"
     column: Column
@@ -551,49 +548,54 @@ class DistinctCheck(_BoundedCheck):
     def subject(self) -> str:
         return self.column
 
-    def wanted(self, context: CheckContext) -> tuple[MetricRequest, ...]:
+    def metrics(self, context: CheckContext) -> tuple[MetricRequest, ...]:
         return ((context.source, Distinct(self.column, self.where)),)
 
-    def find(self, answers: Answers, context: CheckContext, day: date) -> Judgement | None:
+    def judge(self, answers: Answers, context: CheckContext, day: date) -> Judgement | None:
         number = answers.count(context.source, Distinct(self.column, self.where), day)
-        said = f"{context.source.table}.{self.column} has {number:,} distinct {'value' if number == 1 else 'values'}"
-        return _judgement(self.judge(number), number, _between(self.bounds), said)
+        sentence = f"{context.source.table}.{self.column} has {count_of(number, 'distinct value')}"
+        return judgement(self.outcome(number), number, format_bounds(self.bounds), sentence)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SchemaCheck(BaseCheck):
-    """The declared columns are present with their types (GoogleSQL names: INT64, STRING, DATE …)."""
+    """The declared columns exist with their types (GoogleSQL names: INT64, STRING, DATE …)."""
 
     kind: ClassVar[str] = "schema"
-    needs_types: ClassVar[bool] = True
     columns: Mapping[Column, str] = field(hash=False)
+    """The type of each column."""
 
     def __post_init__(self) -> None:
-        _require(tuple(self.columns))
+        require_columns(tuple(self.columns))
 
-    def wanted(self, context: CheckContext) -> tuple[MetricRequest, ...]:
+    @property
+    def declared_types(self) -> Mapping[str, str]:
+        return {column: declared.upper() for column, declared in self.columns.items()}
+
+    def metrics(self, context: CheckContext) -> tuple[MetricRequest, ...]:
         return ()
 
-    def find(self, answers: Answers, context: CheckContext, day: date) -> Judgement | None:
+    def judge(self, answers: Answers, context: CheckContext, day: date) -> Judgement | None:
         types = answers.types(context.source)
         wrong = [
-            f"{column} is {got} instead of {declared.upper()}" if (got := types.get(column.lower())) else f"{column} is missing"
-            for column, declared in self.columns.items()
-            if types.get(column.lower()) != declared.upper()
+            f"{column} is {actual} instead of {declared}" if (actual := types.get(column.lower())) else f"{column} is missing"
+            for column, declared in self.declared_types.items()
+            if types.get(column.lower()) != declared
         ]
         outcome = Outcome.FAILED if wrong else Outcome.PASSED
-        said = f"table {context.source.table}: {'; '.join(wrong) or 'all declared columns are there'}"
-        return Judgement(outcome, len(wrong), f"{len(self.columns)} declared columns with their types", said)
+        sentence = f"table {context.source.table}: {'; '.join(wrong) or 'all declared columns exist with their types'}"
+        return Judgement(outcome, len(wrong), f"{len(self.columns)} declared columns with their types", sentence)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sql(BaseCheck):
-    """A query of yours returns no rows. It filters on `@from` and `@to` and returns the output's run date column."""
+    """Your query returns no rows. It must filter on `@from` and `@to` and return the output's run date column."""
 
     kind: ClassVar[str] = "sql"
     query: str
+    """The query, in GoogleSQL."""
     acceptable: Count | None = None
-    """So many rows are amber instead of red."""
+    """Up to this number of rows is amber instead of red."""
 
     def __post_init__(self) -> None:
         if "@from" not in self.query or "@to" not in self.query:
@@ -605,16 +607,19 @@ class Sql(BaseCheck):
     def subject(self) -> str:
         return self.query
 
+    def own_sql(self) -> tuple[SqlText, ...]:
+        return (SqlText(("query",), self.query, SqlKind.QUERY),)
+
     def _source(self, context: CheckContext) -> CustomSource:
         return CustomSource(self.query, context.source.date, table=context.source.table)
 
-    def wanted(self, context: CheckContext) -> tuple[MetricRequest, ...]:
+    def metrics(self, context: CheckContext) -> tuple[MetricRequest, ...]:
         return ((self._source(context), Rows()),)
 
-    def find(self, answers: Answers, context: CheckContext, day: date) -> Judgement | None:
+    def judge(self, answers: Answers, context: CheckContext, day: date) -> Judgement | None:
         rows = answers.count(self._source(context), Rows(), day)
-        said = f"the query on {context.source.table} returns {rows:,} {'row' if rows == 1 else 'rows'}"
-        return _judgement(_at_most(rows, 0, self.acceptable), rows, "no rows", said)
+        sentence = f"the query on {context.source.table} returns {count_of(rows, 'row')}"
+        return judgement(outcome_up_to(rows, 0, self.acceptable), rows, "no rows", sentence)
 
 
 Check: TypeAlias = (
@@ -633,8 +638,9 @@ Check: TypeAlias = (
     | SchemaCheck
     | Sql
 )
+"""Every kind of check. mypy and the tests find what must know a new one from here."""
 WrittenCheck = Annotated[Check, Tagged()]
-"""A check as the file writes it."""
+"""A check as it is written in the pipeline file."""
 
 KINDS: Mapping[str, type[Check]] = {kind.kind: kind for kind in get_args(Check)}
 """Every kind of check by the name it has in the pipeline file."""

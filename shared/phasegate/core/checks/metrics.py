@@ -1,71 +1,163 @@
-"""The numbers asked of the warehouse, as data: which metric of which table, and what came back.
+"""The numbers requested from the warehouse, as data: which metric of which table, and the answers.
 
-Every metric is one number per run date. All metrics of one table travel in one `TableQuery`, all comparisons of one
-pair of tables in one `PairQuery`. How a metric is written in SQL is the adapters' business.
+A metric is one number per run date. All metrics of one table are measured in one query, and so are all comparisons of one
+pair of tables. The adapters write the SQL.
+
+Each metric declares what others must know of it: the columns it reads, the SQL it contains, its value on a date without
+rows. A new metric derives from `CountMetric`, `ValueMetric` or `PairMetric` and joins `Metric` or `Comparison`; mypy then
+lists every place that must handle it.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
 from enum import StrEnum
-from typing import TypeAlias
+from typing import ClassVar, TypeAlias
+
+from phasegate.core.checks.sql import SqlKind
 
 Number: TypeAlias = int | float
-"""Whole counts are int; a NaN never comes back, the adapter turns it into None."""
+"""Counts are int. NaN is never returned; adapters turn it into None."""
 
 Scalar: TypeAlias = str | int | float | bool
 
+Columns: TypeAlias = tuple[str, ...]
+
+
+class BaseMetric(ABC):
+    """What every metric declares about itself."""
+
+    __slots__ = ()
+
+    is_count: ClassVar[bool]
+    """True when it is 0 on a date without rows; any other metric is None then."""
+    where: str | None
+
+    @property
+    @abstractmethod
+    def own_columns(self) -> Columns:
+        """The columns of its table that it names; columns in its SQL are not listed."""
+
+    @property
+    def own_sql(self) -> tuple[tuple[str, SqlKind], ...]:
+        """The user's SQL in it besides *where*."""
+        return ()
+
+    @property
+    def sql(self) -> tuple[tuple[str, SqlKind], ...]:
+        """All of the user's SQL in it."""
+        condition = () if self.where is None else ((self.where, SqlKind.CONDITION),)
+        return (*condition, *self.own_sql)
+
+
+class CountMetric(BaseMetric):
+    """A count over the rows of one table."""
+
+    __slots__ = ()
+    is_count = True
+
+
+class ValueMetric(BaseMetric):
+    """A value computed from the rows of one table, such as a maximum."""
+
+    __slots__ = ()
+    is_count = False
+
+
+class PairMetric(BaseMetric):
+    """A count that compares a table with another one by key."""
+
+    __slots__ = ()
+    is_count = True
+    counts_other: ClassVar[bool] = False
+    """True when it counts keys of the other table, and *where* is a condition on that table."""
+
+    @property
+    @abstractmethod
+    def other_columns(self) -> Columns:
+        """The columns of the other table that it names; none when it does not read that table."""
+
+    @property
+    def needs_other_date(self) -> bool:
+        """True when the other table must have a run date column."""
+        return bool(self.other_columns)
+
 
 @dataclass(frozen=True, slots=True)
-class Rows:
+class Rows(CountMetric):
     """Rows of the date."""
 
     where: str | None = None
 
+    @property
+    def own_columns(self) -> Columns:
+        return ()
+
 
 @dataclass(frozen=True, slots=True)
-class Nulls:
+class Nulls(CountMetric):
     """Rows whose *column* is null."""
 
     column: str
     where: str | None = None
 
+    @property
+    def own_columns(self) -> Columns:
+        return (self.column,)
+
 
 @dataclass(frozen=True, slots=True)
-class NullKeys:
+class NullKeys(CountMetric):
     """Rows in which any of *columns* is null."""
 
     columns: tuple[str, ...]
     where: str | None = None
 
+    @property
+    def own_columns(self) -> Columns:
+        return self.columns
+
 
 @dataclass(frozen=True, slots=True)
-class Surplus:
-    """Rows beyond the first of each value of *columns* (a, a, a, b has two); rows with a null in them are left out."""
+class Surplus(CountMetric):
+    """Rows beyond the first of each value of *columns* (a, a, a, b has two); rows with a null in them are excluded."""
 
     columns: tuple[str, ...]
     where: str | None = None
 
+    @property
+    def own_columns(self) -> Columns:
+        return self.columns
+
 
 @dataclass(frozen=True, slots=True)
-class Distinct:
-    """Distinct values of *column*, null left out."""
+class Distinct(CountMetric):
+    """Distinct values of *column*; null is not one."""
 
     column: str
     where: str | None = None
 
+    @property
+    def own_columns(self) -> Columns:
+        return (self.column,)
+
 
 @dataclass(frozen=True, slots=True)
-class NotIn:
-    """Rows whose *column* is none of *values*; null is no violation."""
+class NotIn(CountMetric):
+    """Rows whose *column* is not one of *values*; null is no violation."""
 
     column: str
     values: tuple[Scalar, ...]
     where: str | None = None
 
+    @property
+    def own_columns(self) -> Columns:
+        return (self.column,)
+
 
 @dataclass(frozen=True, slots=True)
-class OutOfRange:
+class OutOfRange(CountMetric):
     """Rows whose *column* is below *low*, above *high*, or NaN; both bounds are inclusive, null is no violation."""
 
     column: str
@@ -73,50 +165,82 @@ class OutOfRange:
     high: Scalar | None
     where: str | None = None
 
+    @property
+    def own_columns(self) -> Columns:
+        return (self.column,)
+
 
 @dataclass(frozen=True, slots=True)
-class NotMatching:
-    """Rows whose *column*, as text, nowhere matches the RE2 *pattern*; null is no violation."""
+class NotMatching(CountMetric):
+    """Rows whose *column*, as text, does not match the RE2 *pattern* anywhere; null is no violation."""
 
     column: str
     pattern: str
     where: str | None = None
 
+    @property
+    def own_columns(self) -> Columns:
+        return (self.column,)
+
 
 @dataclass(frozen=True, slots=True)
-class Violating:
+class Violating(CountMetric):
     """Rows for which the GoogleSQL *condition* is false; null is no violation."""
 
     condition: str
     where: str | None = None
 
+    @property
+    def own_columns(self) -> Columns:
+        return ()
+
+    @property
+    def own_sql(self) -> tuple[tuple[str, SqlKind], ...]:
+        return ((self.condition, SqlKind.CONDITION),)
+
 
 @dataclass(frozen=True, slots=True)
-class Newest:
+class Newest(ValueMetric):
     """The greatest value of a date or time *column*, in whole seconds since 1970 UTC; None when there is none."""
 
     column: str
     where: str | None = None
 
+    @property
+    def own_columns(self) -> Columns:
+        return (self.column,)
+
 
 @dataclass(frozen=True, slots=True)
-class Aggregate:
+class Aggregate(ValueMetric):
     """The value of a GoogleSQL aggregate *expression*; None when it is null."""
 
     expression: str
     where: str | None = None
 
+    @property
+    def own_columns(self) -> Columns:
+        return ()
+
+    @property
+    def own_sql(self) -> tuple[tuple[str, SqlKind], ...]:
+        return ((self.expression, SqlKind.AGGREGATE),)
+
 
 @dataclass(frozen=True, slots=True)
-class Checksum:
-    """A number that is the same for the same set of values of *columns*, in whatever order; None without rows.
+class Checksum(ValueMetric):
+    """A number that is equal for equal sets of values of *columns*, in any order; None without rows.
 
-    It is the same in every warehouse where texts of the values are: for all types but floats, and times with fractions of a
-    second. A value that stands twice is not in it; that is for `Rows` and `Surplus` to see.
+    Every warehouse gives the same number where it writes the values as the same text: for all types but floats and times with
+    fractions of a second. A value that occurs twice cancels out; `Rows` and `Surplus` find duplicates.
     """
 
     columns: tuple[str, ...]
     where: str | None = None
+
+    @property
+    def own_columns(self) -> Columns:
+        return self.columns
 
 
 Metric: TypeAlias = (
@@ -125,10 +249,10 @@ Metric: TypeAlias = (
 
 
 @dataclass(frozen=True, slots=True)
-class Orphans:
+class Orphans(PairMetric):
     """Rows of the date whose *columns* have no partner in the other table's *to*.
 
-    Rows with a null in *columns* are left out. *dated*: the partner must stand on the same date.
+    Rows with a null in *columns* are excluded. *dated*: the partner must be on the same date.
     """
 
     columns: tuple[str, ...]
@@ -136,30 +260,68 @@ class Orphans:
     dated: bool
     where: str | None = None
 
+    @property
+    def own_columns(self) -> Columns:
+        return self.columns
+
+    @property
+    def other_columns(self) -> Columns:
+        return self.to
+
+    @property
+    def needs_other_date(self) -> bool:
+        return self.dated
+
 
 @dataclass(frozen=True, slots=True)
-class Referencing:
-    """Rows of the date with no null in *columns*: what `Orphans` is a share of."""
+class Referencing(PairMetric):
+    """Rows of the date without a null in *columns*: the denominator for `Orphans`."""
 
     columns: tuple[str, ...]
     where: str | None = None
 
+    @property
+    def own_columns(self) -> Columns:
+        return self.columns
+
+    @property
+    def other_columns(self) -> Columns:
+        return ()
+
 
 @dataclass(frozen=True, slots=True)
-class ExpectedKeys:
-    """Distinct keys of the other table on the date; a key with a null is left out."""
+class ExpectedKeys(PairMetric):
+    """Distinct keys of the other table on the date; a key with a null is excluded."""
 
+    counts_other: ClassVar[bool] = True
     key: tuple[str, ...]
     where: str | None = None
 
+    @property
+    def own_columns(self) -> Columns:
+        return ()
+
+    @property
+    def other_columns(self) -> Columns:
+        return self.key
+
 
 @dataclass(frozen=True, slots=True)
-class PresentKeys:
-    """How many of `ExpectedKeys` stand in this table on the same date."""
+class PresentKeys(PairMetric):
+    """How many of `ExpectedKeys` are in this table on the same date."""
 
+    counts_other: ClassVar[bool] = True
     key: tuple[str, ...]
     columns: tuple[str, ...]
     where: str | None = None
+
+    @property
+    def own_columns(self) -> Columns:
+        return self.columns
+
+    @property
+    def other_columns(self) -> Columns:
+        return self.key
 
 
 Comparison: TypeAlias = Orphans | Referencing | ExpectedKeys | PresentKeys
@@ -175,7 +337,7 @@ class TableSource:
 
 @dataclass(frozen=True, slots=True)
 class PairSource:
-    """A table compared by key with another one; *other_date* is None when the other has no run date."""
+    """A table compared by key with another one; *other_date* is None when the other has no run date column."""
 
     table: str
     date: str
@@ -185,16 +347,16 @@ class PairSource:
 
 @dataclass(frozen=True, slots=True)
 class CustomSource:
-    """A query of the user's in GoogleSQL, with `@from` and `@to`; its rows are counted per value of *date*.
+    """A user's query in GoogleSQL with `@from` and `@to`; its rows are counted per value of *date*.
 
-    With *value*, that column of a date's row is the number instead of the count of rows.
+    With *value*, that column of a date's row is the number, instead of the count of rows.
     """
 
     text: str
     date: str
     value: str | None = None
     table: str = "query"
-    """What errors and progress call it."""
+    """The name that errors and progress show."""
 
 
 Source: TypeAlias = TableSource | PairSource | CustomSource
@@ -205,10 +367,10 @@ AnyMetric: TypeAlias = Metric | Comparison
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """All numbers wanted from one source, for every date of a range, in one grouped query.
+    """All numbers to measure on one source, for every date of a range, in one grouped query.
 
     *metrics* are `Metric`s for a table, `Comparison`s for a pair and exactly `(Rows(),)` for a custom query.
-    *types*: the table's column types are wanted too.
+    *types*: the answer includes the table's column types.
     """
 
     source: Source
@@ -236,27 +398,27 @@ class Unmeasured:
 
     @property
     def retryable(self) -> bool:
-        """True when asking again may help."""
+        """True when measuring again may help."""
         return self.fault is Fault.UNAVAILABLE
 
 
 MIN_BYTES_BILLED = 10 * 2**20
-"""Bytes that BigQuery bills at least for each table that a query names, and so the lowest limit that makes sense."""
+"""The minimum that BigQuery bills for each table in a query, and so the lowest useful limit."""
 
 USD_PER_TIB = 6.25
-"""BigQuery's list price on demand. Source: BigQuery pricing, "On-demand compute pricing", us-central1."""
+"""BigQuery's on-demand list price. Source: BigQuery pricing, "On-demand compute pricing", us-central1."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What measuring has cost."""
+    """The cost of measuring."""
 
     queries: int = 0
     bytes_billed: int = 0
 
     @property
     def usd(self) -> float:
-        """The bytes in dollars, at the list price; a contract, another region or reserved slots have their own."""
+        """The bytes in dollars at the list price; contracts, other regions and reserved slots differ."""
         return self.bytes_billed / 2**40 * USD_PER_TIB
 
     def __add__(self, other: "Cost") -> "Cost":
@@ -265,12 +427,12 @@ class Cost:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came back for one query.
+    """The answer to one query.
 
     Args:
         numbers: Per run date, one value for each of `query.metrics`, in that order. A date without rows is absent.
-        unmeasured: The metrics that could not be measured; their values in *numbers* mean nothing.
-        types: GoogleSQL type by column name in lower case; only when the query asked for it.
+        unmeasured: The metrics that could not be measured; ignore their values in *numbers*.
+        types: GoogleSQL type by lower-case column name; only when the query asked for types.
     """
 
     query: Query

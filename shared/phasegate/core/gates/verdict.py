@@ -200,7 +200,7 @@ def _with_calendar(pipeline: Pipeline, asked: Iterable[Query]) -> tuple[Query, .
     """Queries as one for each source, with what the calendar expects."""
     expected = pipeline.calendar.expected
     by_source: dict[Source, Query] = {}
-    for query in (*asked, *([] if expected is None else [expected.asked()])):
+    for query in (*asked, *([] if expected is None else [expected.counting_query()])):
         known = by_source.setdefault(query.source, query)
         metrics = tuple(dict.fromkeys((*known.metrics, *query.metrics)))
         by_source[query.source] = replace(known, metrics=metrics)

@@ -65,7 +65,7 @@ class Expected:
         if self.query is not None and ("@from" not in self.query or "@to" not in self.query):
             raise ValueError("a query that filters on @from and @to")
 
-    def asked(self) -> Query:
+    def counting_query(self) -> Query:
         """The query that counts them for a range."""
         if self.query is not None:
             return Query(CustomSource(self.query, self.date, self.count, table="calendar.expected"), (Rows(),))

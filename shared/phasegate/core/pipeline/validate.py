@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Mapping
 
 from phasegate.core.checks.base import BaseCheck
-from phasegate.core.checks.kinds import Coverage, Fresh, RowCount
 from phasegate.core.field_syntax import place
 from phasegate.core.pipeline.model import (
     SIGNAL_FIELDS,
@@ -75,8 +74,9 @@ def _table_problems(pipeline: Pipeline, phase: Phase, tables: Mapping[str, Outpu
                 yield Problem(place(*where), "expected a name of its own", f'"{full}" twice', "give one of the two a name")
             seen.add(full)
             yield from _check_problems(pipeline, phase, check, *where)
-            if isinstance(check, Fresh) and isinstance(declared, Output) and phase.due is None:
-                yield Problem(place(*where), "expected the phase to have a due time, from which fresh counts back")
+            # A pre-flight needs no due time: it counts back from now.
+            if check.needs_due and isinstance(declared, Output) and phase.due is None:
+                yield Problem(place(*where), f"expected the phase to have a due time, from which {check.kind} counts back")
 
 
 def _quorum_problems(phase: Phase, quorum: Quorum, *at: str | int) -> Iterator[Problem]:
@@ -91,13 +91,12 @@ def _check_problems(pipeline: Pipeline, phase: Phase, check: BaseCheck, *at: str
     dated = {*pipeline.date_columns, *(phase.needs if "needs" in at else ())}
     yield from _unknown("parts of the calendar", check.only_in, parts, *at, "only_in")
     yield from _unknown("parts of the calendar", check.skip_in, parts, *at, "skip_in")
-    if isinstance(check, RowCount):
-        if check.per == "expected" and pipeline.calendar.expected is None:
-            yield Problem(place(*at, "per"), "expected calendar.expected to be declared for per: expected")
-        if (other := check.per_table) is not None and other.table not in dated:
-            yield Problem(place(*at, "per"), "expected `expected` or an output of the pipeline", f'"{other.table}"')
-    if isinstance(check, Coverage) and check.of not in dated:
-        yield Problem(place(*at, "of"), "expected a table whose run date column the file declares", f'"{check.of}"')
+    if check.counts_expected and pipeline.calendar.expected is None:
+        yield Problem(place(*at), f"expected calendar.expected to be declared, with which {check.kind} compares")
+    for other in check.other_tables():
+        if other.needs_date and other.table not in dated:
+            expected = f"expected {other.alternative}a table whose run date column the file declares"
+            yield Problem(place(*at, *other.key), expected, f'"{other.table}"')
 
 
 def _signal_problems(phase: Phase, *at: str) -> Iterator[Problem]:
