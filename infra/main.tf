@@ -16,14 +16,16 @@ locals {
     }
   ]...)
 
-  # Every table that the files name by a key: outputs, needs, the calendar's, and those that checks compare with.
+  # Every table that the files name by a key: outputs, needs, the calendar's, and those that checks read besides their own.
+  # The keys of checks are those of `other_tables()` in core/checks/kinds.py; a test compares them. A table that is missing
+  # here gets no grant, and checks that read it stay unmeasured.
   tables = toset(flatten([
     for pipeline in values(local.pipelines) : concat(
       [for table in [try(pipeline.calendar.expected.table, null)] : table if table != null],
       flatten([for phase in values(pipeline.phases) : [
         for tables in [phase.outputs, try(phase.needs, {})] : [for table, declared in tables : concat([table], [
           for reference in flatten([for check in try(declared.checks, []) : [
-            for spec in values(check) : [try(spec.table, ""), try(spec.of, ""), try(spec.per, "")]
+            for spec in values(check) : [try(spec.table, ""), try(spec.of, ""), try(spec.per.table, spec.per, "")]
           ]]) : reference if strcontains(reference, ".")
         ])]
       ]])

@@ -8,7 +8,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from phasegate.app.pipeline_file import load
 
+from tests.checks import EXAMPLES
 from tests.emulators import missing
 from tests.terraform import INFRA, REPO
 
@@ -74,6 +76,38 @@ def test_every_make_target_that_it_names_exists() -> None:
 def test_it_is_formatted() -> None:
     done = subprocess.run(["terraform", "fmt", "-check", "-recursive", INFRA], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "")
+
+
+TABLES = (INFRA / "main.tf").read_text().partition("  tables = ")[2].partition("\n  datasets = ")[0]
+
+
+def test_terraform_reads_every_key_under_which_a_check_names_another_table() -> None:
+    """Or the functions get no access to that table, and its checks are never measured."""
+    declared = {".".join(other.key) for check in EXAMPLES for other in check.other_tables()}
+    read = set(re.findall(r"\bspec\.([\w.]+)", TABLES))
+    assert read == declared, f"infra/main.tf, local.tables: expected the keys {declared} of checks, got {read}"
+
+
+@pytest.mark.skipif(not shutil.which("terraform"), reason="terraform is missing")
+def test_terraform_finds_the_tables_of_every_form_of_check(tmp_path: Path) -> None:
+    """The locals alone, without providers: a file with every kind of check, and the tables that its checks read."""
+    pipelines = tmp_path / "pipelines"
+    pipelines.mkdir()
+    shutil.copy(REPO / "tests/core/pipeline/data/flights_full.yaml", pipelines)
+    text = (INFRA / "main.tf").read_text()
+    others = set(re.findall(r"\bvar\.(\w+)", text)) - {"pipelines"}
+    stubs = [f'variable "{name}" {{\n  default = null\n}}\n' for name in others]
+    (tmp_path / "main.tf").write_text(text + f'variable "pipelines" {{\n  default = "{pipelines}"\n}}\n' + "".join(stubs))
+    done = subprocess.run(
+        ["terraform", "console"], cwd=tmp_path, input="jsonencode(local.tables)", capture_output=True, text=True, check=True
+    )
+    pipeline = load(pipelines / "flights_full.yaml")
+    declared = [tables for phase in pipeline.phases.values() for tables in (phase.outputs, phase.needs)]
+    checks = [check for tables in declared for table in tables.values() for check in table.checks]
+    expected = {table for tables in declared for table in tables} | set(pipeline.date_columns)
+    expected |= {other.table for check in checks for other in check.other_tables()}
+    printed = done.stdout.splitlines()[-1]  # behind warnings about the configuration of the command
+    assert set(json.loads(json.loads(printed))) == expected
 
 
 def test_each_exception_from_checkov_has_a_reason() -> None:
