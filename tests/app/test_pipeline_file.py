@@ -20,8 +20,9 @@ from phasegate.core.field_syntax import Due
 from phasegate.core.pipeline.model import DestinationKind, GateMode, Phase, Pipeline
 from phasegate.errors import ConfigError
 
-FULL = Path(__file__).parents[1] / "core/pipeline/data/flights_full.yaml"
-SCHEMA = Path(__file__).parents[2] / "shared/pipelines/pipeline.schema.json"
+REPO = Path(__file__).parents[2]
+FULL = REPO / "tests/core/pipeline/data/flights_full.yaml"
+SCHEMA = REPO / "shared/pipelines/pipeline.schema.json"
 MINIMAL = """\
 pipeline: orders
 calendar: {from: 2013-01-01}
@@ -71,9 +72,10 @@ def test_the_full_file_leaves_nothing_out():
     """It shows every kind of check, every destination, and every field of a phase."""
     flights = load(FULL)
     checks = [check for phase in flights.phases.values() for output in phase.outputs.values() for check in output.checks]
-    assert {check.kind for check in checks} == set(KINDS)
+    unused = set(KINDS) - {check.kind for check in checks}
+    assert not unused, f"add a check of kind {unused} to {FULL.relative_to(REPO)}"
     missing = set(DestinationKind) - {destination.kind for destination in flights.alerts.destinations.values()}
-    assert not missing, f"add {', '.join(missing)} to tests/core/pipeline/data/flights_full.yaml"
+    assert not missing, f"add {', '.join(missing)} to {FULL.relative_to(REPO)}"
     shown = {key for phase in yaml.load(FULL.read_text(), Loader)["phases"].values() for key in phase}  # noqa: S506
     assert set(Phase.__dataclass_fields__) - shown == set()
 
@@ -167,7 +169,7 @@ def test_aliases_may_stand_for_what_is_said_twice(tmp_path):
         ),
         (
             "row_count: {per: raw.items, at_least: 1}",
-            [f'{CHECK}.row_count.per: expected `expected` or an output of the pipeline, got "raw.items"'],
+            [f'{CHECK}.row_count.per: expected `expected` or a table whose run date column the file declares, got "raw.items"'],
         ),
         ("unique: {columns: [id], acceptable: 1.5}", [f"{CHECK}.unique.acceptable: expected a whole number, got 1.5"]),
         ("unique: {columns: [id], acceptable: -1}", [f"{CHECK}.unique.acceptable: expected a number ≥ 0, got -1"]),
@@ -517,7 +519,7 @@ def test_an_empty_folder_is_an_error(tmp_path):
 
 
 def test_the_schema_beside_the_files_is_current():
-    """After a change of the model: write `schema_text()` to it."""
+    """Editors read the file, `load` the model."""
     assert SCHEMA.read_text(encoding="utf-8") == schema_text(), "run `make schema`"
     jsonschema.Draft202012Validator.check_schema(json_schema())
 
@@ -569,7 +571,7 @@ def test_the_schema_describes_every_class():
     defs = json_schema()["$defs"]
     assert [name for name, each in defs.items() if not each["description"]] == []
     assert defs["Output"]["properties"]["date"]["description"].startswith("The run date (partition) column")
-    assert defs["RowCount"]["properties"]["where"]["description"].startswith("Only rows for which")
+    assert defs["RowCount"]["properties"]["where"]["description"].startswith("Judge only rows for which")
     item = defs["Output"]["properties"]["checks"]["items"]
     assert set(item["properties"]) == set(KINDS)
     assert (item["minProperties"], item["maxProperties"]) == (1, 1)

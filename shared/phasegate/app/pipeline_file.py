@@ -1,14 +1,15 @@
-"""Read pipeline files, and say with file, line and path everything that is wrong with one.
+"""Read pipeline files, and report everything that is wrong in one with file, line and path.
 
-The dataclasses of `core` are the model: pydantic checks files against them, and writes the JSON Schema for editors. A field
-named `from_` is written `from`, a key that the class does not have is refused, and nothing is converted: a quoted "5" is no
-number, 1 is no text. A key without a value is refused too; what is optional is left out.
+The dataclasses of `core` are the model: pydantic validates files against them and writes the JSON Schema for editors. A field
+named `from_` is written `from`. Unknown keys are errors, and nothing is converted: a quoted "5" is not a number, 1 is not text.
+A key without a value is an error, too; leave optional keys out.
 """
 
 import ast
 import inspect
 import json
 import re
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from functools import cache
@@ -22,10 +23,8 @@ from pydantic_core import ErrorDetails, core_schema
 from yaml.nodes import MappingNode, Node, ScalarNode
 
 from phasegate.app.yaml_file import STR, At, YamlFile, printable, shown
-from phasegate.core.checks import base, kinds
 from phasegate.core.checks.kinds import KINDS, Check
 from phasegate.core.field_syntax import Between, FieldSyntax, Tagged
-from phasegate.core.pipeline import model
 from phasegate.core.pipeline.model import Pipeline
 from phasegate.core.pipeline.validate import problems
 from phasegate.errors import ConfigError, Problem
@@ -34,56 +33,56 @@ Schema = dict[str, Any]
 
 
 ExtraProblems = Callable[[Pipeline], Iterable[Problem]]
-"""Looks for further problems in a pipeline whose file is right so far."""
+"""Finds further problems in a pipeline whose file is valid so far."""
 
 
 def load(path: Path, *, more: ExtraProblems | None = None) -> Pipeline:
     """The pipeline that a file describes.
 
     Raises:
-        ConfigError: The file cannot be read or is wrong; carries every problem, by line.
+        ConfigError: The file cannot be read or is wrong; has every problem, by line.
     """
     file = YamlFile(path)
     try:
-        found = _adapter().validate_json(file.json)
-        file.add((*problems(found), *(more(found) if more else ())))
+        pipeline = _adapter().validate_json(file.json)
+        file.add((*problems(pipeline), *(more(pipeline) if more else ())))
     except ValidationError as error:
-        _tell(error, file)
+        _note_errors(error, file)
     except OverflowError:
         file.note((), "expected dates before the year 10000")
     if file.problems:
         raise ConfigError(problems=file.problems)
-    return found
+    return pipeline
 
 
 def load_all(path: Path, *, more: ExtraProblems | None = None) -> tuple[Pipeline, ...]:
     """The pipelines of a file, or of every *.yaml file of a folder, by file name.
 
     Raises:
-        ConfigError: As for `load`, with the problems of all files; or there is no file, or two have one name.
+        ConfigError: As for `load`, with the problems of all files; or there is no file, or two pipelines have the same name.
     """
     if not path.is_dir():
         return (load(path, more=more),)
-    found: dict[str, tuple[Path, Pipeline]] = {}
-    # Terraform reads *.yaml alone; a pipeline that nobody reads would look like one without trouble.
+    by_name: dict[str, tuple[Path, Pipeline]] = {}
+    # Terraform reads *.yaml only. A file that nobody reads would look like a pipeline without problems.
     problems = [Problem(str(file), "expected the ending .yaml") for file in sorted(path.glob("*.yml"))]
     for file in sorted(path.glob("*.yaml")):
         try:
-            read = load(file, more=more)
+            pipeline = load(file, more=more)
         except ConfigError as error:
             problems += error.problems
             continue
-        other, _ = found.setdefault(read.name, (file, read))
+        other, _ = by_name.setdefault(pipeline.name, (file, pipeline))
         if other != file:
-            problems.append(Problem(f"{file}: pipeline", f"expected another name than in {other}", f'"{read.name}"'))
-    if not found and not problems:
+            problems.append(Problem(f"{file}: pipeline", f"expected another name than in {other}", f'"{pipeline.name}"'))
+    if not by_name and not problems:
         problems.append(Problem(str(path), "expected at least one file *.yaml"))
     if problems:
         raise ConfigError(problems=problems)
-    return tuple(read for _, read in found.values())
+    return tuple(pipeline for _, pipeline in by_name.values())
 
 
-_WORDS = {
+_MESSAGES = {
     "missing": 'missing key "{key}"',
     "unexpected_keyword_argument": 'unknown key "{key}"',
     "extra_forbidden": 'unknown kind of check "{key}"',
@@ -101,42 +100,46 @@ _WORDS = {
     "dataclass_type": "expected a mapping",
     "value_error": "expected {error}",
 }
-"""What pydantic's types of errors mean. Source: docs.pydantic.dev, "Validation Errors"."""
+"""Our messages for pydantic's error types. Source: docs.pydantic.dev, "Validation Errors"."""
 
 
-def _words(error: ErrorDetails) -> str:
+def _message(error: ErrorDetails) -> str:
     key = error["loc"][-1] if error["loc"] else ""
     if error["type"] == "missing" and isinstance(key, int):
         return "expected a longer list"
     values = {"msg": error["msg"], "key": printable(str(key)), **error.get("ctx", {})}
-    return _WORDS.get(error["type"], "{msg}").format_map(values)
+    return _MESSAGES.get(error["type"], "{msg}").format_map(values)
 
 
-def _tell(error: ValidationError, file: YamlFile) -> None:
-    """Add pydantic's errors to a file's problems. Of several types that were tried, the one that came furthest tells."""
-    tried: dict[At, list[str]] = {}
-    told: list[At] = []
+def _note_errors(error: ValidationError, file: YamlFile) -> None:
+    """Add pydantic's errors to a file's problems.
+
+    For a value of several possible types pydantic reports an error for each. When one of them has got further into the value
+    than the value itself, that one is shown; otherwise all are, as alternatives.
+    """
+    alternatives: dict[At, list[str]] = {}
+    noted: list[At] = []
     for each in error.errors(include_url=False):
         at: At = ()
-        for key in each["loc"]:  # it also names types that were tried, and a missing key
+        for key in each["loc"]:  # also has names of types, and keys that are missing in the file
             at = (*at, key) if (*at, key) in file.nodes else at
-        node, words, last = file.nodes[at], _words(each), each["loc"][-1:]
+        node, message, last = file.nodes[at], _message(each), each["loc"][-1:]
         if each["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
-            hint = _meant(str(at[-1]), _keys(at[:-1], json_schema()))
-            file.note(at[:-1], words, hint=hint, line=file.lines[at])
+            hint = _suggestion(str(at[-1]), _keys(at[:-1], json_schema()))
+            file.note(at[:-1], message, hint=hint, line=file.lines[at])
         elif last == ("[key]",):
-            file.note(at, words, f'"{printable(str(at[-1]))}"')
+            file.note(at, message, f'"{printable(str(at[-1]))}"')
         elif each["type"] == "missing" or (each["type"] == "value_error" and isinstance(node, MappingNode)):
-            file.note(at, words)
+            file.note(at, message)
         elif last == at[-1:]:
-            file.note(at, words, shown(node), _hint(each, node))
+            file.note(at, message, shown(node), _hint(each, node))
         else:
-            tried.setdefault(at, []).append(words)
+            alternatives.setdefault(at, []).append(message)
             continue
-        told.append(at)
-    for at, several in tried.items():
-        if not any(path[: len(at)] == at for path in told):
-            file.note(at, " or ".join(several).replace(" or expected ", " or "), shown(file.nodes[at]))
+        noted.append(at)
+    for at, messages in alternatives.items():
+        if not any(path[: len(at)] == at for path in noted):
+            file.note(at, " or ".join(messages).replace(" or expected ", " or "), shown(file.nodes[at]))
 
 
 def _hint(error: ErrorDetails, node: Node) -> str:
@@ -153,15 +156,15 @@ def _hint(error: ErrorDetails, node: Node) -> str:
     return ""
 
 
-def _meant(word: str, known: Sequence[str]) -> str:
-    """What a wrong word may have meant: the closest known one, and all when they are few or none is close."""
+def _suggestion(word: str, known: Sequence[str]) -> str:
+    """The known word closest to a wrong one, and all of them when they are few or none is close."""
     close = [f"did you mean {near}?" for near in get_close_matches(word, known, n=1)]
     every = [f"known: {', '.join(known)}"] if len(known) <= 12 or not close else []
     return " ".join(close + every)
 
 
 def _keys(at: At, part: Schema) -> list[str]:
-    """The keys that the mapping at a path may have, by a part of the JSON Schema."""
+    """The keys that the mapping at a path may have, according to a part of the JSON Schema."""
     if "$ref" in part:
         return _keys(at, json_schema()["$defs"][part["$ref"].rpartition("/")[2]])
     if "anyOf" in part:
@@ -172,9 +175,10 @@ def _keys(at: At, part: Schema) -> list[str]:
     return _keys(at[1:], part["items"] if isinstance(at[0], int) else properties.get(at[0]) or part["additionalProperties"])
 
 
-# `core` does not know pydantic, which asks types, and marks beside them, for methods of these names. They are set from here.
-def _written(mark: FieldSyntax, _source: object, _handler: object) -> core_schema.CoreSchema:
-    # No notation has a place for no text at all; what the parser says then is what to say of a number, too.
+# pydantic looks for methods of these names on types and on what annotates them. `core` does not know pydantic, so they are set
+# from here.
+def _parsed(mark: FieldSyntax, _source: object, _handler: object) -> core_schema.CoreSchema:
+    # Every syntax refuses empty text with what it expects; a number or a list gets the same message.
     return core_schema.no_info_plain_validator_function(lambda value: mark.parse(value if isinstance(value, str) else ""))
 
 
@@ -201,14 +205,14 @@ def _only(item: Mapping[str, Check]) -> Check:
     return check
 
 
-setattr(FieldSyntax, "__get_pydantic_core_schema__", _written)  # noqa: B010
+setattr(FieldSyntax, "__get_pydantic_core_schema__", _parsed)  # noqa: B010
 setattr(FieldSyntax, "__get_pydantic_json_schema__", _pattern)  # noqa: B010
 setattr(Between, "__get_pydantic_core_schema__", _bounded)  # noqa: B010
 setattr(Tagged, "__get_pydantic_core_schema__", _tagged)  # noqa: B010
 
 
 def _key(field: str) -> str:
-    """What a field is called in the file: `from_` is written `from`."""
+    """The name of a field in the file: `from_` is written `from`."""
     return field.rstrip("_")
 
 
@@ -219,7 +223,7 @@ def _adapter() -> TypeAdapter[Pipeline]:
 
 
 class _ForEditors(GenerateJsonSchema):
-    """Writes the schema without titles of fields, and without null: what is optional is left out."""
+    """Writes the schema without titles of fields, and without null: optional keys are left out instead."""
 
     def field_title_should_be_set(self, schema: Any) -> bool:
         return False
@@ -240,29 +244,32 @@ class _ForEditors(GenerateJsonSchema):
 
     def dataclass_schema(self, schema: core_schema.DataclassSchema) -> Schema:
         described = super().dataclass_schema(schema)
-        classes = {base.__name__ for base in schema["cls"].__mro__}
-        for (owner, name), text in _docs().items():
-            if owner in classes:
-                described["properties"][_key(name)]["description"] = text
+        properties = described["properties"]
+        for owner in reversed(schema["cls"].__mro__):
+            for (class_name, name), text in _field_docs(owner.__module__).items():
+                if class_name == owner.__name__ and _key(name) in properties:
+                    properties[_key(name)]["description"] = text
         return described
 
 
 @cache
-def _docs() -> Mapping[tuple[str, str], str]:
-    """The text below each field, by class and field, bases first; Python keeps it in the source only."""
-    found = {}
-    source = "\n".join(inspect.getsource(module) for module in (base, kinds, model))
-    for made in [node for node in ast.parse(source).body if isinstance(node, ast.ClassDef)]:
-        for pair in pairwise(made.body):
+def _field_docs(module: str) -> Mapping[tuple[str, str], str]:
+    """The text below each field of a module's classes, by class and field. Python keeps it only in the source."""
+    if not module.startswith("phasegate."):
+        return {}
+    docs = {}
+    source = inspect.getsource(sys.modules[module])
+    for defined in [node for node in ast.parse(source).body if isinstance(node, ast.ClassDef)]:
+        for pair in pairwise(defined.body):
             match pair:
                 case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(text))):
-                    found[made.name, name] = inspect.cleandoc(text)
-    return found
+                    docs[defined.name, name] = inspect.cleandoc(text)
+    return docs
 
 
 @cache
 def json_schema() -> Schema:
-    """The JSON Schema (draft 2020-12) of a pipeline file. What only the whole file can tell is left to `load`."""
+    """The JSON Schema (draft 2020-12) of a pipeline file. Rules that span several parts of a file are left to `load`."""
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "$id": "urn:phasegate:pipeline",
