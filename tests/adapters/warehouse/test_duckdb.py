@@ -182,7 +182,7 @@ def test_a_table_that_is_there_twice_is_not_guessed(folder: Path) -> None:
 
     assert (got.fault, got.reason) == (
         Fault.TABLE,
-        "table raw.flights is there twice, as flights.parquet and under another ending",
+        "table raw.flights exists twice, as flights.parquet and with another file ending",
     )
 
 

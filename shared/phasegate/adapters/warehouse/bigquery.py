@@ -1,17 +1,16 @@
-"""The tables of BigQuery: one job for each query, all at once; what is free is looked at first.
+"""The tables of BigQuery: one job per query, all jobs in parallel, and free requests first.
 
-**What a table is like** comes from its metadata, which costs nothing, so a missing table or column is told without a job. A
-statement that is refused all the same is looked into by dry runs, which are free too: they find the numbers at fault, and one
-job measures all others.
+**Table metadata** is free, so a missing table or column is found without a job. When BigQuery refuses a statement all the same,
+dry runs, which are free too, find the metrics at fault, and one job measures all others.
 
-**Ids of jobs** are `phasegate-<measurement>-<digest>-<attempt>`: a fresh id for each call of `measure`, a digest of statement
-and values, and a count that rises when a job itself failed and is started again. A request that is repeated because its answer
-was lost names the same job, is told that it exists, and takes its result: one job, billed once. Another call of `measure` never
-names it. An id that lived longer (made from the statement and the hour, say) would save a few jobs after a crash and answer a
-gate from a table as it was before the loader repaired it.
+**Job ids** are `phasegate-<measurement>-<digest>-<attempt>`: a fresh id for each call of `measure`, a digest of statement and
+parameters, and a counter for jobs that failed by themselves and are restarted. A request that is repeated because its response
+was lost names the same job, gets the conflict that it exists, and takes its result: one job, billed once. Another call of
+`measure` never names that job. A longer-lived id (from the statement and the hour, say) would save a few jobs after a crash,
+but would answer a gate from the table as it was before the loader repaired it.
 
-**The cache of results** is used for BigQuery's own tables only. It is dropped when such a table changes, so asking again about
-a table that nobody has touched is free, and is never an old answer. For views and external tables that is not promised.
+**The result cache** is used for BigQuery's own tables only. BigQuery drops it when such a table changes, so measuring an
+unchanged table again is free and never gives an old answer. For views and external tables that is not guaranteed.
 
 Source: BigQuery REST reference (jobs.insert, JobConfiguration), "Using cached query results", "Estimate and control costs".
 """
@@ -25,6 +24,7 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from itertools import count
 from threading import Lock
+from typing import assert_never
 from uuid import uuid4
 
 import requests
@@ -40,9 +40,10 @@ from google.cloud.bigquery import (
     ScalarQueryParameter,
     SchemaField,
 )
+from google.cloud.bigquery import Table as ApiTable
 
 from phasegate.adapters.google_errors import GoogleError, is_retryable
-from phasegate.adapters.warehouse.catalogue import Catalogue, Table, sql_of
+from phasegate.adapters.warehouse.catalogue import Catalogue, Table, counted_table, sql_of
 from phasegate.adapters.warehouse.dialect import Dialect, Statement, render, table_name
 from phasegate.adapters.warehouse.googlesql import check_sql
 from phasegate.adapters.warehouse.isolation import IsolatedQuery, PartialAnswer, StatementFailed, numbers, unusable
@@ -52,12 +53,11 @@ from phasegate.core.checks.metrics import (
     AnyMetric,
     Cost,
     CustomSource,
-    ExpectedKeys,
     Fault,
     PairSource,
-    PresentKeys,
     Query,
     Source,
+    TableSource,
     Unmeasured,
 )
 from phasegate.core.field_syntax import Span
@@ -65,44 +65,44 @@ from phasegate.errors import ConfigError, WarehouseError
 from phasegate.installation import platform as described
 
 DEFAULT_MAX_BYTES_BILLED = 100 * 2**30
-"""Bytes that one query may be billed, unless said otherwise."""
+"""The most bytes that one query may be billed, by default."""
 
-WITHIN = 120.0
+JOB_TIMEOUT = 120.0
 """Seconds after which BigQuery stops a job."""
 
 RETRY_TIMEOUT = 20.0
-"""Seconds for which a request that fails is tried again."""
+"""Seconds for which a failing request is retried."""
 
 PARALLEL_QUERIES = 10
-"""Queries that are under way at once: as many as the client keeps connections, far below BigQuery's limit of 1,000 queued."""
+"""Queries that run at the same time: as many as the client has connections, far below BigQuery's limit of 1,000 queued."""
 
 EMULATOR = "BIGQUERY_EMULATOR_HOST"
 
-_FAILED = (*GoogleError, requests.RequestException, OSError)
-"""What the client raises when it was used rightly; a wait that lasted too long is an OSError too."""
+_CLIENT_ERRORS = (*GoogleError, requests.RequestException, OSError)
+"""What the client raises when it is used correctly; a timeout is an OSError, too."""
 
-_STARTED_AGAIN = frozenset(
+_JOB_ERRORS = frozenset(
     ("backendError", "internalError", "rateLimitExceeded", "jobBackendError", "jobInternalError", "jobRateLimitExceeded")
 )
-"""Reasons for which a job fails through no fault of its own."""
+"""Reasons for which a job fails without being at fault; it is restarted."""
 
-_PASSING = _STARTED_AGAIN | {"badGateway", "quotaExceeded", "stopped", "tableUnavailable", "timeout"}
+_TRANSIENT = _JOB_ERRORS | {"badGateway", "quotaExceeded", "stopped", "tableUnavailable", "timeout"}
 """Reasons that may go away by themselves."""
 
-_NAMES: Mapping[str, str] = {"INTEGER": "INT64", "FLOAT": "FLOAT64", "BOOLEAN": "BOOL", "RECORD": "STRUCT"}
-"""The API says some types by their names in legacy SQL."""
+_TYPE_NAMES: Mapping[str, str] = {"INTEGER": "INT64", "FLOAT": "FLOAT64", "BOOLEAN": "BOOL", "RECORD": "STRUCT"}
+"""The API reports some types by their legacy SQL names."""
 
 
 class BigQueryWarehouse:
     """Measures the tables of BigQuery. Read only; safe for several threads.
 
     Args:
-        project: Runs and pays the jobs, and has the tables that are named `dataset.table`.
-        client: Made on first use when left out, so that nothing is connected before a fork.
-        location: Where the jobs run; where the tables are, when left out.
-        maximum_bytes_billed: A query that would cost more is refused by BigQuery, and costs nothing.
+        project: Runs and pays for the jobs, and holds the tables that are named `dataset.table`.
+        client: Created on first use by default, so that there is no connection before a fork.
+        location: Where the jobs run; by default where the tables are.
+        maximum_bytes_billed: BigQuery refuses a query that would cost more, and bills nothing.
         timeout: Seconds after which a job is stopped.
-        patience: Seconds for which a request that fails is tried again.
+        retry_timeout: Seconds for which a failing request is retried.
         new_id: Makes the id of one call of `measure`, from letters, digits and dashes.
 
     Raises:
@@ -116,70 +116,56 @@ class BigQueryWarehouse:
         client: Client | None = None,
         location: str | None = None,
         maximum_bytes_billed: int = DEFAULT_MAX_BYTES_BILLED,
-        timeout: float = WITHIN,
+        timeout: float = JOB_TIMEOUT,
         retry_timeout: float = RETRY_TIMEOUT,
         new_id: Callable[[], str] = lambda: uuid4().hex,
     ) -> None:
         if maximum_bytes_billed < MIN_BYTES_BILLED:
             raise ConfigError(f"maximum_bytes_billed: expected at least {MIN_BYTES_BILLED}, got {maximum_bytes_billed}")
         self._project = project
-        self._made = client
-        self._making = Lock()
+        self._made_client = client
+        self._client_lock = Lock()
         self._location = location
-        self._most_billed = maximum_bytes_billed
-        self._within = timeout
-        self._patience = retry_timeout
+        self._max_bytes_billed = maximum_bytes_billed
+        self._job_timeout = timeout
+        self._retry_timeout = retry_timeout
         self._new_id = new_id
 
     def measure(self, queries: Sequence[Query], span: Span) -> Iterator[Answer]:
         """See `Warehouse.measure`."""
-        with self._prepared(queries, span) as (pool, asked):
-            for answer in as_completed([pool.submit(one.answer) for one in asked]):
-                yield answer.result()
-
-    def estimate(self, queries: Sequence[Query], span: Span) -> int:
-        """Bytes that measuring would be billed at most, found out by dry runs; what can't be measured costs nothing.
-
-        Raises:
-            ConfigError: As `measure`.
-            WarehouseError: As `measure`, and when a query's cost could not be found out.
-        """
-        with self._prepared(queries, span) as (pool, asked):
-            return sum(pool.map(_Asked.cost, asked))
-
-    @contextmanager
-    def _prepared(self, queries: Sequence[Query], span: Span) -> Iterator[tuple[ThreadPoolExecutor, "list[_Asked]"]]:
-        """The queries, ready to be asked, once it is known what their tables are like."""
-        _check(queries, span)
-        service = self._service()
+        _validate(queries, span)
+        api = self._api()
         measurement = self._new_id()
         pool = ThreadPoolExecutor(PARALLEL_QUERIES, "phasegate-bigquery")
         try:
             names = tuple(dict.fromkeys(name for query in queries for name in _tables(query.source)))
-            seen = dict(zip(names, pool.map(service.look_at, names), strict=True))
-            if names and all(one.silent for one in seen.values()):
-                raise WarehouseError(f"project {self._project}: {seen[names[0]].silent}", retryable=True)
-            yield pool, [_Asked(service, query, span, seen, self._location, measurement) for query in queries]
+            tables = dict(zip(names, pool.map(api.metadata, names), strict=True))
+            # One table that does not answer fails its own metrics only. When none answers, BigQuery can't be reached.
+            if names and all(table.unavailable for table in tables.values()):
+                raise WarehouseError(f"project {self._project}: {tables[names[0]].unavailable}", retryable=True)
+            measurements = [_Measurement(api, query, span, tables, self._location, measurement) for query in queries]
+            for answer in as_completed([pool.submit(each.answer) for each in measurements]):
+                yield answer.result()
         finally:
-            # A caller that has stopped listening does not wait for jobs that BigQuery will stop by itself.
+            # A caller that stops iterating does not wait for running jobs; BigQuery stops them at their timeout.
             pool.shutdown(wait=False, cancel_futures=True)
 
     def describe_table(self, name: str) -> described.Table | None:
         """See `Tables.describe_table`."""
-        return self._service().describe(name)
+        return self._api().describe(name)
 
     def tables_in(self, dataset: str) -> Sequence[str]:
         """See `Tables.tables_in`."""
-        return self._service().tables_in(dataset)
+        return self._api().tables_in(dataset)
 
-    def _service(self) -> "_Service":
-        return _Service(self._client(), self._project, self._most_billed, self._within, self._patience)
+    def _api(self) -> "_Api":
+        return _Api(self._client(), self._project, self._max_bytes_billed, self._job_timeout, self._retry_timeout)
 
     def _client(self) -> Client:
-        with self._making:
-            if self._made is None:
-                self._made = _connect(self._project)
-            return self._made
+        with self._client_lock:
+            if self._made_client is None:
+                self._made_client = _connect(self._project)
+            return self._made_client
 
 
 def _connect(project: str) -> Client:
@@ -191,11 +177,11 @@ def _connect(project: str) -> Client:
     try:
         return Client(project)
     except GoogleAuthError as exc:
-        raise _unasked(project, exc) from exc
+        raise _project_error(project, exc) from exc
 
 
-def _check(queries: Iterable[Query], span: Span) -> None:
-    """Raise `ConfigError` for what is no SQL, or no name, before anything is asked."""
+def _validate(queries: Iterable[Query], span: Span) -> None:
+    """Raise `ConfigError` for wrong SQL and wrong names before any request is sent."""
     for query in queries:
         for metric in query.metrics:
             for text, kind in sql_of(query.source, metric):
@@ -205,77 +191,81 @@ def _check(queries: Iterable[Query], span: Span) -> None:
 
 def _tables(source: Source) -> tuple[str, ...]:
     match source:
-        case CustomSource():
-            return ()
+        case TableSource(table):
+            return (table,)
         case PairSource(table=table, other=other):
             return (table, other)
+        case CustomSource():
+            return ()
         case _:
-            return (source.table,)
+            assert_never(source)
 
 
 @dataclass(frozen=True, slots=True)
-class _Seen:
-    """What BigQuery says of a table without being asked for its rows.
+class _Metadata:
+    """The metadata of a table.
 
     Args:
-        silent: Why nothing was said, which may go away by itself.
+        table: Its columns for the catalogue, or why it can't be read.
+        types: The GoogleSQL types of its columns, as the API reports them.
+        unavailable: Why there is no metadata; set only when that may go away by itself.
         native: It is one of BigQuery's own tables, neither a view nor external.
     """
 
     table: Table = field(default_factory=Table)
     types: Mapping[str, str] = field(default_factory=dict)
-    silent: str = ""
+    unavailable: str = ""
     native: bool = False
     location: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class _Result:
-    """Rows of a job, the GoogleSQL types of its columns, and what it was billed."""
+    """Rows of a job, the GoogleSQL types of its columns, and the bytes that it was billed."""
 
     types: tuple[str, ...]
     rows: Sequence[Sequence[object]]
     bytes_billed: int
 
 
-class _Service:
-    """BigQuery's API, as far as it is needed; raises the client's errors, but for `look_at`."""
+class _Api:
+    """The requests to BigQuery. Those about tables raise `WarehouseError`, those about jobs the client's errors."""
 
-    def __init__(self, client: Client, project: str, most_billed: int, within: float, retry_timeout: float) -> None:
+    def __init__(self, client: Client, project: str, max_bytes_billed: int, job_timeout: float, retry_timeout: float) -> None:
         self.project = project
         self._client = client
-        self._most_billed = most_billed
-        self._within = within
-        self._again = DEFAULT_RETRY.with_timeout(retry_timeout)
-        self._start_again = Retry(predicate=_may_start_again, timeout=retry_timeout)
-        self._find_again = Retry(predicate=_may_find_again, timeout=retry_timeout)
+        self._max_bytes_billed = max_bytes_billed
+        self._job_timeout = job_timeout
+        self._retry = DEFAULT_RETRY.with_timeout(retry_timeout)
+        self._restart_job = Retry(predicate=_may_restart, timeout=retry_timeout)
+        self._find_job = Retry(predicate=_may_appear, timeout=retry_timeout)
 
-    def look_at(self, name: str) -> _Seen:
-        """What a table is like; `WarehouseError` when that is nothing of the table's."""
+    def metadata(self, name: str) -> _Metadata:
+        """The metadata of a table, or why there is none; raises only when the whole project can't be queried."""
         try:
-            table = self._client.get_table(".".join(self.full_name(name)), retry=self._again, timeout=self._within)
-        except _FAILED as exc:
-            none = _explained(exc, self.project, f"table {name}")
-            reason = none.why.reason
-            return _Seen(silent=reason) if none.why.retryable else _Seen(Table(broken=reason))
+            table = self._get_table(name)
+        except _CLIENT_ERRORS as exc:
+            fault = _failure(exc, self.project, f"table {name}").unmeasured
+            return _Metadata(unavailable=fault.reason) if fault.retryable else _Metadata(Table(broken=fault.reason))
         types = {column.name.lower(): _type(column) for column in table.schema}
-        # What can be compared with a NUMERIC can be compared with its bigger kin.
-        known = {column: "NUMERIC" if kind == "BIGNUMERIC" else kind for column, kind in types.items()}
+        # A BIGNUMERIC can be compared with everything that a NUMERIC can.
+        comparable = {column: "NUMERIC" if kind == "BIGNUMERIC" else kind for column, kind in types.items()}
+        # Tables partitioned by ingestion time have pseudo-columns, which the schema does not list.
         if table.time_partitioning is not None and table.time_partitioning.field is None:
-            known |= {"_partitiondate": "DATE", "_partitiontime": "TIMESTAMP"}
-        return _Seen(Table(known), types, "", table.table_type == "TABLE", table.location)
+            comparable |= {"_partitiondate": "DATE", "_partitiontime": "TIMESTAMP"}
+        return _Metadata(Table(comparable), types, "", table.table_type == "TABLE", table.location)
 
     def describe(self, name: str) -> described.Table | None:
-        """A table as it is; None when there is none."""
+        """A table's columns and partitioning; None when there is no such table."""
         try:
-            table = self._client.get_table(".".join(self.full_name(name)), retry=self._again, timeout=self._within)
+            table = self._get_table(name)
         except NotFound:
             return None
-        except _FAILED as exc:
-            raise self._unlooked(exc, f"table {name}") from exc
+        except _CLIENT_ERRORS as exc:
+            raise self._error(exc, f"table {name}") from exc
         types = {column.name.lower(): _type(column) for column in table.schema}
         by = table.time_partitioning
-        # A view has none of its own, and an external table's is the files'.
+        # A view has no partitions of its own, and those of an external table belong to its files.
         partition = (by.field or "_PARTITIONTIME" if by else "") if table.table_type == "TABLE" else None
         return described.Table(types, partition)
 
@@ -283,32 +273,32 @@ class _Service:
         """The tables of a dataset; none when there is no such dataset."""
         full = dataset if "." in dataset else f"{self.project}.{dataset}"
         try:
-            found = self._client.list_tables(full, retry=self._again, timeout=self._within)
-            return tuple(sorted(f"{dataset}.{table.table_id}" for table in found))
+            tables = self._client.list_tables(full, retry=self._retry, timeout=self._job_timeout)
+            return tuple(sorted(f"{dataset}.{table.table_id}" for table in tables))
         except NotFound:
             return ()
-        except _FAILED as exc:
-            raise self._unlooked(exc, f"dataset {dataset}") from exc
+        except _CLIENT_ERRORS as exc:
+            raise self._error(exc, f"dataset {dataset}") from exc
 
-    def _unlooked(self, error: Exception, where: str) -> WarehouseError:
-        why = _explained(error, self.project, where).why
-        return WarehouseError(why.reason, retryable=why.retryable)
-
-    def full_name(self, name: str) -> tuple[str, ...]:
-        """Project, dataset and table."""
+    def _get_table(self, name: str) -> ApiTable:
         parts = table_name(name)
-        return parts if len(parts) == 3 else (self.project, *parts)
+        full = parts if len(parts) == 3 else (self.project, *parts)
+        return self._client.get_table(".".join(full), retry=self._retry, timeout=self._job_timeout)
+
+    def _error(self, error: Exception, where: str) -> WarehouseError:
+        fault = _failure(error, self.project, where).unmeasured
+        return WarehouseError(fault.reason, retryable=fault.retryable)
 
     def run(self, statement: Statement, config: QueryJobConfig, location: str | None, job_id: str) -> _Result:
-        """The rows of a statement; its job is started again when it failed through no fault of its own."""
+        """The rows of a statement; a job that fails by itself is restarted under the next attempt's id."""
         attempts = count(1)
-        config.maximum_bytes_billed = self._most_billed
-        config.job_timeout_ms = int(self._within * 1000)
+        config.maximum_bytes_billed = self._max_bytes_billed
+        config.job_timeout_ms = int(self._job_timeout * 1000)
 
         def once() -> _Result:
             return self._result(self._start(statement, config, location, f"{job_id}-{next(attempts)}"))
 
-        return self._start_again(once)()
+        return self._restart_job(once)()
 
     def _start(self, statement: Statement, config: QueryJobConfig, location: str | None, job_id: str) -> QueryJob:
         try:
@@ -317,36 +307,35 @@ class _Service:
                 job_config=config,
                 job_id=job_id,
                 location=location,
-                retry=self._again,
-                timeout=self._within,
-                job_retry=None,
+                retry=self._retry,
+                timeout=self._job_timeout,
+                job_retry=None,  # the client would restart a failed job under an id of its own
             )
         except Conflict:
-            # The request was heard, its answer was lost, and it was sent again.
-            job = self._client.get_job(job_id, location=location, retry=self._find_again, timeout=self._within)
+            # The first request was received, its response was lost, and the client sent it again: the job is ours.
+            job = self._client.get_job(job_id, location=location, retry=self._find_job, timeout=self._job_timeout)
             assert isinstance(job, QueryJob)
             return job
 
     def _result(self, job: QueryJob) -> _Result:
         try:
-            # BigQuery stops the job by itself; a little later we stop waiting.
-            rows = job.result(retry=self._again, timeout=self._within + 10, job_retry=None)
+            # Wait a little longer than BigQuery lets the job run, so that its own timeout comes first and names the cause.
+            rows = job.result(retry=self._retry, timeout=self._job_timeout + 10, job_retry=None)
             types = tuple(_type(column) for column in rows.schema)
             return _Result(types, [row.values() for row in rows], job.total_bytes_billed or 0)
         except GoogleAPICallError as exc:
-            raise _InData(exc) from exc
+            raise _JobFailed(exc) from exc
 
-    def rehearse(self, statement: Statement, config: QueryJobConfig, location: str | None) -> int:
-        """Bytes that a statement would be billed at most; nothing is run."""
+    def dry_run(self, statement: Statement, config: QueryJobConfig, location: str | None) -> None:
+        """Let BigQuery validate a statement without running it."""
         config.dry_run = True
-        job = self._client.query(
-            statement.text, job_config=config, location=location, retry=self._again, timeout=self._within, job_retry=None
+        self._client.query(
+            statement.text, job_config=config, location=location, retry=self._retry, timeout=self._job_timeout, job_retry=None
         )
-        return max(job.total_bytes_processed or 0, MIN_BYTES_BILLED * len(job.referenced_tables))
 
 
-class _InData(Exception):
-    """A job that was accepted failed: what is said may quote the data."""
+class _JobFailed(Exception):
+    """An accepted job failed; its message may quote values of the data."""
 
     def __init__(self, error: GoogleAPICallError) -> None:
         super().__init__(str(error))
@@ -354,92 +343,80 @@ class _InData(Exception):
 
 
 def _type(column: SchemaField) -> str:
-    name = _NAMES.get(column.field_type, column.field_type)
+    name = _TYPE_NAMES.get(column.field_type, column.field_type)
     return f"ARRAY<{name}>" if column.mode == "REPEATED" else name
 
 
-class _Asked:
-    """One query, to be answered."""
+class _Measurement:
+    """One query in progress."""
 
     def __init__(
         self,
-        service: _Service,
+        api: _Api,
         query: Query,
         span: Span,
-        seen: Mapping[str, _Seen],
+        tables: Mapping[str, _Metadata],
         location: str | None,
         measurement: str,
     ) -> None:
-        self._service = service
+        self._api = api
         self._query = query
         self._span = span
-        self._seen = {name: seen[name] for name in _tables(query.source)}
-        # A query of the user's names tables that were not looked at; they are most likely where the others are.
-        near = (*self._seen.values(), *seen.values())
-        self._location = location or next((one.location for one in near if one.location), None)
+        self._tables = {name: tables[name] for name in _tables(query.source)}
+        # The tables in a user's query are unknown; most likely they are where the other tables are.
+        nearby = (*self._tables.values(), *tables.values())
+        self._location = location or next((table.location for table in nearby if table.location), None)
         self._measurement = measurement
-        self._catalogue = Catalogue({".".join(table_name(name)[-2:]): one.table for name, one in self._seen.items()})
-        self._asking = IsolatedQuery(self._run, self._rehearse)
+        self._catalogue = Catalogue({".".join(table_name(name)[-2:]): each.table for name, each in self._tables.items()})
+        self._isolated = IsolatedQuery(self._run, self._dry_run)
         self._jobs = 0
         self._billed = 0
-        self._foreseen: dict[tuple[AnyMetric, ...], int] = {}
 
     def answer(self) -> Answer:
-        """What came back, and what did not and why."""
-        self._asking.ask(self._wanted())
-        query, found = self._query, self._asking.unmeasured
-        for part in self._asking.parts:
-            found |= unusable(query.source, part)
-        unmeasured = {metric: found[metric] for metric in query.metrics if metric in found}
+        """The numbers, and why some could not be measured."""
+        query, faults = self._query, self._isolated.unmeasured
+        faults |= self._ruled_out()
+        self._isolated.run(tuple(metric for metric in query.metrics if metric not in faults))
+        for part in self._isolated.parts:
+            faults |= unusable(query.source, part)
+        unmeasured = {metric: faults[metric] for metric in query.metrics if metric in faults}
         cost = Cost(self._jobs, self._billed)
-        return Answer(query, numbers(query, self._asking.parts, unmeasured), unmeasured, self._types(), cost)
+        return Answer(query, numbers(query, self._isolated.parts, unmeasured), unmeasured, self._types(), cost)
 
-    def cost(self) -> int:
-        """Bytes that the answer would be billed at most."""
-        sound = self._asking.sound(self._wanted())
-        for fault in self._asking.unmeasured.values():
-            if fault.retryable:
-                raise WarehouseError(fault.reason, retryable=True)
-        if sound and sound not in self._foreseen:
-            self._rehearse(sound)
-        return self._foreseen.get(sound, 0)
+    def _ruled_out(self) -> Mapping[AnyMetric, Unmeasured]:
+        """The metrics that the metadata rules out."""
+        if unavailable := next((table.unavailable for table in self._tables.values() if table.unavailable), ""):
+            return dict.fromkeys(self._query.metrics, Unmeasured(Fault.UNAVAILABLE, unavailable))
+        if not self._names_are_unique():
+            return {}
+        # The catalogue also refuses what DuckDB would answer differently from BigQuery; that is no fault here.
+        faults = self._catalogue.faults(self._query)
+        return {metric: fault for metric, fault in faults.items() if fault.fault is not Fault.REFUSED}
 
-    def _wanted(self) -> tuple[AnyMetric, ...]:
-        """The metrics that the metadata does not rule out."""
-        silent = next((one.silent for one in self._seen.values() if one.silent), "")
-        found = self._asking.unmeasured
-        if silent:
-            found |= dict.fromkeys(self._query.metrics, Unmeasured(Fault.UNAVAILABLE, silent))
-        elif self._told_apart():
-            # What DuckDB refuses, because it would answer otherwise than BigQuery, BigQuery answers.
-            faults = self._catalogue.faults(self._query)
-            found |= {metric: fault for metric, fault in faults.items() if fault.fault is not Fault.REFUSED}
-        return tuple(metric for metric in self._query.metrics if metric not in found)
-
-    def _told_apart(self) -> bool:
-        """False for two tables of one name in two projects, of which the catalogue knows one."""
-        return len({table_name(name)[-2:] for name in self._seen}) == len(self._seen)
+    def _names_are_unique(self) -> bool:
+        """False for tables of the same name in two projects; the catalogue has only one of them."""
+        return len({table_name(name)[-2:] for name in self._tables}) == len(self._tables)
 
     def _types(self) -> Mapping[str, str] | Unmeasured | None:
         if not self._query.types:
             return None
-        seen = self._seen[self._query.source.table]
-        if seen.silent:
-            return Unmeasured(Fault.UNAVAILABLE, seen.silent)
-        return Unmeasured(Fault.TABLE, seen.table.broken) if seen.table.broken else seen.types
+        metadata = self._tables[self._query.source.table]
+        if metadata.unavailable:
+            return Unmeasured(Fault.UNAVAILABLE, metadata.unavailable)
+        return Unmeasured(Fault.TABLE, metadata.table.broken) if metadata.table.broken else metadata.types
 
     def _run(self, metrics: tuple[AnyMetric, ...]) -> PartialAnswer:
         statement = self._statement(metrics)
         self._jobs += 1
-        with self._explaining(metrics):
-            result = self._service.run(statement, self._config(statement), self._location, self._job_id(statement))
+        with self._translating_errors(metrics):
+            result = self._api.run(statement, self._config(statement), self._location, self._job_id(statement))
         self._billed += result.bytes_billed
         return PartialAnswer(metrics, result.types, result.rows)
 
-    def _rehearse(self, metrics: tuple[AnyMetric, ...]) -> None:
+    def _dry_run(self, metrics: tuple[AnyMetric, ...]) -> None:
         statement = self._statement(metrics)
-        with self._explaining(metrics):
-            self._foreseen[metrics] = self._service.rehearse(statement, self._config(statement), self._location)
+        with self._translating_errors(metrics):
+            self._api.dry_run(statement, self._config(statement), self._location)
 
     def _statement(self, metrics: tuple[AnyMetric, ...]) -> Statement:
         return render(Query(self._query.source, metrics), self._span, Dialect.BIGQUERY)
@@ -448,7 +425,7 @@ class _Asked:
         return QueryJobConfig(
             labels={"tool": "phasegate", "table": label(self._query.source.table)},
             query_parameters=[ScalarQueryParameter(param.name, param.type, param.value) for param in statement.params],
-            use_query_cache=bool(self._seen) and all(one.native for one in self._seen.values()),
+            use_query_cache=bool(self._tables) and all(table.native for table in self._tables.values()),
         )
 
     def _job_id(self, statement: Statement) -> str:
@@ -456,25 +433,23 @@ class _Asked:
         return f"phasegate-{self._measurement}-{digest}"
 
     @contextmanager
-    def _explaining(self, metrics: tuple[AnyMetric, ...]) -> Iterator[None]:
-        """Tell an error as one of the first metric: it is told of no other, unless all are meant."""
-        source = self._query.source
-        of_other = isinstance(metrics[0], ExpectedKeys | PresentKeys)
-        table = source.other if isinstance(source, PairSource) and of_other else source.table
-        where = "the query" if isinstance(source, CustomSource) else f"table {table}"
+    def _translating_errors(self, metrics: tuple[AnyMetric, ...]) -> Iterator[None]:
+        """Turn the client's errors into `StatementFailed`, worded for the first metric: it counts when that one is alone."""
+        counted = counted_table(self._query.source, metrics[0])
+        where = "the query" if counted is None else f"table {counted.table}"
         try:
             yield
-        except (*_FAILED, _InData) as exc:
-            none = _explained(exc, self._service.project, where)
-            raise self._of_column(none, table) from exc
+        except (*_CLIENT_ERRORS, _JobFailed) as exc:
+            failure = _failure(exc, self._api.project, where)
+            raise failure if counted is None else self._with_suggestion(failure, counted.table) from exc
 
-    def _of_column(self, none: StatementFailed, table: str) -> StatementFailed:
-        """Says which column may have been meant, where the metadata knows."""
-        named = re.search(r"has no column (\w+)$", none.why.reason)
-        if named and none.why.fault is Fault.COLUMN and self._seen and self._told_apart():
-            meant = self._catalogue.missing(table, named[1])
-            return StatementFailed(meant, of_all=False) if meant else none
-        return none
+    def _with_suggestion(self, failure: StatementFailed, table: str) -> StatementFailed:
+        """The failure of a missing column, with the closest name where the metadata has one."""
+        missing = re.search(r"has no column (\w+)$", failure.unmeasured.reason)
+        if missing and failure.unmeasured.fault is Fault.COLUMN and self._names_are_unique():
+            suggested = self._catalogue.missing(table, missing[1])
+            return StatementFailed(suggested, of_all=False) if suggested else failure
+        return failure
 
 
 def label(text: str) -> str:
@@ -487,22 +462,22 @@ def label(text: str) -> str:
 
 
 def _reason(error: Exception) -> str:
-    """BigQuery's word for what went wrong; empty when it was not BigQuery that spoke."""
+    """BigQuery's reason code for an error; empty when the error is not from BigQuery."""
     details = getattr(error, "errors", None) or ()
     return str(details[0].get("reason", "")) if details and isinstance(details[0], Mapping) else ""
 
 
-def _may_start_again(error: Exception) -> bool:
-    return isinstance(error, _InData) and _reason(error.error) in _STARTED_AGAIN
+def _may_restart(error: Exception) -> bool:
+    return isinstance(error, _JobFailed) and _reason(error.error) in _JOB_ERRORS
 
 
-def _may_find_again(error: Exception) -> bool:
-    """A job that exists may take a moment to be found."""
+def _may_appear(error: Exception) -> bool:
+    """An existing job may take a moment to be found."""
     return isinstance(error, NotFound | requests.ConnectionError) or is_retryable(error)
 
 
-def _said(error: Exception, *, in_data: bool = False) -> str:
-    """What an error says in one line, without addresses, places in our statement, and values of the data."""
+def _message(error: Exception, *, in_data: bool = False) -> str:
+    """An error in one line, without addresses and positions in our statement; with *in_data*, without values of the data."""
     details = getattr(error, "errors", None) or ()
     first = details[0] if details and isinstance(details[0], Mapping) else {}
     line = str(first.get("message") or getattr(error, "message", "") or type(error).__name__).strip().partition("\n")[0]
@@ -516,55 +491,56 @@ def _said(error: Exception, *, in_data: bool = False) -> str:
 _NO_COLUMN = r"Unrecognized name: `?(?:\w+\.)*(\w+)|Name (\w+) not found inside|No such column (\w+)"
 
 
-def _explained(error: Exception, project: str, where: str) -> StatementFailed:
-    """What an error of the client means for the numbers that were asked for.
+def _failure(error: Exception, project: str, where: str) -> StatementFailed:
+    """What an error of the client means for the metrics of a statement.
 
     Raises:
-        WarehouseError: It means that nothing can be asked.
+        WarehouseError: Nothing in the project can be queried.
     """
     if isinstance(error, RetryError) and isinstance(error.cause, Exception):
         error = error.cause
-    in_data = isinstance(error, _InData)
-    if isinstance(error, _InData):
+    in_data = isinstance(error, _JobFailed)
+    if isinstance(error, _JobFailed):
         error = error.error
-    reason, said = _reason(error), _said(error)
+    reason, message = _reason(error), _message(error)
+    # The reason decides before the class: the client takes a reason that it does not know for a server error.
     if reason in ("bytesBilledLimitExceeded", "billingTierLimitExceeded"):
-        return _none(Fault.SQL, f"{where}: {said}; maximum_bytes_billed is what one query may cost", of_all=True)
-    if reason in _PASSING or said.startswith("Not found: Job"):
-        return _none(Fault.UNAVAILABLE, f"BigQuery could not answer for {where}: {said}", of_all=True)
+        return _failed(Fault.SQL, f"{where}: {message}; maximum_bytes_billed is what one query may cost", of_all=True)
+    if reason in _TRANSIENT or message.startswith("Not found: Job"):
+        return _failed(Fault.UNAVAILABLE, f"BigQuery could not answer for {where}: {message}", of_all=True)
     if isinstance(error, GoogleAuthError):
-        raise _unasked(project, error)
+        raise _project_error(project, error)
     if not isinstance(error, GoogleAPICallError) or is_retryable(error):
-        return _none(Fault.UNAVAILABLE, f"BigQuery does not answer: {said}", of_all=True)
-    if error.code == 404 and not said.startswith(f"Not found: Project {project}"):
-        return _none(Fault.TABLE, f"there is no {_named(said, project) or where}")
-    if error.code == 403 and "jobs.create" not in said and re.search(r"\b(Table|Dataset|View|Drive)\b", said):
-        return _none(Fault.TABLE, f"{where} may not be read: {said}")
+        return _failed(Fault.UNAVAILABLE, f"BigQuery does not answer: {message}", of_all=True)
+    if error.code == 404 and not message.startswith(f"Not found: Project {project}"):
+        return _failed(Fault.TABLE, f"there is no {_named(message, project) or where}")
+    if error.code == 403 and "jobs.create" not in message and re.search(r"\b(Table|Dataset|View|Drive)\b", message):
+        return _failed(Fault.TABLE, f"{where} may not be read: {message}")
     if error.code in (401, 403, 404):
-        raise _unasked(project, error)
-    if named := re.match(_NO_COLUMN, said):
-        return _none(Fault.COLUMN, f"{where} has no column {named[1] or named[2] or named[3]}")
-    return _none(Fault.SQL, f"{where}: {_said(error, in_data=in_data)}")
+        raise _project_error(project, error)
+    if column := re.match(_NO_COLUMN, message):
+        return _failed(Fault.COLUMN, f"{where} has no column {column[1] or column[2] or column[3]}")
+    return _failed(Fault.SQL, f"{where}: {_message(error, in_data=in_data)}")
 
 
-def _none(fault: Fault, reason: str, *, of_all: bool = False) -> StatementFailed:
+def _failed(fault: Fault, reason: str, *, of_all: bool = False) -> StatementFailed:
     return StatementFailed(Unmeasured(fault, reason), of_all=of_all)
 
 
-def _named(said: str, project: str) -> str | None:
-    """The table, or dataset, that was not found; without the project, when it is ours."""
-    found = re.match(r"Not found: (Table|Dataset|View|Project) ([\w-]+)(?:[:.]([\w.$-]+))?", said)
-    if found is None:
+def _named(message: str, project: str) -> str | None:
+    """The table or dataset that was not found; without the project, when it is ours."""
+    match = re.match(r"Not found: (Table|Dataset|View|Project) ([\w-]+)(?:[:.]([\w.$-]+))?", message)
+    if match is None:
         return None
-    parts = [part for part in (found[2], found[3]) if part and part != project]
-    return f"{found[1].lower()} {'.'.join(parts)}"
+    parts = [part for part in (match[2], match[3]) if part and part != project]
+    return f"{match[1].lower()} {'.'.join(parts)}"
 
 
-def _unasked(project: str, error: Exception) -> WarehouseError:
-    """Why nothing can be asked of a project."""
+def _project_error(project: str, error: Exception) -> WarehouseError:
+    """Why nothing in a project can be queried."""
     if isinstance(error, GoogleAuthError):
-        # What the library says ends in an address, or quotes what a token server answered.
+        # The library's own message ends in an address, or quotes the response of a token server.
         kind = type(error).__name__
-        said = f"no credentials for Google Cloud ({kind}); `gcloud auth application-default login` gives a person some"
-        return WarehouseError(f"project {project}: {said}", retryable=is_retryable(error))
-    return WarehouseError(f"project {project}: {_said(error)}", retryable=False)
+        message = f"no credentials for Google Cloud ({kind}); to get some, run `gcloud auth application-default login`"
+        return WarehouseError(f"project {project}: {message}", retryable=is_retryable(error))
+    return WarehouseError(f"project {project}: {_message(error)}", retryable=False)

@@ -1,4 +1,4 @@
-"""Many numbers in one statement, of which a bad one sinks alone; what every warehouse has in common."""
+"""Many metrics in one statement, where a bad one fails alone; shared by all warehouses."""
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,10 +14,10 @@ NUMERIC = ("INT64", "FLOAT64", "NUMERIC", "BIGNUMERIC")
 
 @dataclass(frozen=True, slots=True)
 class PartialAnswer:
-    """Some metrics of a query, and what came back for them.
+    """Some metrics of a query and their numbers.
 
     Args:
-        types: GoogleSQL type of the date, then of each metric's column.
+        types: The GoogleSQL type of the date, then of each metric's column.
         rows: The date, then a value for each metric.
     """
 
@@ -30,77 +30,75 @@ class StatementFailed(Exception):
     """A statement was not answered.
 
     Args:
-        why: What it makes of a metric that was asked for alone.
-        of_all: The metrics have no part in it: asking for fewer of them would not help.
+        unmeasured: The result for a metric that was measured alone.
+        of_all: The metrics are not the cause: measuring fewer of them would not help.
     """
 
-    def __init__(self, why: Unmeasured, *, of_all: bool) -> None:
-        super().__init__(why.reason)
-        self.why = why
+    def __init__(self, unmeasured: Unmeasured, *, of_all: bool) -> None:
+        super().__init__(unmeasured.reason)
+        self.unmeasured = unmeasured
         self.of_all = of_all
 
 
 RunStatement: TypeAlias = Callable[[tuple[AnyMetric, ...]], PartialAnswer]
-"""Asks for some metrics in one statement; raises `StatementFailed`."""
+"""Measures some metrics in one statement; raises `StatementFailed`."""
 
 DryRun: TypeAlias = Callable[[tuple[AnyMetric, ...]], object]
-"""Raises `StatementFailed` for a statement that would be refused for what it says; costs nothing."""
+"""Raises `StatementFailed` for a statement that the warehouse would reject; free of charge."""
 
 
 class IsolatedQuery:
-    """One query, being asked.
+    """Runs one query so that a bad metric fails alone.
 
     Args:
-        run: Asks the warehouse.
-        rehearse: Where the warehouse has that, those at fault are found by it, and all others stay in one statement.
+        run: Measures metrics in the warehouse.
+        dry_run: With it, dry runs find the metrics at fault, and one statement measures all others. Without it, the halves
+            of a failed statement are run.
     """
 
-    def __init__(self, run: RunStatement, rehearse: DryRun | None = None) -> None:
+    def __init__(self, run: RunStatement, dry_run: DryRun | None = None) -> None:
         self._run = run
-        self._rehearse = rehearse
+        self._dry_run = dry_run
         self.parts: list[PartialAnswer] = []
         self.unmeasured: dict[AnyMetric, Unmeasured] = {}
 
-    def ask(self, metrics: tuple[AnyMetric, ...]) -> None:
-        """Ask for all in one statement; when that is refused, without those at fault."""
+    def run(self, metrics: tuple[AnyMetric, ...]) -> None:
+        """Measure all metrics in one statement; when that fails, again without those at fault."""
         if not metrics:
             return
         try:
             self.parts.append(self._run(metrics))
-        except StatementFailed as none:
-            if self._sunk(metrics, none):
+        except StatementFailed as failure:
+            if self._mark_failed(metrics, failure):
                 return
-            sound = metrics if self._rehearse is None else tuple(self._sound_halves(metrics))
-            if len(sound) < len(metrics):
-                self.ask(sound)
+            valid = metrics if self._dry_run is None else tuple(self._valid_in_halves(metrics))
+            if len(valid) < len(metrics):
+                self.run(valid)
                 return
-            # It is not what they say but what they meet in the data; only asking finds out.
+            # Every metric is valid by itself, so one fails on the data. A dry run does not read data; only running finds it.
             for half in _halves(metrics):
-                self.ask(half)
+                self.run(half)
 
-    def sound(self, metrics: tuple[AnyMetric, ...]) -> tuple[AnyMetric, ...]:
-        """Those that would not be refused for what they say, found without asking."""
-        return tuple(self._sound(metrics)) if metrics else ()
-
-    def _sound(self, metrics: tuple[AnyMetric, ...]) -> Iterator[AnyMetric]:
-        assert self._rehearse is not None
+    def _valid_metrics(self, metrics: tuple[AnyMetric, ...]) -> Iterator[AnyMetric]:
+        """The metrics that the warehouse would not reject; the others are marked as failed."""
+        assert self._dry_run is not None
         try:
-            self._rehearse(metrics)
-        except StatementFailed as none:
-            if not self._sunk(metrics, none):
-                yield from self._sound_halves(metrics)
+            self._dry_run(metrics)
+        except StatementFailed as failure:
+            if not self._mark_failed(metrics, failure):
+                yield from self._valid_in_halves(metrics)
         else:
             yield from metrics
 
-    def _sound_halves(self, metrics: tuple[AnyMetric, ...]) -> Iterator[AnyMetric]:
+    def _valid_in_halves(self, metrics: tuple[AnyMetric, ...]) -> Iterator[AnyMetric]:
         for half in _halves(metrics):
-            yield from self._sound(half)
+            yield from self._valid_metrics(half)
 
-    def _sunk(self, metrics: tuple[AnyMetric, ...], none: StatementFailed) -> bool:
-        """Give up on *metrics*, unless one of them may have sunk the others."""
-        if len(metrics) > 1 and not none.of_all:
+    def _mark_failed(self, metrics: tuple[AnyMetric, ...], failure: StatementFailed) -> bool:
+        """Mark *metrics* as unmeasured; False, and nothing marked, when one of them may have failed the others."""
+        if len(metrics) > 1 and not failure.of_all:
             return False
-        self.unmeasured |= dict.fromkeys(metrics, none.why)
+        self.unmeasured |= dict.fromkeys(metrics, failure.unmeasured)
         return True
 
 
@@ -110,10 +108,10 @@ def _halves(metrics: tuple[AnyMetric, ...]) -> tuple[tuple[AnyMetric, ...], tupl
 
 
 def unusable(source: Source, part: PartialAnswer) -> dict[AnyMetric, Unmeasured]:
-    """Answers that came and are none: the user's SQL gave something else than dates and numbers."""
+    """The metrics whose answers can't be used: the user's SQL returned something other than dates and numbers."""
     day, *kinds = part.types
-    found = {metric: _unusable(source, metric, day, kind, part) for metric, kind in zip(part.metrics, kinds, strict=True)}
-    return {metric: fault for metric, fault in found.items() if fault is not None}
+    faults = {metric: _unusable(source, metric, day, kind, part) for metric, kind in zip(part.metrics, kinds, strict=True)}
+    return {metric: fault for metric, fault in faults.items() if fault is not None}
 
 
 def _unusable(source: Source, metric: AnyMetric, day: str, kind: str, part: PartialAnswer) -> Unmeasured | None:
@@ -127,7 +125,7 @@ def _unusable(source: Source, metric: AnyMetric, day: str, kind: str, part: Part
         return Unmeasured(Fault.SQL, f"column {source.value} of the query is {kind}, expected a number")
     if len({row[0] for row in part.rows}) < len(part.rows):
         return Unmeasured(
-            Fault.SQL, f"the query gives several rows for one {source.date}, expected one with its {source.value}"
+            Fault.SQL, f"the query returns several rows for one {source.date}, expected one with its {source.value}"
         )
     return None
 
@@ -135,22 +133,22 @@ def _unusable(source: Source, metric: AnyMetric, day: str, kind: str, part: Part
 def numbers(
     query: Query, parts: Sequence[PartialAnswer], unmeasured: Mapping[AnyMetric, Unmeasured]
 ) -> Mapping[date, tuple[Number | None, ...]]:
-    """Every part's columns in the order of the query."""
-    places = {metric: n for n, metric in enumerate(query.metrics) if metric not in unmeasured}
-    found: dict[date, list[Number | None]] = {}
+    """The numbers of all parts by date, in the order of the query."""
+    positions = {metric: n for n, metric in enumerate(query.metrics) if metric not in unmeasured}
+    by_date: dict[date, list[Number | None]] = {}
     for part in parts:
-        moves = [(n, places[metric]) for n, metric in enumerate(part.metrics, 1) if metric in places]
-        for row in part.rows if moves else ():
+        columns = [(n, positions[metric]) for n, metric in enumerate(part.metrics, 1) if metric in positions]
+        for row in part.rows if columns else ():
             day = row[0]
             assert isinstance(day, date)
-            values = found.setdefault(day, [None] * len(query.metrics))
-            for n, place in moves:
-                values[place] = number(row[n])
-    return {day: tuple(values) for day, values in found.items()}
+            values = by_date.setdefault(day, [None] * len(query.metrics))
+            for n, position in columns:
+                values[position] = number(row[n])
+    return {day: tuple(values) for day, values in by_date.items()}
 
 
 def number(value: object) -> Number | None:
-    """Whole numbers stay whole; what is not finite is no number."""
+    """A value as a number: int stays int; infinity and NaN become None."""
     if value is None or isinstance(value, int):
         return value
     assert isinstance(value, float | Decimal), value
