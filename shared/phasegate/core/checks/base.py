@@ -225,6 +225,9 @@ class BaseCheck(ABC):
     """What every kind of check takes, and what it declares about itself."""
 
     kind: ClassVar[str]
+    """Its name in the pipeline file."""
+    rerun_may_help: ClassVar[bool]
+    """True when missing or old data is the usual cause of a failure: a rerun may fix it. Other failures would come again."""
     needs_due: ClassVar[bool] = False
     """True when it counts back from the due time, so that a phase must have one."""
 

@@ -73,6 +73,7 @@ class RowCount(BoundedCheck):
     """The row count, alone or divided by the expected count or by the rows of another table, is within bounds."""
 
     kind: ClassVar[str] = "row_count"
+    rerun_may_help: ClassVar[bool] = True
     per: str | PerTable | None = None
     """The denominator: `expected` (the calendar's count), or another table of the pipeline."""
 
@@ -146,6 +147,7 @@ class Unique(BaseCheck):
     """No value, or combination of values, of *columns* occurs twice; rows with a null in them are not counted."""
 
     kind: ClassVar[str] = "unique"
+    rerun_may_help: ClassVar[bool] = False
     columns: tuple[Column, ...]
     """The columns that together must be unique."""
     acceptable: Count | None = None
@@ -189,6 +191,7 @@ class NotNull(ShareCheck):
     """The share of nulls in each of *columns* is at most *at_most*."""
 
     kind: ClassVar[str] = "not_null"
+    rerun_may_help: ClassVar[bool] = False
     columns: tuple[Column, ...]
     """Each column is judged; the worst one decides."""
 
@@ -253,6 +256,7 @@ class AcceptedValues(_RowWiseCheck):
     """*column* contains only *values*; null is no violation."""
 
     kind: ClassVar[str] = "accepted_values"
+    rerun_may_help: ClassVar[bool] = False
     column: Column
     values: tuple[Scalar, ...]
     """The accepted values, all of one type."""
@@ -282,6 +286,7 @@ class InRange(_RowWiseCheck):
     """*column* lies between *min* and *max*, both inclusive; NaN is a violation, null is not."""
 
     kind: ClassVar[str] = "in_range"
+    rerun_may_help: ClassVar[bool] = False
     column: Column
     min: float | str | None = None
     """A number, or a date or time as text for a column of that type."""
@@ -330,6 +335,7 @@ class Matches(_RowWiseCheck):
     """*column*, as text, matches the regular expression *pattern* (RE2; add ^ and $ to match all of it)."""
 
     kind: ClassVar[str] = "matches"
+    rerun_may_help: ClassVar[bool] = False
     column: Column
     pattern: str
 
@@ -352,6 +358,7 @@ class Invariant(_RowWiseCheck):
     """A GoogleSQL condition is true for every row; null is no violation."""
 
     kind: ClassVar[str] = "invariant"
+    rerun_may_help: ClassVar[bool] = False
     that: str
     """The condition: `arr_time >= dep_time`."""
 
@@ -377,6 +384,7 @@ class References(ShareCheck):
     """The share of rows whose *columns* have no match in another table is at most *at_most*; nulls are not counted."""
 
     kind: ClassVar[str] = "references"
+    rerun_may_help: ClassVar[bool] = True
     columns: tuple[Column, ...]
     table: Table
     """The table that must contain the values."""
@@ -420,6 +428,7 @@ class Coverage(BaseCheck):
     """The share of another table's keys of the date that are present here is at least *at_least*."""
 
     kind: ClassVar[str] = "coverage"
+    rerun_may_help: ClassVar[bool] = True
     of: Table
     """The table whose keys must be present here."""
     key: tuple[Column, ...]
@@ -473,6 +482,7 @@ class Fresh(BaseCheck):
     """The newest value of *column* is at most *within* older than the time when the phase is due."""
 
     kind: ClassVar[str] = "fresh"
+    rerun_may_help: ClassVar[bool] = True
     needs_due: ClassVar[bool] = True
     column: Column
     within: Duration
@@ -513,6 +523,7 @@ class AggregateCheck(BoundedCheck):
     """A GoogleSQL aggregate expression is within bounds; null fails, unless *null_ok*."""
 
     kind: ClassVar[str] = "aggregate"
+    rerun_may_help: ClassVar[bool] = False
     sql: str
     """The expression: `AVG(dep_delay)`."""
     null_ok: bool = False
@@ -542,6 +553,7 @@ class DistinctCheck(BoundedCheck):
     """The number of distinct values of *column* is within bounds; catches a constant column."""
 
     kind: ClassVar[str] = "distinct"
+    rerun_may_help: ClassVar[bool] = False
     column: Column
 
     @property
@@ -562,6 +574,7 @@ class SchemaCheck(BaseCheck):
     """The declared columns exist with their types (GoogleSQL names: INT64, STRING, DATE …)."""
 
     kind: ClassVar[str] = "schema"
+    rerun_may_help: ClassVar[bool] = False
     columns: Mapping[Column, str] = field(hash=False)
     """The type of each column."""
 
@@ -592,6 +605,7 @@ class Sql(BaseCheck):
     """Your query returns no rows. It must filter on `@from` and `@to` and return the output's run date column."""
 
     kind: ClassVar[str] = "sql"
+    rerun_may_help: ClassVar[bool] = False
     query: str
     """The query, in GoogleSQL."""
     acceptable: Count | None = None

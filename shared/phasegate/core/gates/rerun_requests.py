@@ -5,12 +5,13 @@ from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 
 from phasegate.core.checks.base import Mode, Outcome, Severity
+from phasegate.core.checks.kinds import KINDS
 from phasegate.core.gates.completion import RunKey, Status
 from phasegate.core.gates.gate import Alert, Gate, GatesByPhase, GateState, Reason, Retries, may_start
 from phasegate.core.gates.verdict import Verdict
 from phasegate.core.pipeline.model import Pipeline, Retry
 
-RETRYABLE_KINDS = frozenset({"row_count", "coverage", "fresh", "references"})
+RETRYABLE_KINDS = frozenset(name for name, kind in KINDS.items() if kind.rerun_may_help)
 """Kinds of checks that another run may mend: what was missing or old may be there by then. Others fail again."""
 
 NOT_RETRIED = frozenset({Reason.UPSTREAM_SHUT, Reason.PAUSED, Reason.HELD_BY_HAND, Reason.RAN_BEFORE_UPSTREAM})
