@@ -279,9 +279,9 @@ def test_a_wrong_check_is_one_clear_line(check, expected, tmp_path):
             "    outputs:",
             "    due: 2h after load\n    mode: pause\n    after: [raw]\n    outputs:",
             [
-                "o.yaml:4: phases.raw: expected until beside mode: pause, so that it ends",
-                'o.yaml:5: phases.raw.due: expected a phase that stands in after, got "load"',
-                "o.yaml:7: phases.raw.after: expected phases in an order, got a circle",
+                "o.yaml:4: phases.raw: expected until with mode: pause, so that the pause ends",
+                'o.yaml:5: phases.raw.due: expected a phase that is listed in after, got "load"',
+                "o.yaml:7: phases.raw.after: expected phases in an order, got a cycle",
             ],
         ),
         (
@@ -302,7 +302,7 @@ def test_a_wrong_check_is_one_clear_line(check, expected, tmp_path):
             [
                 "o.yaml:5: phases.raw.signal.day: expected one of $pipeline, $phase, $start, $run_date, $generation, $decision_id,"
                 ' $degraded, $missing, $upstream, $score, $correlation_id, $at, $traceparent, got "$rundate"',
-                'o.yaml:5: phases.raw.signal.phase: expected a name that the go-signal does not have itself, got "phase"',
+                'o.yaml:5: phases.raw.signal.phase: expected a name that is not a field of the go-signal, got "phase"',
             ],
         ),
         (

@@ -317,7 +317,7 @@ def test_a_path_reads_like_the_file(keys, path):
     assert place(*keys) == path
 
 
-SERVERS_ONLY = "port 465 or 587; 25 is for mail between servers, and closed in Google Cloud"
+SERVERS_ONLY = "port 465 or 587; 25 is for mail between servers, and Google Cloud blocks it"
 
 
 @pytest.mark.parametrize(
@@ -361,16 +361,16 @@ CONSOLE = Destination(kind=DestinationKind.CONSOLE)
         ),
         (
             pipeline(raw=GOOD, features=replace(GOOD, due=parse_due("2h after raw"))),
-            ['phases.features.due: expected a phase that stands in after, got "raw"'],
+            ['phases.features.due: expected a phase that is listed in after, got "raw"'],
         ),
         (
             pipeline(raw=replace(GOOD, mode=GateMode.PAUSE)),
-            ["phases.raw: expected until beside mode: pause, so that it ends"],
+            ["phases.raw: expected until with mode: pause, so that the pause ends"],
         ),
         (pipeline(raw=Phase(outputs={})), ["phases.raw.outputs: expected at least one output"]),
         (
             pipeline(a=replace(GOOD, after=("b",)), b=replace(GOOD, after=("a",)), c=replace(GOOD, after=("a",)), d=GOOD),
-            [f"phases.{name}.after: expected phases in an order, got a circle" for name in "abc"],
+            [f"phases.{name}.after: expected phases in an order, got a cycle" for name in "abc"],
         ),
         (
             pipeline(raw=replace(GOOD, producers={"loader": Producer(fills="raw.weather")})),
@@ -395,7 +395,7 @@ CONSOLE = Destination(kind=DestinationKind.CONSOLE)
             checked(RowCount(at_least=1), RowCount(at_most=9)),
             [
                 'phases.raw.outputs["raw.flights"].checks[1].row_count: '
-                'expected a name of its own, got "raw.flights.row_count" twice (give one of the two a name)'
+                'expected a unique name, got "raw.flights.row_count" twice (give one of the two a name)'
             ],
         ),
         (
@@ -456,15 +456,15 @@ CONSOLE = Destination(kind=DestinationKind.CONSOLE)
         (
             routed(Route(to=("a",), severity=AlertSeverity.CRITICAL), Route(to=("a",), cause="passed")),
             [
-                "alerts.routes: expected a route for warning alerts of raw, and of what is of no phase "
-                "(one without phase and cause)"
+                "alerts.routes: expected a route for warning alerts of raw, and of no phase "
+                "(add a route without phase and cause)"
             ],
         ),
         (
             routed(Route(to=("a",), phase="raw")),
             [
-                f"alerts.routes: expected a route for {severity} alerts of what is of no phase, like a rejected message "
-                "(one without phase and cause)"
+                f"alerts.routes: expected a route for {severity} alerts of no phase, like a rejected message "
+                "(add a route without phase and cause)"
                 for severity in ("critical", "warning")
             ],
         ),

@@ -1,1 +1,1 @@
-"""The pipeline file as values, and what is wrong between its parts."""
+"""The pipeline file as values, and the rules that span several of its parts."""

@@ -1,7 +1,7 @@
-"""The pipeline file as values: calendar, phases, outputs, messages, alerts, and what must hold between them.
+"""The pipeline file as values: calendar, phases, outputs, messages, alerts.
 
-The fields are what the file may say (`from_` is written `from`). Each value checks itself when it is made; `problems` checks
-what only the whole file can tell.
+The fields are the keys that the file may have (`from_` is written `from`). Each value validates itself when it is made;
+`validate.problems` checks what involves several parts of the file.
 """
 
 import re
@@ -46,16 +46,16 @@ PositiveInt = Annotated[int, Between(1)]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Expected:
-    """How many entities a run date should hold: games, stores, flights. 0 means that no run is expected."""
+    """How many entities a run date should have: games, stores, flights. 0 means that no run is expected."""
 
     table: Table | None = None
-    """The table that announces them; a row stands for an entity or a part of one."""
+    """The table that lists them; a row is an entity or a part of one."""
     date: Column
     """Its run date column."""
     count: Column
-    """Its distinct values on a date are the number; for a query, the column that holds the number."""
+    """The expected number is the count of its distinct values on a date; for a query, the column with the number."""
     where: str | None = None
-    """Only rows for which this GoogleSQL condition is true are counted."""
+    """Count only rows for which this GoogleSQL condition is true."""
     query: str | None = None
     """A GoogleSQL query that filters on @from and @to and returns the columns *date* and *count*."""
 
@@ -66,7 +66,7 @@ class Expected:
             raise ValueError("a query that filters on @from and @to")
 
     def counting_query(self) -> Query:
-        """The query that counts them for a range."""
+        """The query that counts them for a range of dates."""
         if self.query is not None:
             return Query(CustomSource(self.query, self.date, self.count, table="calendar.expected"), (Rows(),))
         assert self.table is not None
@@ -75,13 +75,13 @@ class Expected:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
-    """A stretch of the calendar in which other rules apply."""
+    """A part of the calendar in which other rules apply."""
 
     from_: Day
     to: Day | None = None
     """Its last date."""
     days: PositiveInt | None = None
-    """Its length, instead of its last date."""
+    """Its length in days, instead of its last date."""
 
     def __post_init__(self) -> None:
         if (self.to is None) == (self.days is None):
@@ -97,36 +97,38 @@ class Part:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Calendar:
-    """Which dates the pipeline runs for."""
+    """The dates for which the pipeline runs."""
 
     from_: Day
     """The first run date."""
     to: Day | None = None
-    """The last run date; open, when left out."""
+    """The last run date; without it the calendar has no end."""
     weekdays: Weekdays = frozenset(range(7))
-    """The days of the week with a run; all, when left out."""
+    """The days of the week with a run; by default all."""
     closed: tuple[Dates, ...] = ()
     """Dates or ranges without a run."""
     expected: Expected | None = None
+    """How many entities each run date should have."""
     parts: Mapping[Slug, Part] = field(default_factory=dict, hash=False)
+    """Parts of the calendar by name, for `only_in` and `skip_in`."""
 
     def __post_init__(self) -> None:
         if self.to is not None and self.to < self.from_:
             raise ValueError("a last date that is not before from")
 
     def has_run(self, day: date) -> bool:
-        """True when the calendar itself foresees a run; `expected` may still say 0."""
+        """True when the date is a run date of the calendar; the expected count may still be 0."""
         inside = self.from_ <= day and (self.to is None or day <= self.to)
         return inside and day.weekday() in self.weekdays and not any(day in span for span in self.closed)
 
     def parts_of(self, day: date) -> frozenset[str]:
-        """The parts that a date lies in."""
+        """The parts that contain a date."""
         return frozenset(name for name, part in self.parts.items() if part.from_ <= day <= part.last)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StatusWords:
-    """The status words of a foreign message, by what they mean."""
+    """The status words of another system's messages, by what they mean."""
 
     done: tuple[str, ...] = ("done",)
     partial: tuple[str, ...] = ("partial",)
@@ -136,7 +138,7 @@ class StatusWords:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Messages:
-    """The names that this pipeline's completion messages use for phasegate's fields."""
+    """The field names in this pipeline's completion messages."""
 
     pipeline: str = "pipeline"
     phase: str = "phase"
@@ -158,11 +160,11 @@ class Producer:
     """A job that reports completion."""
 
     aliases: tuple[str, ...] = ()
-    """Other names under which its messages come."""
+    """Other names that its messages use."""
     optional: bool = False
-    """An optional producer is not waited for."""
+    """The phase does not wait for an optional producer."""
     fills: Table | None = None
-    """The output whose rows its messages count; the count is compared with the table, never trusted."""
+    """The output whose rows its messages count. The count is compared with the table, not trusted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,30 +176,30 @@ class Output:
     key: tuple[Column, ...] = ()
     """The business key: unique and without nulls."""
     may_be_empty: bool = False
-    """An empty partition on a run date is no failure."""
+    """An empty partition on a run date is not a failure."""
     sample: tuple[Column, ...] = ()
-    """Columns that reports may show of failing rows; none, when left out."""
+    """Columns of failing rows that reports may show; by default none."""
     checks: tuple[WrittenCheck, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Need:
-    """A table that a phase reads for a run date, and how it must be before the phase starts; a pre-flight looks."""
+    """A table that a phase reads for a run date, with checks that must pass before the phase starts; preflight runs them."""
 
     date: Column
     """The run date (partition) column, a DATE."""
     may_be_empty: bool = False
-    """The phase can do without rows."""
+    """The phase can run without rows in it."""
     checks: tuple[WrittenCheck, ...] = ()
     """`fresh` counts back from now, or from the due time once that has passed."""
 
     def __post_init__(self) -> None:
         if self.may_be_empty and not self.checks:
-            raise ValueError("checks, when it may be empty; nothing would be needed of it else")
+            raise ValueError("checks when it may be empty; otherwise nothing is required of it")
 
 
 class QuorumWhen(StrEnum):
-    """From when on a quorum may release."""
+    """When a quorum may release the gate."""
 
     DUE = "due"
     ALWAYS = "always"
@@ -205,13 +207,13 @@ class QuorumWhen(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quorum:
-    """So many outputs are enough; the gate then opens degraded, and the signal lists what is missing."""
+    """Outputs that are enough to open the gate, which is then degraded; the go-signal lists what is missing."""
 
     at_least: PositiveInt
     of: PositiveInt
-    """The number of outputs of the phase, written down so that adding one is a decision."""
+    """The number of outputs of the phase; it must be right, so that adding an output is a decision about the quorum, too."""
     always: tuple[str, ...] = ()
-    """Outputs that are never waived, by table or by the table's last name."""
+    """Outputs that are never waived, as `dataset.table` or `table`."""
     when: QuorumWhen = QuorumWhen.DUE
 
     def __post_init__(self) -> None:
@@ -221,18 +223,18 @@ class Quorum:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Retry:
-    """How a phase is asked to run again."""
+    """How reruns of a phase are requested."""
 
     attempts: PositiveInt = 4
-    """Requests per gate."""
+    """Rerun requests per gate."""
     first: Duration = timedelta(minutes=2)
-    """The longest wait before the second attempt; it doubles with each."""
+    """The longest wait before the second attempt; it doubles with each further one."""
     at_most: Duration = timedelta(minutes=30)
-    """The longest wait of all."""
+    """The upper limit of the wait."""
     budget_per_day: PositiveInt = 20
-    """Requests per phase and day, over all run dates."""
+    """Rerun requests per phase and day, for all run dates together."""
     breaker_after: PositiveInt = 3
-    """When it has failed on so many run dates in a row, only the newest of them is asked for, until that one opens."""
+    """After failures on so many run dates in a row, only the newest one is rerun, until its gate opens."""
 
     def __post_init__(self) -> None:
         if self.first > self.at_most:
@@ -240,14 +242,14 @@ class Retry:
 
 
 class MessageNeed(StrEnum):
-    """Whether rows without a completion message are enough."""
+    """Whether a phase can be released without a completion message."""
 
     REQUIRED = "required"
     OPTIONAL = "optional"
 
 
 class Again(StrEnum):
-    """What changed data after a release leads to."""
+    """What happens when data changes after the release."""
 
     ON_CHANGE = "on_change"
     NEVER = "never"
@@ -258,9 +260,9 @@ class GateMode(StrEnum):
 
     ENFORCE = "enforce"
     OBSERVE = "observe"
-    """Record the verdict, always release."""
+    """Record the verdict and always release."""
     PAUSE = "pause"
-    """Judge and record, release nothing."""
+    """Judge and record, but release nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -272,31 +274,34 @@ class Phase:
     after: tuple[Slug, ...] = ()
     """The phases whose gates must be open before this one starts."""
     producers: Mapping[Slug, Producer] = field(default_factory=dict, hash=False)
-    """The jobs that report for it; without any, the phase reports itself under its own name."""
+    """The jobs that report for it; without any, the phase reports under its own name."""
     due: DueTime | None = None
-    """By when it must have been released."""
+    """The time by which it must be released."""
     look_back: Duration | None = None
-    """It reads so many earlier run dates of its inputs: a gap there contaminates it."""
+    """How far back it reads its inputs: a gap there contaminates its results."""
     only_in: tuple[Slug, ...] = ()
-    """Parts of the calendar in which it runs; all, when empty."""
+    """Parts of the calendar in which it runs; all when empty."""
     skip_in: tuple[Slug, ...] = ()
     """Parts of the calendar in which it does not run."""
     message: MessageNeed = MessageNeed.REQUIRED
-    """optional: after due, rows that pass are released without a message."""
+    """optional releases a phase after its due time without a message, when its rows pass."""
     again: Again = Again.ON_CHANGE
+    """on_change releases again when data changed after the release and passes."""
     mode: GateMode = GateMode.ENFORCE
+    """observe always releases; pause releases nothing."""
     until: Day | None = None
-    """The last date on which a pause holds."""
+    """The last date of a pause."""
     quorum: Quorum | None = None
     retry: Retry | None = None
     signal: Mapping[str, str] = field(default_factory=dict, hash=False)
-    """Extra fields of the go-signal: a fixed text, or `$name` for a field of the signal itself."""
+    """Extra fields of the go-signal: a fixed text, or `$name` to copy another of its fields."""
     needs: Mapping[Table, Need] = field(default_factory=dict, hash=False)
-    """What it reads beside the outputs of the phases that it waits for, or must know more of than that they are released."""
+    """Tables that it reads and that need checks of their own before it starts, besides the release of the phases in `after`."""
     outputs: Mapping[Table, Output] = field(hash=False)
+    """The tables that it fills."""
 
     def runs_in(self, parts: frozenset[str]) -> bool:
-        """True when the phase runs on a date that lies in *parts*."""
+        """True when the phase runs on a date in these parts of the calendar."""
         return _applies(self.only_in, self.skip_in, parts)
 
 
@@ -315,7 +320,7 @@ SIGNAL_FIELDS = (
     "at",
     "traceparent",
 )
-"""What stands in every go-signal, `traceparent` where a report had one: what `signal:` can copy, and can't replace."""
+"""The fields of every go-signal (`traceparent` only when a report had one): `signal:` can copy but not replace them."""
 
 
 def _applies(only_in: tuple[str, ...], skip_in: tuple[str, ...], parts: frozenset[str]) -> bool:
@@ -323,7 +328,7 @@ def _applies(only_in: tuple[str, ...], skip_in: tuple[str, ...], parts: frozense
 
 
 class DestinationKind(StrEnum):
-    """Where an alert can go."""
+    """The kinds of places to which alerts can be sent."""
 
     GOOGLE_CHAT = "google_chat"
     SLACK = "slack"
@@ -336,28 +341,28 @@ class DestinationKind(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Destination:
-    """One place that alerts go to."""
+    """A place to which alerts are sent."""
 
     kind: DestinationKind
     webhook: SecretReference | None = None
-    """The address of a chat or webhook destination, by reference."""
+    """The address of a chat or webhook, as a reference to a secret."""
     signing_key: SecretReference | None = None
-    """The key that signs a generic webhook's body."""
+    """The key that signs the body for a generic webhook."""
     to: tuple[MailAddress, ...] = ()
     """Mail addresses."""
     fallback: Slug | None = None
-    """The destination to use when this one refuses for good."""
+    """The destination to use when this one rejects an alert for good."""
 
     def __post_init__(self) -> None:
-        needs, takes = _KEYS[self.kind]
-        given = {name for name in ("webhook", "signing_key", "to") if getattr(self, name)}
-        if needs is not None and needs not in given:
-            raise ValueError(f"{_WHAT[needs]} for kind {self.kind}")
-        if other := sorted(given - takes):
-            raise ValueError(f"no {other[0]} for kind {self.kind}")
+        required, allowed = _KEYS[self.kind]
+        present = {name for name in ("webhook", "signing_key", "to") if getattr(self, name)}
+        if required is not None and required not in present:
+            raise ValueError(f"{_REQUIRED[required]} for kind {self.kind}")
+        if excess := sorted(present - allowed):
+            raise ValueError(f"no {excess[0]} for kind {self.kind}")
 
 
-# What a kind needs, and what it takes.
+# The key that a kind requires, and all that it allows.
 _CHAT = ("webhook", frozenset({"webhook"}))
 _KEYS: Mapping[DestinationKind, tuple[str | None, frozenset[str]]] = {
     DestinationKind.GOOGLE_CHAT: _CHAT,
@@ -368,23 +373,23 @@ _KEYS: Mapping[DestinationKind, tuple[str | None, frozenset[str]]] = {
     DestinationKind.CONSOLE: (None, frozenset()),
     DestinationKind.EML: (None, frozenset({"to"})),
 }
-_WHAT = {"webhook": "a webhook like secret://chat-webhook", "to": "at least one address in to"}
+_REQUIRED = {"webhook": "a webhook like secret://chat-webhook", "to": "at least one address in to"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mail:
-    """The server that sends the mails of every destination of kind email; it is spoken to over TLS, after a login."""
+    """The mail server for all destinations of kind email; always with TLS and a login."""
 
     host: Host
     port: Annotated[int, Between(1, 65535)] = 587
-    """465: TLS from the first byte. Any other: TLS by STARTTLS, before anything is said. 25 is closed in Google Cloud."""
+    """465 uses TLS from the start, any other port STARTTLS before the login. Google Cloud blocks port 25."""
     user: str
     password: SecretReference
     from_: MailAddress
 
     def __post_init__(self) -> None:
         if self.port == 25:
-            raise ValueError("port 465 or 587; 25 is for mail between servers, and closed in Google Cloud")
+            raise ValueError("port 465 or 587; 25 is for mail between servers, and Google Cloud blocks it")
         if not self.user.isprintable() or not self.user:
             raise ValueError("a user name in user")
 
@@ -399,7 +404,7 @@ class AlertSeverity(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Escalation:
-    """Who is told when nobody acknowledges."""
+    """Where an alert goes when nobody acknowledges it."""
 
     after: Duration
     to: Slug
@@ -414,12 +419,12 @@ class Route:
     cause: Slug | None = None
     to: tuple[Slug, ...]
     remind: Duration | None = None
-    """While it lasts, say it again after this time."""
+    """Send a reminder after this time, as long as the incident is open."""
     escalate: Escalation | None = None
     digest: Daily | None = None
-    """Collect, and send once a day."""
+    """Collect alerts and send them once a day."""
     quiet: Hours | None = None
-    """Hours in which nothing is sent unless it is critical."""
+    """Hours in which only critical alerts are sent."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -428,23 +433,23 @@ class Alerts:
 
     destinations: Mapping[Slug, Destination] = field(default_factory=dict, hash=False)
     mail: Mail | None = None
-    """Who sends for destinations of kind email."""
+    """The mail server for destinations of kind email."""
     routes: tuple[Route, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pipeline:
-    """A pipeline: the rules by which its gates open."""
+    """A pipeline and the rules by which its gates open."""
 
     pipeline: Slug
     timezone: Zone = "UTC"
-    """The zone in which due times are written and dates begin."""
+    """The time zone of due times and run dates."""
     calendar: Calendar
     messages: Messages = Messages()
     phases: Mapping[Slug, Phase]
     alerts: Alerts = Alerts()
     unwatched: tuple[Tables, ...] = ()
-    """Tables beside the outputs that nobody need watch, as `dataset.table`; a `*` in one stands for anything."""
+    """Tables beside the outputs that need no checks, as `dataset.table`; `*` matches anything."""
 
     def __post_init__(self) -> None:
         parse_zone(self.timezone)
@@ -458,24 +463,24 @@ class Pipeline:
 
     @cached_property
     def zone(self) -> ZoneInfo:
-        """The zone in which due times are written and dates begin."""
+        """The time zone of due times and run dates."""
         return ZoneInfo(self.timezone)
 
     def phase(self, name: str) -> Phase:
         """A phase by name.
 
         Raises:
-            UnknownPhase: The pipeline has no such phase; the message lists those it has.
+            UnknownPhase: The pipeline has no such phase; the message lists the phases that it has.
         """
         if name not in self.phases:
             raise UnknownPhase(f'unknown phase "{name}" in pipeline "{self.name}"; known phases: {", ".join(self.phases)}')
         return self.phases[name]
 
     def phase_called(self, name: str) -> str:
-        """The phase that a message means by a name or alias.
+        """The phase that a message names by its name or an alias.
 
         Raises:
-            UnknownPhase: No phase is called so.
+            UnknownPhase: No phase has this name or alias.
         """
         called = next((phase for phase, declared in self.phases.items() if name in (phase, *declared.aliases)), name)
         self.phase(called)
@@ -487,41 +492,41 @@ class Pipeline:
 
     @cached_property
     def _reporters(self) -> Mapping[str, tuple[tuple[str, str], ...]]:
-        found: dict[str, tuple[tuple[str, str], ...]] = {}
+        reporters: dict[str, tuple[tuple[str, str], ...]] = {}
         for phase in self.phases:
             for producer, declared in self.producers(phase).items():
                 for name in (producer, *declared.aliases):
-                    found[name] = (*found.get(name, ()), (phase, producer))
-        return found
+                    reporters[name] = (*reporters.get(name, ()), (phase, producer))
+        return reporters
 
     def reporters(self, name: str) -> tuple[tuple[str, str], ...]:
-        """The (phase, producer) pairs that a producer's name or alias stands for."""
+        """The (phase, producer) pairs that a producer's name or alias can mean."""
         return self._reporters.get(name, ())
 
     def runs(self, phase: str, day: date) -> bool:
-        """True when the calendar and the phase's parts foresee a run; `expected` may still say 0."""
+        """True when the phase runs on a date by calendar and parts; the expected count may still be 0."""
         return self.calendar.has_run(day) and self.phase(phase).runs_in(self.calendar.parts_of(day))
 
     def inputs(self, phase: str, day: date) -> tuple[str, ...]:
-        """The phases that one waits for on a date: those in `after`; in place of one that does not run then, its inputs."""
-        found: dict[str, None] = {}
+        """The phases that one waits for on a date: those in `after`, and the inputs of those that do not run on that date."""
+        inputs: dict[str, None] = {}
         for name in self.phase(phase).after:
-            found.update(dict.fromkeys((name,) if self.runs(name, day) else self.inputs(name, day)))
-        return tuple(found)
+            inputs.update(dict.fromkeys((name,) if self.runs(name, day) else self.inputs(name, day)))
+        return tuple(inputs)
 
     def followers(self, phase: str, day: date) -> tuple[str, ...]:
         """The phases that run on a date and wait for one."""
         return tuple(name for name in self.phases if self.runs(name, day) and phase in self.inputs(name, day))
 
     def today(self, now: datetime) -> date:
-        """The date that it is in the pipeline's zone."""
+        """The current date in the pipeline's time zone."""
         return now.astimezone(self.zone).date()
 
     def due(self, phase: str, day: date) -> datetime | None:
         """When a phase is due for a run date, in UTC; None when it has no due time.
 
-        A local time that the clocks skip counts as the same distance from midnight by the old offset; one that comes twice
-        counts the first time. A due time relative to another phase counts from when that one is due.
+        When clocks go forward, a skipped local time is taken by the old UTC offset; when they go back, a time that comes twice
+        means its first occurrence. A due time relative to another phase counts from that phase's due time.
         """
         due = self.phase(phase).due
         if due is None:
@@ -534,10 +539,10 @@ class Pipeline:
 
     @cached_property
     def date_columns(self) -> Mapping[str, str]:
-        """The run date column of every table that the file knows to have one."""
-        found = {table: output.date for phase in self.phases.values() for table, output in phase.outputs.items()}
+        """The run date column of every table for which the file declares one."""
+        columns = {table: output.date for phase in self.phases.values() for table, output in phase.outputs.items()}
         expected = self.calendar.expected
-        return found if expected is None or expected.table is None else {expected.table: expected.date} | found
+        return columns if expected is None or expected.table is None else {expected.table: expected.date} | columns
 
     @cached_property
     def _checks(self) -> Mapping[str, Mapping[str, tuple[PlacedCheck, ...]]]:
@@ -547,7 +552,7 @@ class Pipeline:
         }
 
     def checks(self, phase: str) -> Mapping[str, tuple[PlacedCheck, ...]]:
-        """The checks of each output table of a phase; the one that proves presence stands first."""
+        """The checks of each output table of a phase; the one that proves presence comes first."""
         return self._checks[phase]
 
     def _placed(self, phase: str, table: str, output: Output) -> Iterator[PlacedCheck]:
@@ -557,7 +562,7 @@ class Pipeline:
             yield PlacedCheck(f"{table}.key", Key(columns=output.key), context)
 
     def needs(self, phase: str, day: date, now: datetime) -> Mapping[str, tuple[PlacedCheck, ...]]:
-        """The checks of each table that a phase needs on a date; the one that proves presence stands first."""
+        """The checks of each table that a phase needs on a date; the one that proves presence comes first."""
         due = self.due(phase, day)
         at, moment = (due, "the due time") if due is not None and due <= now else (now, "now")
         declared, parts = self.phase(phase).needs, self.calendar.parts_of(day)
@@ -573,7 +578,7 @@ class Pipeline:
 
 
 def _declared(table: Output | Need, context: CheckContext) -> Iterator[PlacedCheck]:
-    """The checks of a table, the one that proves presence first."""
+    """The checks of a table, the one that proves presence first: `evaluate` relies on that."""
     name = context.source.table
     declared = sorted(table.checks, key=lambda check: not check.proves_presence)
     if not table.may_be_empty and not any(check.proves_presence for check in declared):
@@ -589,5 +594,5 @@ def check_name(table: str, check: BaseCheck) -> str:
 
 
 def applies(check: BaseCheck, parts: frozenset[str]) -> bool:
-    """True when a check is judged on a date that lies in *parts*."""
+    """True when a check is judged on a date in these parts of the calendar."""
     return _applies(check.only_in, check.skip_in, parts)

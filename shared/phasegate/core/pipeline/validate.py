@@ -1,4 +1,4 @@
-"""What is wrong between the parts of a pipeline file."""
+"""Problems that involve several parts of a pipeline file."""
 
 from collections.abc import Iterator, Mapping
 
@@ -20,7 +20,7 @@ from phasegate.errors import Problem
 
 
 def problems(pipeline: Pipeline) -> Iterator[Problem]:
-    """Everything that is wrong between the parts of a pipeline file."""
+    """Every problem that involves several parts of a pipeline file."""
     for name, phase in pipeline.phases.items():
         yield from _phase_problems(pipeline, name, phase)
     yield from _order_problems(pipeline)
@@ -41,9 +41,9 @@ def _phase_problems(pipeline: Pipeline, name: str, phase: Phase) -> Iterator[Pro
     yield from _unknown("parts of the calendar", phase.only_in, parts, *at, "only_in")
     yield from _unknown("parts of the calendar", phase.skip_in, parts, *at, "skip_in")
     if phase.due is not None and phase.due.after is not None and phase.due.after not in phase.after:
-        yield Problem(place(*at, "due"), "expected a phase that stands in after", f'"{phase.due.after}"')
+        yield Problem(place(*at, "due"), "expected a phase that is listed in after", f'"{phase.due.after}"')
     if phase.mode is GateMode.PAUSE and phase.until is None:
-        yield Problem(place(*at), "expected until beside mode: pause, so that it ends")
+        yield Problem(place(*at), "expected until with mode: pause, so that the pause ends")
     if not phase.outputs:
         yield Problem(place(*at, "outputs"), "expected at least one output")
     for producer, declared in phase.producers.items():
@@ -63,16 +63,16 @@ def _phase_problems(pipeline: Pipeline, name: str, phase: Phase) -> Iterator[Pro
 
 
 def _table_problems(pipeline: Pipeline, phase: Phase, tables: Mapping[str, Output | Need], *at: str | int) -> Iterator[Problem]:
-    seen: set[str] = set()
+    names: set[str] = set()
     for table, declared in tables.items():
         if (column := pipeline.date_columns.get(table, declared.date)) != declared.date:
             yield Problem(place(*at, table, "date"), f"expected {column}, as elsewhere for this table", declared.date)
         for n, check in enumerate(declared.checks):
             where = (*at, table, "checks", n, check.kind)
             full = check_name(table, check)
-            if full in seen:
-                yield Problem(place(*where), "expected a name of its own", f'"{full}" twice', "give one of the two a name")
-            seen.add(full)
+            if full in names:
+                yield Problem(place(*where), "expected a unique name", f'"{full}" twice', "give one of the two a name")
+            names.add(full)
             yield from _check_problems(pipeline, phase, check, *where)
             # A pre-flight needs no due time: it counts back from now.
             if check.needs_due and isinstance(declared, Output) and phase.due is None:
@@ -102,41 +102,43 @@ def _check_problems(pipeline: Pipeline, phase: Phase, check: BaseCheck, *at: str
 def _signal_problems(phase: Phase, *at: str) -> Iterator[Problem]:
     for name, text in phase.signal.items():
         if name in SIGNAL_FIELDS:
-            yield Problem(place(*at, name), "expected a name that the go-signal does not have itself", f'"{name}"')
+            yield Problem(place(*at, name), "expected a name that is not a field of the go-signal", f'"{name}"')
         if text.startswith("$") and text[1:] not in SIGNAL_FIELDS:
             yield Problem(place(*at, name), f"expected one of ${', $'.join(SIGNAL_FIELDS)}", f'"{text}"')
 
 
 def _order_problems(pipeline: Pipeline) -> Iterator[Problem]:
-    done: set[str] = set()
-    known = set(pipeline.phases)
-    while ready := {name for name, phase in pipeline.phases.items() if done.issuperset(known.intersection(phase.after))} - done:
-        done |= ready
+    ordered: set[str] = set()
+    names = set(pipeline.phases)
+    while ready := {n for n, phase in pipeline.phases.items() if ordered.issuperset(names.intersection(phase.after))} - ordered:
+        ordered |= ready
     for name in pipeline.phases:
-        if name not in done:
-            yield Problem(place("phases", name, "after"), "expected phases in an order, got a circle")
+        if name not in ordered:
+            yield Problem(place("phases", name, "after"), "expected phases in an order, got a cycle")
 
 
 def _unrouted(pipeline: Pipeline) -> Iterator[Problem]:
-    """Alerts that would reach nobody: every phase may raise both severities, and so may what is of no phase."""
+    """Alerts that no route sends: any phase can cause alerts of both severities, and so can events outside the phases."""
     for severity in (AlertSeverity.CRITICAL, AlertSeverity.WARNING):
         routes = [each for each in pipeline.alerts.routes if each.severity in (None, severity) and each.cause is None]
         routed = {each.phase for each in routes if each.to}
         if None in routed:
             continue
-        left = ", ".join(phase for phase in pipeline.phases if phase not in routed)
-        of = f"of {left}, and of what is of no phase" if left else "of what is of no phase, like a rejected message"
+        unrouted = ", ".join(phase for phase in pipeline.phases if phase not in routed)
+        of = f"of {unrouted}, and of no phase" if unrouted else "of no phase, like a rejected message"
         yield Problem(
-            place("alerts", "routes"), f"expected a route for {severity} alerts {of}", hint="one without phase and cause"
+            place("alerts", "routes"),
+            f"expected a route for {severity} alerts {of}",
+            hint="add a route without phase and cause",
         )
 
 
 def _alert_problems(pipeline: Pipeline) -> Iterator[Problem]:
     destinations = pipeline.alerts.destinations
     for name, destination in destinations.items():
-        seen, fallback = {name}, destination.fallback
-        while fallback is not None and fallback in destinations and fallback not in seen:
-            seen.add(fallback)
+        chain, fallback = {name}, destination.fallback
+        while fallback is not None and fallback in destinations and fallback not in chain:
+            chain.add(fallback)
             fallback = destinations[fallback].fallback
         if fallback is not None:
             expected = f"expected another destination ({', '.join(destinations)})"
