@@ -22,7 +22,7 @@ from pydantic.json_schema import GenerateJsonSchema
 from pydantic_core import ErrorDetails, core_schema
 from yaml.nodes import MappingNode, Node, ScalarNode
 
-from phasegate.app.yaml_file import STR, At, YamlFile, printable, shown
+from phasegate.app.yaml_file import STR, At, YamlFile, describe, printable
 from phasegate.core.checks.kinds import KINDS, Check
 from phasegate.core.field_syntax import Between, FieldSyntax, Tagged
 from phasegate.core.pipeline.model import Pipeline
@@ -132,14 +132,14 @@ def _note_errors(error: ValidationError, file: YamlFile) -> None:
         elif each["type"] == "missing" or (each["type"] == "value_error" and isinstance(node, MappingNode)):
             file.note(at, message)
         elif last == at[-1:]:
-            file.note(at, message, shown(node), _hint(each, node))
+            file.note(at, message, describe(node), _hint(each, node))
         else:
             alternatives.setdefault(at, []).append(message)
             continue
         noted.append(at)
     for at, messages in alternatives.items():
         if not any(path[: len(at)] == at for path in noted):
-            file.note(at, " or ".join(messages).replace(" or expected ", " or "), shown(file.nodes[at]))
+            file.note(at, " or ".join(messages).replace(" or expected ", " or "), describe(file.nodes[at]))
 
 
 def _hint(error: ErrorDetails, node: Node) -> str:

@@ -1,7 +1,7 @@
-"""A YAML file as JSON: what stands in it, on which line, and what is wrong with it.
+"""A YAML file as JSON, with the line of each value and the problems of the file.
 
-YAML 1.2's core schema alone decides what a bare word is, as in Terraform, which reads the same files: `06:00`, `2013-01-01`,
-`on` and `no` are text. Aliases are allowed, merge keys are not.
+The type of a bare word follows YAML 1.2's core schema, as in Terraform, which reads the same files: `06:00`, `2013-01-01`, `on`
+and `no` are text. Aliases are allowed, merge keys are not.
 """
 
 import json
@@ -18,10 +18,10 @@ from phasegate.errors import ConfigError, Problem
 
 At = tuple[str | int, ...]
 
-MOST_LEVELS = 50
-"""A file that nests values deeper than this is refused; the deepest value of a pipeline file stands on level 11."""
-MOST_VALUES = 100_000
-"""A file that unfolds to more values than this, by aliases of aliases, is refused."""
+MAX_LEVELS = 50
+"""The deepest nesting that is accepted; the deepest value of a pipeline file is on level 11."""
+MAX_VALUES = 100_000
+"""The most values that are accepted, so that aliases of aliases can't fill the memory."""
 
 _CORE = "tag:yaml.org,2002:"
 STR, BOOL, INT, FLOAT = f"{_CORE}str", f"{_CORE}bool", f"{_CORE}int", f"{_CORE}float"
@@ -35,17 +35,17 @@ _SCALARS: Mapping[str, Callable[[str], object]] = {
 
 
 class Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
-    """PyYAML's safe loader, in C where there is one, with the bare words of YAML 1.2 and a limit to nesting."""
+    """PyYAML's safe loader, in C where available, with the bare words of YAML 1.2 and a limit on nesting."""
 
     yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012 (PyYAML's own attribute)
     depth = 0
 
-    # The C parser recurses without a limit of its own: a line of brackets would end the process. These two are what it
-    # calls on the way down and up.
+    # The C parser has no recursion limit of its own: a long line of brackets would crash the process. It calls these two
+    # methods on the way down and up.
     def descend_resolver(self, _parent: Node | None, _index: object) -> None:
-        """Count a level; RecursionError when it is one too many."""
+        """Enter a level; RecursionError when it is one too many."""
         self.depth += 1
-        if self.depth > MOST_LEVELS:
+        if self.depth > MAX_LEVELS:
             raise RecursionError
 
     def ascend_resolver(self) -> None:
@@ -65,46 +65,46 @@ for _tag, _pattern, _starts in (
 
 
 class YamlFile:
-    """The values of a file as JSON text, the line and node of each by its path, and the problems found so far.
+    """The values of a file as JSON text, the line and node of each value by its path, and the problems so far.
 
     Raises:
-        ConfigError: There is no such file, it is not one YAML document in UTF-8, or it is too large.
+        ConfigError: There is no such file, it is not a single YAML document in UTF-8, or it is too large.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.lines: dict[At, int] = {}
         self.nodes: dict[At, Node] = {}
-        self._found: list[tuple[int, Problem]] = []
+        self._problems: list[tuple[int, Problem]] = []
         self.json = json.dumps(self._value(_root(path), (), 1))
 
     @property
     def problems(self) -> tuple[Problem, ...]:
-        """Everything that is wrong, once, by line."""
-        return tuple(problem for _, problem in sorted(dict.fromkeys(self._found), key=lambda found: found[0]))
+        """Every problem once, by line."""
+        return tuple(problem for _, problem in sorted(dict.fromkeys(self._problems), key=lambda each: each[0]))
 
     def note(self, at: At, expected: str, got: str = "", hint: str = "", *, line: int | None = None) -> None:
         """Add a problem at the path of a value."""
         self._add(line or self.lines[at], Problem(printable(place(*at)), expected, got, hint))
 
     def add(self, problems: Sequence[Problem]) -> None:
-        """Add problems found elsewhere, whose paths are written by `place`."""
+        """Add problems from elsewhere, whose paths were made by `place`."""
         lines = {place(*at): line for at, line in self.lines.items()} if problems else {}
         for problem in problems:
-            # A missing key has no line; the nearest value around it has.
+            # A missing key has no line, but the value around it does.
             nearest = max((path for path in lines if problem.path.startswith(path)), key=len)
             self._add(lines[nearest], problem)
 
     def _add(self, line: int, problem: Problem) -> None:
         path = ": ".join(part for part in (f"{self.path}:{line}", problem.path) if part)
-        self._found.append((line, Problem(path, problem.expected, problem.got, problem.hint)))
+        self._problems.append((line, Problem(path, problem.expected, problem.got, problem.hint)))
 
     def _value(self, node: Node, at: At, line: int) -> object:
         self.lines[at], self.nodes[at] = line, node
-        if len(self.nodes) > MOST_VALUES:
-            raise _unreadable(str(self.path), f"expected at most {MOST_VALUES:,} values, aliases followed")
-        if len(at) > MOST_LEVELS:  # by an alias of itself
-            raise _unreadable(str(self.path), f"expected at most {MOST_LEVELS} levels of nesting")
+        if len(self.nodes) > MAX_VALUES:
+            raise _unreadable(str(self.path), f"expected at most {MAX_VALUES:,} values, aliases followed")
+        if len(at) > MAX_LEVELS:  # an alias can contain itself
+            raise _unreadable(str(self.path), f"expected at most {MAX_LEVELS} levels of nesting")
         if isinstance(node, MappingNode) and node.tag == MAP:
             return {key.value: self._value(value, (*at, key.value), _line(key)) for key, value in self._entries(node, at)}
         if isinstance(node, SequenceNode) and node.tag == SEQ:
@@ -112,20 +112,20 @@ class YamlFile:
         try:
             return _SCALARS[node.tag](node.value)
         except (KeyError, ValueError):
-            # Nothing takes NaN, not even what takes null: a key without a value is refused, and what is no value at all.
+            # No field accepts NaN, not even one that accepts null: that refuses keys without a value, and invalid values.
             return math.nan
 
     def _entries(self, node: MappingNode, at: At) -> Iterator[tuple[ScalarNode, Node]]:
-        """Each key with its value; a key that stands twice is noted, and given the first time only."""
+        """Each key with its value; a key that occurs again is noted as a problem and skipped."""
         first: dict[str, int] = {}
         for key, value in node.value:
             if not isinstance(key, ScalarNode):
-                self.note(at, "expected a key that is text", shown(key), line=_line(key))
+                self.note(at, "expected a key that is text", describe(key), line=_line(key))
             elif key.value in first:
                 before = f"first on line {first[key.value]}"
                 self.note((*at, key.value), "expected once", "it again", before, line=_line(key))
             else:
-                # A key is text, whatever it looks like: JSON and Terraform know no other.
+                # A key is always text, whatever it looks like, as in JSON and Terraform.
                 first[key.value] = _line(key)
                 yield key, value
 
@@ -134,7 +134,7 @@ def _root(path: Path) -> Node:
     """The file's top node.
 
     Raises:
-        ConfigError: There is no such file, or it is not one YAML document in UTF-8.
+        ConfigError: There is no such file, or it is not a single YAML document in UTF-8.
     """
     try:
         content = path.read_bytes()
@@ -147,12 +147,12 @@ def _root(path: Path) -> Node:
         raise _unreadable(f"{path}:{line}", "expected UTF-8", f"the byte 0x{content[error.start]:02x}") from error
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        said = ", ".join(part for part in (error.context, error.problem) if part)
-        raise _unreadable(f"{path}:{mark.line + 1}" if mark else str(path), f"not YAML: {said}") from error
+        message = ", ".join(part for part in (error.context, error.problem) if part)
+        raise _unreadable(f"{path}:{mark.line + 1}" if mark else str(path), f"not YAML: {message}") from error
     except yaml.YAMLError as error:
         raise _unreadable(str(path), f"not YAML: {str(error).splitlines()[0]}") from error
     except RecursionError as error:
-        raise _unreadable(str(path), f"expected at most {MOST_LEVELS} levels of nesting") from error
+        raise _unreadable(str(path), f"expected at most {MAX_LEVELS} levels of nesting") from error
     if node is None:
         raise _unreadable(str(path), "expected a pipeline", "an empty file")
     return node
@@ -167,12 +167,12 @@ def _line(node: Node) -> int:
 
 
 def printable(text: str) -> str:
-    """Text from a file for a line of a message: not too long, and without control characters."""
+    """Text from a file for one line of a message: shortened, and without control characters."""
     short = text if len(text) <= 120 else f"{text[:119]}…"
     return "".join(letter if letter.isprintable() else "·" for letter in short)
 
 
-def shown(node: Node) -> str:
+def describe(node: Node) -> str:
     """A value of the file in a few words."""
     if node.tag not in (*_SCALARS, NULL, MAP, SEQ):
         return printable(f"a value tagged {node.tag}")

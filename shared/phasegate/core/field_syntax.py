@@ -1,7 +1,7 @@
-"""Small notations of the pipeline file and what they mean: `7d`, `06:00 +1d`, `raw.flights`, `2013-12-24..2014-01-02`.
+"""The text syntax of fields in the pipeline file: `7d`, `06:00 +1d`, `raw.flights`, `2013-12-24..2014-01-02`.
 
-A field annotated with a `FieldSyntax` is written as text in the file and held as the parsed value. The reader of the
-pipeline file takes the parser, and the JSON Schema takes the pattern, from the annotation.
+A field annotated with a `FieldSyntax` is text in the file and a parsed value in the model. The reader of the pipeline file
+takes the parser from the annotation, the JSON Schema takes the pattern.
 """
 
 import re
@@ -17,7 +17,7 @@ class FieldSyntax:
     """How a value is written in the pipeline file.
 
     Args:
-        parse: Gives the value; raises ValueError saying what was expected.
+        parse: The value of a text; raises ValueError with what was expected.
         pattern: What an editor checks while typing (an ECMA regular expression).
         example: Shown in errors and in the JSON Schema.
     """
@@ -48,17 +48,17 @@ _CLOCK = r"([01]\d|2[0-3]):[0-5]\d"
 
 
 def parse_day(text: str) -> date:
-    """A date written YYYY-MM-DD and in no other way."""
+    """A date in the format YYYY-MM-DD only."""
     if not re.fullmatch(_DAY, text, re.ASCII):
         raise ValueError("a date like 2013-02-08")
     try:
         return date.fromisoformat(text)
     except ValueError:
-        raise ValueError("a date of the calendar, like 2013-02-08") from None
+        raise ValueError("a date that exists, like 2013-02-08") from None
 
 
 def parse_duration(text: str) -> timedelta:
-    """A whole number with its unit: 90s, 30m, 26h, 7d."""
+    """A whole number with a unit: 90s, 30m, 26h, 7d."""
     if not re.fullmatch(_DURATION, text, re.ASCII):
         raise ValueError("a duration like 90s, 30m, 4h or 7d")
     return timedelta(**{_UNITS[text[-1]]: int(text[:-1])})
@@ -96,7 +96,7 @@ def parse_span(text: str) -> Span:
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """By when a phase must have been released.
+    """The time by which a phase must be released.
 
     Either *at* a local time, *days* after the run date, or *after_release* of the phase *after*.
     """
@@ -140,14 +140,14 @@ def parse_weekdays(text: str) -> frozenset[int]:
 
 
 def parse_daily(text: str) -> time:
-    """`daily 08:00`: a local time of each day."""
+    """`daily 08:00`: a local time on every day."""
     if not re.fullmatch(rf"daily {_CLOCK}", text, re.ASCII):
         raise ValueError("a time of each day like daily 08:00")
     return time.fromisoformat(text.removeprefix("daily "))
 
 
 def parse_hours(text: str) -> tuple[time, time]:
-    """`22:00-07:00`: local hours, over midnight when the first is later."""
+    """`22:00-07:00`: local hours; past midnight when the first time is later than the second."""
     if not re.fullmatch(rf"{_CLOCK}-{_CLOCK}", text, re.ASCII):
         raise ValueError("hours like 22:00-07:00")
     first, _, last = text.partition("-")
@@ -158,7 +158,7 @@ def parse_zone(text: str) -> str:
     """The IANA name of a time zone: `America/New_York`."""
     try:
         ZoneInfo(text)
-    except (ZoneInfoNotFoundError, ValueError, OSError):  # OSError: `America` is a folder of zones
+    except (ZoneInfoNotFoundError, ValueError, OSError):  # OSError: `America` is a folder in the time zone database
         raise ValueError("a time zone like America/New_York") from None
     return text
 
@@ -214,7 +214,7 @@ Share = Annotated[float, Between(0, 1)]
 
 
 def place(*keys: str | int) -> str:
-    """A path into the file as people write it: `phases.raw.outputs["raw.flights"].checks[0].row_count`."""
+    """A path in the file as people write it: `phases.raw.outputs["raw.flights"].checks[0].row_count`."""
     text = ""
     for key in keys:
         if isinstance(key, int):

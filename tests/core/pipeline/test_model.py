@@ -94,7 +94,7 @@ def test_a_notation_gives_its_value(parse, text, value):
         (parse_day, "20130208", "a date like 2013-02-08"),
         (parse_day, "2013-02-08T00:00", "a date like 2013-02-08"),
         (parse_day, "٢٠١٣-٠٢-٠٨", "a date like 2013-02-08"),
-        (parse_day, "2013-02-29", "a date of the calendar, like 2013-02-08"),
+        (parse_day, "2013-02-29", "a date that exists, like 2013-02-08"),
         (parse_duration, "7", "a duration like 90s, 30m, 4h or 7d"),
         (parse_duration, "-7d", "a duration like 90s, 30m, 4h or 7d"),
         (parse_duration, "1w", "a duration like 90s, 30m, 4h or 7d"),

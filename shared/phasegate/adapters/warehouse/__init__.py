@@ -1,1 +1,1 @@
-"""Warehouses: BigQuery, and DuckDB for one machine."""
+"""Warehouses: BigQuery, and DuckDB on one machine."""

@@ -1,12 +1,12 @@
-"""GoogleSQL of the pipeline file, for DuckDB: only what is known to give the same answer as in BigQuery is let through.
+"""GoogleSQL of the pipeline file, for DuckDB: only SQL that is known to give the same answer as in BigQuery is accepted.
 
-Short conditions and aggregates, which are most of what is written, are recognised as a part of GoogleSQL in which the two
-agree. Everything else is parsed by sqlglot and passes a list: node by node, each with the arguments it may have. What is on the
-list is proven by tests that run it; what is not is refused with a reason.
+Short conditions and aggregates, which are the most common, are recognised as a subset of GoogleSQL on which both agree.
+Everything else is parsed by sqlglot and compared with an allow list: node by node, each with the arguments that it may have.
+Tests run everything that is on the list; what is not on it is refused with a reason.
 
-For every statement that BigQuery answers, DuckDB gives the same answer or none. The reverse does not hold: DuckDB lets
-through some comparisons of unlike types that are an error in BigQuery. Two differences are beyond the text. DuckDB takes NaN to
-equal itself and to be the greatest number; the warehouse guards against that where it knows the columns, which is everywhere
+For every statement that BigQuery answers, DuckDB gives the same answer or none. The reverse is not true: DuckDB accepts some
+comparisons of different types that are errors in BigQuery. Two differences can't be seen in the text. DuckDB treats NaN as
+equal to itself and as the greatest number; the warehouse guards against that where it knows the columns, which is everywhere
 but in queries. And arithmetic on NUMERIC columns is rounded at another digit.
 """
 
@@ -24,14 +24,14 @@ if TYPE_CHECKING:  # sqlglot costs 0.1 s, which a pipeline with plain conditions
 
 
 class UnsupportedSql(Exception):
-    """Valid SQL that DuckDB is not known to answer like BigQuery; says what and why."""
+    """Valid SQL that DuckDB is not known to answer like BigQuery; the message says which part and why."""
 
 
 def to_duckdb(text: str, kind: SqlKind) -> str:
     """The same SQL for DuckDB; `@from` and `@to` become `$from` and `$to`.
 
     Raises:
-        Refused: It holds something that is not on the list.
+        UnsupportedSql: A part of it is not on the list.
         ConfigError: It does not parse, or is not one condition, expression or query.
     """
     if (plain := _plain(text, kind)) is not None:
@@ -43,20 +43,20 @@ def to_duckdb(text: str, kind: SqlKind) -> str:
 
 
 def check_sql(text: str, kind: SqlKind) -> str | None:
-    """Why DuckDB will not be asked this, or None when it will.
+    """Why this SQL is not run on DuckDB; None when it is.
 
     Raises:
         ConfigError: It does not parse, or is not one condition, expression or query.
     """
     try:
         to_duckdb(text, kind)
-    except UnsupportedSql as refused:
-        return str(refused)
+    except UnsupportedSql as unsupported:
+        return str(unsupported)
     return None
 
 
-# The plain part, as a regular language over tokens, one letter for each. Any word that the language reserves, and is not in
-# the table, is not plain; neither are escapes, neighbouring strings, a sign after an operator, NOT, inner brackets.
+# The plain subset, as a regular language with one letter for each token. Not plain are reserved words that are not in the table
+# below, escapes, adjacent strings, a sign after an operator, NOT, and inner brackets.
 
 _TOKEN = re.compile(
     r"""\s*(?:
@@ -95,7 +95,7 @@ _RESERVED = frozenset(
         """,
     )
 )
-"""Words that are no column. Source: GoogleSQL, Lexical structure, Reserved keywords; and functions called without brackets."""
+"""Words that can't be columns. Source: GoogleSQL, Lexical structure, Reserved keywords; and functions without brackets."""
 _NUMERIC = r"(?:n|-?d)(?:[*+-][nd])*"
 _VALUE = rf"(?:{_NUMERIC}|s)"
 _TERM = rf"(?:{_VALUE}c{_VALUE}|nk!?0|n!?i\({_VALUE}(?:,{_VALUE})*\)|n!?w{_VALUE}a{_VALUE})"
@@ -108,8 +108,8 @@ _PLAIN: Mapping[SqlKind, re.Pattern[str]] = {
 
 
 def _plain(text: str, kind: SqlKind) -> str | None:
-    """The translation of plain SQL; None when it is not certainly plain."""
-    letters, spelt = "", []
+    """The translation of plain SQL; None for any other."""
+    letters, translated = "", []
     at = 0
     while at < len(text):
         token = _TOKEN.match(text, at)
@@ -117,15 +117,15 @@ def _plain(text: str, kind: SqlKind) -> str | None:
         if token is None or letter is None:
             return None
         letters += letter
-        spelt.append(_spelt(token, letter))
+        translated.append(_translate_token(token, letter))
         at = token.end()
     match = _PLAIN[kind].fullmatch(letters) if kind in _PLAIN else None
     if match is None:
         return None
     if kind is SqlKind.AGGREGATE and match["over"]:
-        over, under = ("".join(spelt[slice(*match.span(name))]) for name in ("over", "under"))
+        over, under = ("".join(translated[slice(*match.span(name))]) for name in ("over", "under"))
         return f"CASE WHEN {under} <> 0 THEN {over} / {under} END"
-    return "".join(spelt)
+    return "".join(translated)
 
 
 def _letter(token: re.Match[str]) -> str | None:
@@ -139,8 +139,8 @@ def _letter(token: re.Match[str]) -> str | None:
     return None
 
 
-def _spelt(token: re.Match[str], letter: str) -> str:
-    """The token for DuckDB, with the space around it."""
+def _translate_token(token: re.Match[str], letter: str) -> str:
+    """The token for DuckDB, with the white space around it."""
     text = token[0].strip()
     if letter == "n":
         return token[0].replace(text, f'"{text}"')
@@ -152,7 +152,7 @@ def _double(number: str) -> str:
     return number if "e" in number.lower() else f"{number.rstrip('.')}e0"
 
 
-# The list: each kind of node with the arguments it may have. `_RULES` says more about some of them.
+# The allow list: each kind of node with the arguments that it may have. `_RULES` restricts or rewrites some of them.
 
 _EXPRESSIONS: Mapping[str, str] = {
     "Column": "this table",
@@ -174,19 +174,19 @@ _EXPRESSIONS: Mapping[str, str] = {
     "If": "this true false",
     "Coalesce": "this expressions",
     "Nullif": "this expression",
-    # On text.
+    # Functions on text.
     **dict.fromkeys(("StartsWith", "EndsWith", "RegexpLike"), "this expression"),
     "Length": "this binary",
     "Substring": "this start length",
     "Replace": "this expression replacement",
-    # On dates and times.
+    # Functions on dates and times.
     "Date": "this",
     "Cast": "this to",
     "DataType": "this",
     **dict.fromkeys(("DateAdd", "DateSub", "TimestampDiff"), "this expression unit"),
     "DateDiff": "this expression unit date_part_boundary",
     "DateTrunc": "this unit",
-    "WeekStart": "this",  # only ever a unit, and no rule has it among its units
+    "WeekStart": "this",  # occurs only as a unit, and no rule accepts it as one
     "UnixSeconds": "this",
     "Extract": "this expression",
     # Aggregates.
@@ -245,21 +245,21 @@ def _translated(text: str, kind: SqlKind) -> tuple[str, str | None]:
     tree = _parsed(text, kind)
     try:
         return _rewritten(tree, kind).sql("duckdb", identify=True, comments=False), None
-    except UnsupportedSql as refused:
-        return "", str(refused)
+    except UnsupportedSql as unsupported:
+        return "", str(unsupported)
 
 
 def _rewritten(node: "exp.Expr", kind: SqlKind) -> "exp.Expr":
-    """The node with everything in it as DuckDB means it."""
+    """The node and everything in it, rewritten for DuckDB."""
     name = type(node).__name__
     allowed = _ALLOWED[kind].get(name)
     if allowed is None:
-        raise _refused(node)
+        raise _unsupported(node)
     for argument, value in node.args.items():
         if value and argument not in allowed.split():
-            raise _refused(node, argument=argument.strip("_").upper())
+            raise _unsupported(node, argument=argument.strip("_").upper())
     if name in _COMPARISONS and any(type(child).__name__ in (*_COMPARISONS, "Not") for child in node.iter_expressions()):
-        raise _refused(node, hint="put the inner comparison in brackets")
+        raise _unsupported(node, hint="put the inner comparison in brackets")
     for child in tuple(node.iter_expressions()):
         _rewritten(child, kind)
     rule = _RULES.get(name)
@@ -267,16 +267,16 @@ def _rewritten(node: "exp.Expr", kind: SqlKind) -> "exp.Expr":
     return node if new is node else node.replace(new)
 
 
-def _refused(node: "exp.Expr", detail: str = "", *, argument: str = "", hint: str = "") -> UnsupportedSql:
+def _unsupported(node: "exp.Expr", detail: str = "", *, argument: str = "", hint: str = "") -> UnsupportedSql:
     from sqlglot import exp
 
-    what = _one_line(node.sql("bigquery", comments=False))
+    construct = _one_line(node.sql("bigquery", comments=False))
     if isinstance(node, exp.Query):
-        what = argument or "a query within an expression"
-    elif isinstance(node, exp.Func) and "(" in what:
-        what = what.partition("(")[0] + (f" with {argument}" if argument else detail)
+        construct = argument or "a query within an expression"
+    elif isinstance(node, exp.Func) and "(" in construct:
+        construct = construct.partition("(")[0] + (f" with {argument}" if argument else detail)
     hint = hint or _HINTS.get(type(node).__name__, "")
-    reason = f"{what} is not known to give the same answer on DuckDB as in BigQuery"
+    reason = f"{construct} is not known to give the same answer on DuckDB as in BigQuery"
     return UnsupportedSql(f"{reason}; {hint}" if hint else reason)
 
 
@@ -303,15 +303,15 @@ def _whole(node: "exp.Expr | None", least: int) -> bool:
 
 
 def _text(node: "exp.Expr | None") -> str | None:
-    """What a string literal says; None for anything else."""
+    """The value of a string literal; None for anything else."""
     from sqlglot import exp
 
     return str(node.this) if isinstance(node, exp.RawString) or (isinstance(node, exp.Literal) and node.is_string) else None
 
 
-def _require(node: "exp.Expr", met: bool) -> "exp.Expr":
-    if not met:
-        raise _refused(node)
+def _require(node: "exp.Expr", condition: bool) -> "exp.Expr":
+    if not condition:
+        raise _unsupported(node)
     return node
 
 
@@ -337,7 +337,7 @@ def _parameter(node: "exp.Expr") -> "exp.Expr":
 
 
 def _division(node: "exp.Expr") -> "exp.Expr":
-    """Division by zero is an error in BigQuery and infinity in DuckDB; a number that is written down is seen not to be zero."""
+    """Division by zero is an error in BigQuery and infinity in DuckDB; only a literal is known not to be zero."""
     from sqlglot import exp
 
     divisor = _arg(node, "expression")
@@ -349,7 +349,7 @@ def _modulo(node: "exp.Expr") -> "exp.Expr":
 
 
 def _like(node: "exp.Expr") -> "exp.Expr":
-    """A backslash escapes in BigQuery, and stands for itself in DuckDB."""
+    """A backslash is an escape in BigQuery and a plain character in DuckDB."""
     pattern = _text(_arg(node, "expression"))
     return _require(node, pattern is not None and "\\" not in pattern)
 
@@ -365,7 +365,7 @@ def _length(node: "exp.Expr") -> "exp.Expr":
 
 
 def _substring(node: "exp.Expr") -> "exp.Expr":
-    """Position 0 and positions from the end differ at the edges."""
+    """Position 0 and positions from the end give different results."""
     length = _arg(node, "length")
     return _require(node, _whole(_arg(node, "start"), 1) and (length is None or _whole(length, 0)))
 
@@ -378,7 +378,7 @@ _TIMES: Mapping[str, str] = {
 
 
 def _cast(node: "exp.Expr") -> "exp.Expr":
-    """Only literals: how a text, or a half, becomes a number differs, and so does how a number becomes text."""
+    """Only literals: text to number, rounding of halves, and number to text all differ."""
     text, form = _text(_arg(node, "this")), _TIMES.get(node.args["to"].this.name)
     return _require(node, text is not None and form is not None and re.fullmatch(form, text, re.ASCII) is not None)
 
@@ -388,7 +388,7 @@ def _date(node: "exp.Expr") -> "exp.Expr":
 
 
 def _date_shift(node: "exp.Expr") -> "exp.Expr":
-    """A date and an interval make a TIMESTAMP in DuckDB."""
+    """In DuckDB, a date plus an interval is a TIMESTAMP."""
     units = ("DAY", "WEEK", "MONTH", "QUARTER", "YEAR")
     return _as_date(_require(node, _unit(node) in units and _whole(_arg(node, "expression"), 0)))
 
@@ -401,18 +401,18 @@ def _date_diff(node: "exp.Expr") -> "exp.Expr":
 
 
 def _timestamp_diff(node: "exp.Expr") -> "exp.Expr":
-    """BigQuery counts whole units, DuckDB's date_diff counts borders crossed; its date_sub counts whole units."""
+    """BigQuery counts whole units. DuckDB's date_diff counts boundaries crossed; its date_sub counts whole units."""
     from sqlglot import exp
 
     units = ("SECOND", "MILLISECOND", "MICROSECOND")
     if _unit(node) not in units:
-        raise _refused(node, f" in {_unit(node)}")
+        raise _unsupported(node, f" in {_unit(node)}")
     unit = exp.Literal.string(_unit(node).lower())
     return exp.Anonymous(this="DATE_SUB", expressions=[unit, node.args["expression"], node.this])
 
 
 def _date_trunc(node: "exp.Expr") -> "exp.Expr":
-    """A week begins on Sunday in BigQuery and on Monday in DuckDB."""
+    """Weeks are refused: they begin on Sunday in BigQuery and on Monday in DuckDB."""
     return _as_date(_require(node, _unit(node) in ("DAY", "MONTH", "QUARTER", "YEAR")))
 
 
@@ -423,10 +423,10 @@ def _unix_seconds(node: "exp.Expr") -> "exp.Expr":
 
 
 def _extract(node: "exp.Expr") -> "exp.Expr":
-    """Weeks and week days are numbered otherwise."""
+    """Weeks and week days are refused: their numbers differ."""
     parts = ("YEAR", "QUARTER", "MONTH", "DAY", "DAYOFYEAR", "HOUR", "MINUTE", "SECOND")
     if node.name.upper() not in parts:
-        raise _refused(node, f"({node.name.upper()} …)")
+        raise _unsupported(node, f"({node.name.upper()} …)")
     return node
 
 
@@ -436,8 +436,8 @@ def _distinct(node: "exp.Expr") -> "exp.Expr":
 
 def _table(node: "exp.Expr") -> "exp.Expr":
     if not re.fullmatch(r"\w+", node.name, re.ASCII):
-        raise _refused(node, hint="name one table")
-    node.set("catalog", None)  # the project: one machine has one
+        raise _unsupported(node, hint="name one table")
+    node.set("catalog", None)  # the project, which DuckDB does not have
     return node
 
 
@@ -477,10 +477,8 @@ _RULES: Mapping[str, Rule] = {
 }
 
 
-# What does not parse.
-
 _ESCAPES = "nrt\\'\"`"
-"""The parser drops the backslash of an escape that BigQuery refuses; those that both know and read alike are these."""
+"""The escapes that sqlglot and BigQuery read alike. sqlglot drops the backslash of any other, which BigQuery refuses."""
 
 
 def _parsed(text: str, kind: SqlKind) -> "exp.Expr":
@@ -497,42 +495,42 @@ def _parsed(text: str, kind: SqlKind) -> "exp.Expr":
             else sqlglot.parse_one(text, read="bigquery", into=exp.Condition)
         )
     except TokenError:
-        raise _wrong(text, "a string, a quoted name or a comment does not end") from None
+        raise _syntax_error(text, "a string, a quoted name or a comment does not end") from None
     except ParseError as error:
-        raise _wrong(text, _explained(text, error.errors[0] if error.errors else {})) from None
+        raise _syntax_error(text, _parse_error(text, error.errors[0] if error.errors else {})) from None
     if kind is SqlKind.QUERY and not isinstance(tree, exp.Query):
-        raise _wrong(text, "expected one query")
+        raise _syntax_error(text, "expected one query")
     return tree
 
 
 def _check_tokens(text: str, tokens: "list[Token]", kind: SqlKind) -> None:
-    """What the parser is too generous for."""
+    """Refuse what sqlglot accepts and BigQuery does not."""
     words = [token.text.upper() for token in tokens]
     if not words:
-        raise _wrong(text, f"expected {'a query' if kind is SqlKind.QUERY else 'an expression'}, got nothing")
+        raise _syntax_error(text, f"expected {'a query' if kind is SqlKind.QUERY else 'an expression'}, got nothing")
     if kind is SqlKind.QUERY and next((word for word in words if word != "("), "") not in ("SELECT", "WITH"):
-        raise _wrong(text, f'expected a query that begins with SELECT or WITH, got "{tokens[0].text}"')
+        raise _syntax_error(text, f'expected a query that begins with SELECT or WITH, got "{tokens[0].text}"')
     if ";" in words[:-1]:
-        raise _wrong(
-            text, f"expected one {'query' if kind is SqlKind.QUERY else 'expression'}, got several, parted by a semicolon"
+        raise _syntax_error(
+            text, f"expected one {'query' if kind is SqlKind.QUERY else 'expression'}, got several, separated by a semicolon"
         )
     for token in tokens:
         source = text[token.start : token.end + 1]
         if token.token_type.name == "STRING" and set(re.findall(r"\\(.)", source, re.DOTALL)) - set(_ESCAPES):
-            known = " ".join(f"\\{letter}" for letter in _ESCAPES)
-            raise _wrong(text, f"expected only the escapes {known} in {_one_line(source)}; r'…' has none")
+            allowed = " ".join(f"\\{letter}" for letter in _ESCAPES)
+            raise _syntax_error(text, f"expected only the escapes {allowed} in {_one_line(source)}; r'…' has none")
 
 
-def _wrong(text: str, message: str) -> ConfigError:
+def _syntax_error(text: str, message: str) -> ConfigError:
     return ConfigError(f'SQL "{_one_line(text)}": {message}')
 
 
-def _explained(text: str, error: Mapping[str, object]) -> str:
-    said, at = str(error.get("description", "")), str(error.get("highlight", ""))
+def _parse_error(text: str, error: Mapping[str, object]) -> str:
+    message, at = str(error.get("description", "")), str(error.get("highlight", ""))
     line, column = error.get("line", 1), error.get("col", 0)
     place = f"line {line}, character {column}" if "\n" in text.strip() else f"character {column}"
-    if said.startswith("Required keyword"):
+    if message.startswith("Required keyword"):
         return f'expected an expression after "{at}" ({place})'
-    if said.startswith("Expecting "):
-        return f'expected "{said.removeprefix("Expecting ")}" after "{at}" ({place})'
+    if message.startswith("Expecting "):
+        return f'expected "{message.removeprefix("Expecting ")}" after "{at}" ({place})'
     return f'unexpected "{at}" ({place})' if at else "not understood"

@@ -1,1 +1,1 @@
-"""What a phase's tables must hold: which numbers a check needs, and what they mean."""
+"""Checks of a phase's tables: which numbers they need, and what the numbers mean."""
