@@ -1,7 +1,8 @@
-"""How long a function takes from the start of its process to its first answer, beside an empty function in the same run.
+"""The time from the start of a function's process to its first response, compared with an empty function in the same run.
 
-Every folder of functions/ is started as in the cloud, by functions-framework. The last row makes the clients that a first message
-needs, beside a bare program that makes the same three; nothing listens where they would connect, and they don't try until asked.
+Every folder of functions/ is started by functions-framework, as in the cloud. The last row creates the clients that a first
+message needs, compared with a bare program that creates the same three. Nothing listens on their addresses, and creating a client
+does not connect.
 """
 
 import os
@@ -46,17 +47,17 @@ OUR_CLIENTS = "from phasegate.app.wiring import Wiring; Wiring.from_env().monito
 
 
 def first_answer(source: Path, target: str, environ: Mapping[str, str]) -> Callable[[], None]:
-    """A function's process, from its start to its first answer, whatever that is.
+    """A function's process, from its start to its first response, of any status.
 
     Raises:
-        RuntimeError: It ended, or did not answer for a minute.
+        RuntimeError: The process ended, or did not respond within a minute.
     """
     command = [str(Path(sys.executable).parent / "functions-framework"), "--target", target, "--source", str(source)]
 
     def start() -> None:
-        with closing(socket.socket()) as found:
-            found.bind(("127.0.0.1", 0))
-            port = found.getsockname()[1]
+        with closing(socket.socket()) as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
         server = subprocess.Popen(
             [*command, "--host", "127.0.0.1", "--port", str(port)], env=environ, stdout=subprocess.DEVNULL
         )
@@ -74,7 +75,7 @@ def first_answer(source: Path, target: str, environ: Mapping[str, str]) -> Calla
 
 
 def answers(address: str) -> bool:
-    """True when there is an answer, be it a refusal."""
+    """True when there is a response, error statuses included."""
     try:
         urllib.request.urlopen(address, timeout=60)  # noqa: S310 - an address of this file
     except urllib.error.HTTPError:
@@ -98,7 +99,7 @@ def main() -> None:
     bare = timed(process(sys.executable, "-c", BARE_CLIENTS, environ=environ), TIMES)
     ours = timed(process(sys.executable, "-c", OUR_CLIENTS, environ=environ), TIMES)
     rows.append(("settings, pipelines and the three clients, without a server", bare, ours))
-    lead = f"Medians of {TIMES} on two cores, bytecode compiled; the ratio is what counts. The floor: an empty function, served alike."
+    lead = f"Medians of {TIMES} on two cores, with compiled bytecode; compare the ratios. The floor: an empty function, served alike."
     report("cold_start", "From the start of a process to its first answer", lead, rows)
 
 

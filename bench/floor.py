@@ -1,6 +1,6 @@
-"""The floor: the numbers of the flights pipeline's checks, in SQL as a person would write it by hand, on the bare client.
+"""The floor: the numbers for the checks of the flights pipeline, in hand-written SQL on the bare client.
 
-Prints the seconds inside the process. Usage: floor.py WAREHOUSE FIRST LAST
+Prints the seconds within the process. Usage: floor.py WAREHOUSE FIRST LAST
 """
 
 import sys

@@ -1,4 +1,4 @@
-"""What the benches share: medians, whole processes, and a table of ratios."""
+"""Shared by the benchmarks: medians, whole processes, and a table of ratios."""
 
 import subprocess
 import time
@@ -25,7 +25,7 @@ def process(*command: str, environ: Mapping[str, str] | None = None) -> Callable
 
 
 def report(name: str, title: str, lead: str, rows: Iterable[tuple[str, float, float]]) -> None:
-    """Print what was measured, and write it to `bench/results/NAME.md`: what, the floor's seconds, ours, and the ratio."""
+    """Print the results and write them to `bench/results/NAME.md`: what, the floor's seconds, ours, and the ratio."""
     text = "| what | floor s | phasegate s | ratio |\n|---|---|---|---|\n"
     text += "".join(f"| {what} | {floor:.3f} | {ours:.3f} | {ours / floor:.2f} |\n" for what, floor, ours in rows)
     print(text)

@@ -1,7 +1,7 @@
-"""How fast dates are judged, beside the bare SQL that a person would write by hand, in the same run.
+"""The time to judge dates, compared with hand-written SQL in the same run.
 
-Ratios are what counts; the seconds are this machine's. The floor is one hand-written grouped query per table and pair, with the
-same numbers in it, run by the bare DuckDB client. `make bench` writes bench/results/validate.md.
+Compare the ratios; the seconds depend on the machine. The floor is one hand-written grouped query per table and pair, for the same
+numbers, run by the bare DuckDB client. `make bench` writes bench/results/validate.md.
 """
 
 import subprocess
@@ -53,7 +53,7 @@ def main() -> None:
             )
             rows.append((f"{name}, whole process", floor, whole))
             rows.append((f"{name}, in process", bare, inside))
-    lead = "Medians of 9 on two cores; the ratio is what counts. The floor: `bench/floor.py`."
+    lead = "Medians of 9 on two cores; compare the ratios. The floor: `bench/floor.py`."
     report("validate", "Judging dates", lead, rows)
 
 

@@ -156,10 +156,10 @@ def _hint(error: ErrorDetails, node: Node) -> str:
     return ""
 
 
-def _suggestion(word: str, known: Sequence[str]) -> str:
-    """The known word closest to a wrong one, and all of them when they are few or none is close."""
-    close = [f"did you mean {near}?" for near in get_close_matches(word, known, n=1)]
-    every = [f"known: {', '.join(known)}"] if len(known) <= 12 or not close else []
+def _suggestion(word: str, words: Sequence[str]) -> str:
+    """The valid word closest to a wrong one, and all valid words when they are few or none is close."""
+    close = [f"did you mean {near}?" for near in get_close_matches(word, words, n=1)]
+    every = [f"known: {', '.join(words)}"] if len(words) <= 12 or not close else []
     return " ".join(close + every)
 
 

@@ -27,10 +27,10 @@ def problems(pipeline: Pipeline) -> Iterator[Problem]:
     yield from _alert_problems(pipeline)
 
 
-def _unknown(what: str, names: tuple[str, ...], known: Mapping[str, object], *keys: str | int) -> Iterator[Problem]:
+def _unknown(what: str, names: tuple[str, ...], declared: Mapping[str, object], *keys: str | int) -> Iterator[Problem]:
     for n, name in enumerate(names):
-        if name not in known:
-            expected = f"expected one of the {what} ({', '.join(known) or 'there are none'})"
+        if name not in declared:
+            expected = f"expected one of the {what} ({', '.join(declared) or 'there are none'})"
             yield Problem(place(*keys, n), expected, f'"{name}"')
 
 
@@ -82,8 +82,8 @@ def _table_problems(pipeline: Pipeline, phase: Phase, tables: Mapping[str, Outpu
 def _quorum_problems(phase: Phase, quorum: Quorum, *at: str | int) -> Iterator[Problem]:
     if quorum.of != len(phase.outputs):
         yield Problem(place(*at, "of"), f"expected {len(phase.outputs)}, the number of outputs", str(quorum.of))
-    known = dict.fromkeys(phase.outputs) | {table.rpartition(".")[2]: None for table in phase.outputs}
-    yield from _unknown("outputs", quorum.always, known, *at, "always")
+    outputs = dict.fromkeys(phase.outputs) | {table.rpartition(".")[2]: None for table in phase.outputs}
+    yield from _unknown("outputs", quorum.always, outputs, *at, "always")
 
 
 def _check_problems(pipeline: Pipeline, phase: Phase, check: BaseCheck, *at: str | int) -> Iterator[Problem]:
