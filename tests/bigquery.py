@@ -1,4 +1,4 @@
-"""Small tables in the BigQuery emulator, made by the real client."""
+"""Small tables in the BigQuery emulator, created with the real client."""
 
 from collections.abc import Sequence
 from datetime import date, datetime
@@ -8,7 +8,7 @@ from google.auth.credentials import AnonymousCredentials
 from google.cloud.bigquery import DEFAULT_RETRY, Client, LoadJobConfig, SchemaField, Table, TimePartitioning
 
 SOON = DEFAULT_RETRY.with_timeout(5)
-"""An emulator answers at once or never; nothing here may hang for the ten minutes that the client would try."""
+"""An emulator answers immediately or never; no test should hang for the ten minutes of the client's default."""
 
 
 def connect(host: str, project: str) -> Client:
@@ -20,9 +20,9 @@ def connect(host: str, project: str) -> Client:
 def create(
     client: Client, table: str, columns: str, rows: Sequence[tuple[object, ...]] = (), *, partition: str | None = None
 ) -> None:
-    """Make a table: `dataset.table`, or one of another project; its columns in GoogleSQL; its rows.
+    """Create a table: its name, with a project if it is another one; its columns in GoogleSQL; its rows.
 
-    With *partition*, it is partitioned by that column, and is not read without a filter on it.
+    With *partition*, it is partitioned by that column and requires a filter on it.
     """
     name = table if table.count(".") == 2 else f"{client.project}.{table}"
     client.create_dataset(name.rpartition(".")[0], exists_ok=True, retry=SOON, timeout=10)

@@ -1,4 +1,4 @@
-"""Reading pipeline files: what is taken, what is refused with which line, and the JSON Schema for editors."""
+"""Reading pipeline files: what is accepted, what is refused with which line, and the JSON Schema for editors."""
 
 import json
 import re
@@ -51,8 +51,8 @@ def checked(*checks: str) -> str:
     return f"{MINIMAL}        checks:\n" + "".join(indent(f"- {check}\n", " " * 10) for check in checks)
 
 
-def test_the_full_file_is_read_as_it_says():
-    """One value of each notation, and of each kind of nesting."""
+def test_the_full_file_is_read_as_written():
+    """One value of each syntax and of each kind of nesting."""
     flights = load(FULL)
     raw, features = flights.phases["raw"], flights.phases["features"]
 
@@ -69,7 +69,7 @@ def test_the_full_file_is_read_as_it_says():
 
 
 def test_the_full_file_leaves_nothing_out():
-    """It shows every kind of check, every destination, and every field of a phase."""
+    """It has every kind of check, every kind of destination, and every field of a phase."""
     flights = load(FULL)
     checks = [check for phase in flights.phases.values() for output in phase.outputs.values() for check in output.checks]
     unused = set(KINDS) - {check.kind for check in checks}
@@ -81,15 +81,15 @@ def test_the_full_file_leaves_nothing_out():
 
 
 @pytest.mark.parametrize("word", ["16:00", "on", "yes", "no", "off", "2013-01-01", "1_000", "0x10", "12e", "y", "=", "<<"])
-def test_a_bare_word_is_what_yaml_1_2_says(word, tmp_path):
-    """PyYAML alone would read these as numbers, booleans and dates."""
+def test_a_bare_word_has_its_type_of_yaml_1_2(word, tmp_path):
+    """By default, PyYAML reads these as numbers, booleans and dates."""
     assert problems(tmp_path, checked(f"accepted_values: {{column: a, values: [{word}]}}")) == []
     (check,) = load(tmp_path / "o.yaml").phases["raw"].outputs["raw.orders"].checks
     assert check.values == (word,)
 
 
 def test_values_keep_their_type(tmp_path):
-    """Text, whole numbers, numbers and booleans stay apart."""
+    """Text, whole numbers, numbers and booleans are not converted."""
     for written, values in {
         "[1, -2]": (1, -2),
         "[1.5, 1e3]": (1.5, 1000.0),
@@ -101,7 +101,7 @@ def test_values_keep_their_type(tmp_path):
         assert repr(check.values) == repr(values)
 
 
-def test_aliases_may_stand_for_what_is_said_twice(tmp_path):
+def test_aliases_may_repeat_values(tmp_path):
     """As in Terraform, which reads the same file."""
     content = MINIMAL.replace("date: day", "date: &day day\n        key: &key [*day, id]\n        sample: *key")
     assert problems(tmp_path, content) == []
@@ -200,8 +200,8 @@ def test_aliases_may_stand_for_what_is_said_twice(tmp_path):
         ('sql: {query: "a", acceptable: "\\e[31m\\n"}', [f'{CHECK}.sql.acceptable: expected a whole number, got "·[31m·"']),
     ],
 )
-def test_a_wrong_check_is_one_clear_line(check, expected, tmp_path):
-    """Where, expected, got and what to do; one line per problem, however many types the key could have had."""
+def test_a_wrong_check_gives_one_clear_line(check, expected, tmp_path):
+    """Where, expected, got and what to do; one line per problem, even when the key accepts several types."""
     assert problems(tmp_path, checked(check)) == expected
 
 
@@ -317,8 +317,8 @@ def test_a_wrong_check_is_one_clear_line(check, expected, tmp_path):
         ),
     ],
 )
-def test_a_wrong_file_is_one_line_per_problem(old, new, expected, tmp_path):
-    """Everything that is wrong is said at once, in the order of the file."""
+def test_a_wrong_file_gives_one_line_per_problem(old, new, expected, tmp_path):
+    """All problems are reported together, in the order of the file."""
     assert old in MINIMAL
     content = MINIMAL.replace(old, new)
     if "- raw" in new:
@@ -326,8 +326,8 @@ def test_a_wrong_file_is_one_line_per_problem(old, new, expected, tmp_path):
     assert problems(tmp_path, content) == expected
 
 
-def test_all_problems_come_at_once_by_line(tmp_path):
-    """Wrong values, unknown keys and missing keys of all places."""
+def test_all_problems_are_reported_together_by_line(tmp_path):
+    """Wrong values, unknown keys and missing keys anywhere in the file."""
     content = dedent("""\
         alerts:
           rutes: []
@@ -382,7 +382,7 @@ WRONG_VALUES = {
 
 
 def places(value: object, at: str) -> list[str]:
-    """Where the values of a nested one stand."""
+    """The paths of all values within a nested one."""
     if isinstance(value, dict):
         return [path for key, inner in value.items() for path in places(inner, place_below(at, key))]
     if isinstance(value, list):
@@ -394,11 +394,11 @@ def place_below(at: str, key: str) -> str:
     return f'{at}["{key}"]' if "." in key else f"{at}.{key}".removeprefix(".")
 
 
-def test_every_section_reports_its_problems_in_one_go(tmp_path):
-    """No section waits for another one, nor hides what is wrong in its own."""
-    found = [line.split(": ")[1] for line in problems(tmp_path, yaml.safe_dump(WRONG_VALUES, sort_keys=False))]
-    assert set(places(WRONG_VALUES, "")) - set(found) == set()
-    top = {re.split(r"[.\[]", path)[0] for path in found}
+def test_every_section_reports_its_problems_together(tmp_path):
+    """No section hides problems of another one, or its own."""
+    paths = [line.split(": ")[1] for line in problems(tmp_path, yaml.safe_dump(WRONG_VALUES, sort_keys=False))]
+    assert set(places(WRONG_VALUES, "")) - set(paths) == set()
+    top = {re.split(r"[.\[]", path)[0] for path in paths}
     assert top == {field.rstrip("_") for field in Pipeline.__dataclass_fields__}
 
 
@@ -423,13 +423,13 @@ def test_every_section_reports_its_problems_in_one_go(tmp_path):
         ),
     ],
 )
-def test_what_is_no_yaml_mapping_is_one_line(content, expected, tmp_path):
-    """And never a traceback, nor the end of the process."""
+def test_a_file_that_is_no_yaml_mapping_gives_one_line(content, expected, tmp_path):
+    """And never a traceback or a crash."""
     assert problems(tmp_path, content) == [expected]
 
 
 def test_aliases_of_aliases_have_a_limit(tmp_path):
-    """A small file cannot become a large one."""
+    """A small file can't expand to a huge one."""
     keys = ", ".join(["id"] * 1000)
     content = f"{MINIMAL}        key: &a [{keys}]\n" + "".join(
         f"      raw.t{n}: {{date: day, key: *a, sample: *a}}\n" for n in range(100)
@@ -437,8 +437,8 @@ def test_aliases_of_aliases_have_a_limit(tmp_path):
     assert problems(tmp_path, content) == ["o.yaml: expected at most 100,000 values, aliases followed"]
 
 
-def test_an_alias_of_itself_ends(tmp_path):
-    """It nests deeper than any file may."""
+def test_an_alias_of_itself_is_refused(tmp_path):
+    """It nests without end."""
     assert problems(tmp_path, MINIMAL.replace("date: day", "date: day\n        key: &a [*a]")) == [
         "o.yaml: expected at most 50 levels of nesting"
     ]
@@ -472,26 +472,26 @@ ODD = (
     st.integers(min_value=0), st.sampled_from([*ODD, "9" * 5000, "é", "\0", "2013-02-29", "99999d", "9999-12-31", "America"])
 )
 def test_a_file_is_read_or_refused(tmp_path_factory, position, replacement):
-    """Whatever stands in the place of a word, every line of the error names the file."""
+    """Whatever replaces a word, every line of the error names the file."""
     words = re.findall(r"\w+|\W", FULL.read_text(encoding="utf-8"))
     words[position % len(words)] = replacement
-    found = problems(tmp_path_factory.getbasetemp(), "".join(words))
-    assert all(re.match(r"o\.yaml(:\d+)?: .", line) for line in found)
+    lines = problems(tmp_path_factory.getbasetemp(), "".join(words))
+    assert all(re.match(r"o\.yaml(:\d+)?: .", line) for line in lines)
 
 
-def test_a_byte_order_mark_is_no_content(tmp_path):
+def test_a_byte_order_mark_is_ignored(tmp_path):
     """Some editors write one."""
     assert problems(tmp_path, MINIMAL.encode("utf-8-sig")) == []
 
 
-def test_a_missing_file_is_a_problem_of_the_setting(tmp_path):
+def test_a_missing_file_is_a_config_error(tmp_path):
     """Not a traceback."""
     with pytest.raises(ConfigError, match=r"none\.yaml: expected a file that can be read, got No such file or directory$"):
         load_all(tmp_path / "none.yaml")
 
 
 def test_a_folder_gives_its_pipelines_by_file_name(tmp_path):
-    """A file gives its one."""
+    """A single file gives one pipeline."""
     (tmp_path / "b.yaml").write_text(MINIMAL)
     (tmp_path / "a.yaml").write_text(MINIMAL.replace("orders", "flights"))
     (tmp_path / "pipeline.schema.json").write_text("{}")
@@ -500,7 +500,7 @@ def test_a_folder_gives_its_pipelines_by_file_name(tmp_path):
 
 
 def test_a_folder_reports_the_problems_of_all_files(tmp_path):
-    """A file that nobody would read is one of them, as is a name that stands twice."""
+    """Among them a file with the wrong ending and a name that is used twice."""
     for name, content in {"a.yaml": MINIMAL, "b.yaml": "[]", "c.yaml": MINIMAL, "d.yml": MINIMAL}.items():
         (tmp_path / name).write_text(content)
     with pytest.raises(ConfigError) as caught:
@@ -513,7 +513,7 @@ def test_a_folder_reports_the_problems_of_all_files(tmp_path):
 
 
 def test_an_empty_folder_is_an_error(tmp_path):
-    """A monitor that watches nothing would be content for ever."""
+    """A monitor without pipelines would never report anything."""
     with pytest.raises(ConfigError, match=r"expected at least one file \*\.yaml$"):
         load_all(tmp_path)
 
@@ -525,13 +525,13 @@ def test_the_schema_beside_the_files_is_current():
 
 
 def accepted(content: str) -> bool:
-    """True when an editor with the schema finds nothing."""
+    """True when the schema has no complaint."""
     return jsonschema.Draft202012Validator(json_schema()).is_valid(yaml.load(content, Loader))  # noqa: S506
 
 
 @pytest.mark.parametrize("file", [FULL, *SCHEMA.parent.glob("*.yaml")], ids=lambda file: file.name)
 def test_the_schema_accepts_good_files(file):
-    """What `load` takes, editors take."""
+    """What `load` accepts, editors accept."""
     assert load(file)
     assert accepted(file.read_text(encoding="utf-8"))
 
@@ -579,7 +579,7 @@ def test_the_schema_describes_every_class():
 
 
 def test_reading_a_file_loads_little():
-    """A command pays for YAML, the model and its validation, and for no client."""
+    """A command loads YAML, the model and its validation, but no client library."""
     code = "import sys, pathlib, phasegate.app.pipeline_file as f; f.load(pathlib.Path(sys.argv[1])); print(*sys.modules)"
     run = subprocess.run([sys.executable, "-c", code, FULL], capture_output=True, text=True, check=True)
     assert {"duckdb", "sqlglot", "pandas", "jsonschema"} & set(run.stdout.split()) == set()

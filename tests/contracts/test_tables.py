@@ -1,4 +1,4 @@
-"""How every warehouse describes its tables; see `phasegate.installation.platform.Tables`."""
+"""The contract of `phasegate.installation.platform.Tables`: how warehouses describe their tables."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Backend:
-    """A warehouse with `raw.orders`, partitioned where that is possible, and `raw.plain`."""
+    """A warehouse with `raw.orders`, partitioned where possible, and `raw.plain`."""
 
     tables: Tables
     partition: Callable[[str], str | None]
@@ -52,23 +52,23 @@ def backend(request: pytest.FixtureRequest) -> Backend:
     return made
 
 
-def test_a_table_tells_its_columns_and_what_it_is_partitioned_by(backend: Backend) -> None:
+def test_a_table_has_its_columns_and_partitioning(backend: Backend) -> None:
     types = {"day": "DATE", "id": "INT64", "made": "TIMESTAMP"}
     assert backend.tables.describe_table("raw.orders") == Table(types, backend.partition("Day"))
     assert backend.tables.describe_table("raw.plain") == Table({"id": "STRING"}, backend.partition(""))
 
 
-def test_a_table_or_dataset_that_is_not_there_is_none(backend: Backend) -> None:
+def test_a_missing_table_is_none_and_a_missing_dataset_is_empty(backend: Backend) -> None:
     assert backend.tables.describe_table("raw.nothing") is None
     assert backend.tables.describe_table("nowhere.orders") is None
     assert list(backend.tables.tables_in("nowhere")) == []
 
 
-def test_a_dataset_tells_its_tables(backend: Backend) -> None:
+def test_a_dataset_lists_its_tables(backend: Backend) -> None:
     assert list(backend.tables.tables_in("raw")) == ["raw.orders", "raw.plain"]
 
 
-def test_a_folder_is_a_warehouse_too_and_a_file_that_cant_be_read_is_there_all_the_same(tmp_path: Path) -> None:
+def test_a_folder_lists_its_files_even_unreadable_ones(tmp_path: Path) -> None:
     (tmp_path / "raw").mkdir()
     (tmp_path / "raw/orders.csv").write_text("day,id\n2026-01-01,1\n")
     (tmp_path / "raw/broken.parquet").write_text("no parquet")
@@ -79,7 +79,7 @@ def test_a_folder_is_a_warehouse_too_and_a_file_that_cant_be_read_is_there_all_t
         tables.describe_table("raw.broken")
 
 
-def test_a_warehouse_that_is_not_there_could_not_be_looked_at(tmp_path: Path) -> None:
+def test_a_missing_warehouse_is_an_error(tmp_path: Path) -> None:
     tables = DuckDBWarehouse(tmp_path / "none.duckdb")
     with pytest.raises(WarehouseError):
         tables.describe_table("raw.orders")
@@ -87,7 +87,7 @@ def test_a_warehouse_that_is_not_there_could_not_be_looked_at(tmp_path: Path) ->
         tables.tables_in("raw")
 
 
-def test_a_project_that_does_not_answer_could_not_be_looked_at() -> None:
+def test_a_project_that_refuses_is_an_error() -> None:
     from google.api_core.exceptions import Forbidden
     from phasegate.adapters.warehouse.bigquery import BigQueryWarehouse
 

@@ -1,4 +1,4 @@
-"""What every warehouse does; see `phasegate.ports.Warehouse`. A backend is a way to make small tables and a warehouse to ask."""
+"""The contract of `phasegate.ports.Warehouse`. A backend is a warehouse and a way to create small tables in it."""
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
@@ -65,13 +65,13 @@ OTHERWISE_IN_THE_EMULATOR: Mapping[str, str] = {
     "test_bounds_are_of_any_ordered_type[bigquery-DATETIME-values1-2013-06-04-2013-06-04 00:00:00]": NO_COERCION,
     "test_bounds_are_of_any_ordered_type[bigquery-TIMESTAMP-values2-2013-06-04 00:00:00-2013-06-04 00:00:00+00]": NO_COERCION,
 }
-"""Tests that the BigQuery emulator fails, and with what: it runs DuckDB inside. A parameter of type STRING is a DATE, DATETIME
+"""Tests that the BigQuery emulator fails, with the error: it runs DuckDB inside. A parameter of type STRING is a DATE, DATETIME
 or TIMESTAMP where it is compared with one (GoogleSQL, "Conversion rules", "Parameter coercion")."""
 
 
 @dataclass(frozen=True)
 class Backend:
-    """A warehouse, and a way to make a table: its name, its columns in GoogleSQL, its rows."""
+    """A warehouse, and a way to create a table: its name, its columns in GoogleSQL, its rows."""
 
     warehouse: Warehouse
     create: Callable[[str, str, Sequence[tuple[object, ...]]], None]
@@ -126,18 +126,18 @@ def ask(backend: Backend, source: Source, *metrics: AnyMetric, span: Span = DAYS
 
 
 def on(backend: Backend, day: date, source: Source, *metrics: AnyMetric) -> tuple[Number | None, ...]:
-    """The numbers of one date, when all could be measured."""
+    """The numbers of one date; all must have been measured."""
     answer = ask(backend, source, *metrics)
     assert not answer.unmeasured
     return answer.numbers[day]
 
 
 def one_column(backend: Backend, kind: str, *values: object) -> None:
-    """A table whose column x holds these values on Monday."""
+    """A table whose column x has these values on Monday."""
     backend.create("raw.flights", f"d DATE, x {kind}", [(MON, value) for value in values])
 
 
-def test_numbers_come_per_date_in_the_order_of_the_metrics(backend: Backend) -> None:
+def test_numbers_are_given_per_date_in_the_order_of_the_metrics(backend: Backend) -> None:
     backend.create("raw.flights", "d DATE, x INT64", [(MON, 1), (MON, None), (WED, 7)])
 
     answer = ask(backend, FLIGHTS, Nulls("x"), Rows(), Aggregate("SUM(x)"))
@@ -146,7 +146,7 @@ def test_numbers_come_per_date_in_the_order_of_the_metrics(backend: Backend) -> 
     assert answer.unmeasured == {} and answer.cost == Cost(queries=1) and answer.types is None
 
 
-def test_both_ends_of_the_span_are_asked_for_and_nothing_beyond(backend: Backend) -> None:
+def test_the_span_includes_both_ends_and_nothing_beyond(backend: Backend) -> None:
     backend.create("raw.flights", "d DATE", [(MON + timedelta(days=n),) for n in range(-1, 4)] + [(None,)])
 
     assert set(ask(backend, FLIGHTS, Rows()).numbers) == {MON, TUE, WED}
@@ -169,7 +169,7 @@ def test_nulls_are_counted(backend: Backend) -> None:
 
 
 def test_surplus_rows_are_those_beyond_the_first(backend: Backend) -> None:
-    """a, a, a, b has two; rows with a null are left out."""
+    """a, a, a, b has two; rows with a null are excluded."""
     rows = [(MON, "a", 1), (MON, "a", 1), (MON, "a", 1), (MON, "b", 1), (MON, None, 1), (MON, None, 1), (MON, "a", None)]
     backend.create("raw.flights", "d DATE, x STRING, y INT64", [*rows, (TUE, "a", 1), (WED, None, None)])
 
@@ -206,7 +206,7 @@ def checksum(*texts: str) -> int:
 
 
 def test_a_checksum_is_the_same_number_everywhere_and_in_any_order(backend: Backend) -> None:
-    """A null counts as an empty text: it is wrong in a key, and found as that."""
+    """A null counts as an empty text; other metrics find nulls in keys."""
     expected = (checksum(*TEXTS), checksum("1", "-9223372036854775808", "9223372036854775807"))
     backend.create("raw.flights", "d DATE, s STRING, n INT64, b BOOL, t TIMESTAMP", KEYS)
     backend.create("raw.turned", "d DATE, s STRING, n INT64, b BOOL, t TIMESTAMP", KEYS[::-1])
@@ -215,12 +215,12 @@ def test_a_checksum_is_the_same_number_everywhere_and_in_any_order(backend: Back
     assert on(backend, MON, TableSource("raw.turned", "d"), Checksum(KEY), Checksum(("n",))) == expected
 
 
-def test_a_checksum_tells_other_values_from_these(backend: Backend) -> None:
+def test_a_checksum_differs_for_other_values(backend: Backend) -> None:
     backend.create("raw.flights", "d DATE, x STRING, y STRING", [(MON, "a", "b"), (TUE, "b", "a"), (WED, "ab", None)])
 
-    found = [on(backend, day, FLIGHTS, Checksum(("x", "y")))[0] for day in DAYS.days()]
-    assert len(set(found)) == 3
-    assert all(isinstance(number, int) and 0 <= number < 2**60 for number in found)
+    checksums = [on(backend, day, FLIGHTS, Checksum(("x", "y")))[0] for day in DAYS.days()]
+    assert len(set(checksums)) == 3
+    assert all(isinstance(number, int) and 0 <= number < 2**60 for number in checksums)
 
 
 def test_distinct_values_are_counted_without_null(backend: Backend) -> None:
@@ -307,7 +307,7 @@ def test_bounds_are_of_any_ordered_type(backend: Backend, kind: str, values: tup
     )
 
 
-def test_a_pattern_is_looked_for_anywhere(backend: Backend) -> None:
+def test_a_pattern_matches_anywhere(backend: Backend) -> None:
     one_column(backend, "STRING", "N123", "xN123", "n123", "N12\n", "", "Zoë", None)
 
     patterns = ("N1", "^N[0-9]+$", "(?i)n1", r"ë", r"^\S*$", "N12.")
@@ -317,20 +317,20 @@ def test_a_pattern_is_looked_for_anywhere(backend: Backend) -> None:
 @pytest.mark.parametrize(
     ("kind", "values"), [("INT64", (12, -12, 3, None)), ("DATE", (date(2012, 1, 1), date(1912, 1, 1), MON, None))]
 )
-def test_a_pattern_is_looked_for_in_the_text_of_other_types(backend: Backend, kind: str, values: tuple[object, ...]) -> None:
+def test_a_pattern_matches_the_text_of_other_types(backend: Backend, kind: str, values: tuple[object, ...]) -> None:
     one_column(backend, kind, *values)
 
     assert on(backend, MON, FLIGHTS, NotMatching("x", "12"), NotMatching("x", "^-?[12]")) == (1, 1 if kind == "INT64" else 0)
 
 
-def test_rows_that_break_a_condition_are_those_for_which_it_is_false(backend: Backend) -> None:
+def test_rows_violate_a_condition_when_it_is_false(backend: Backend) -> None:
     backend.create("raw.flights", "d DATE, x INT64, y INT64", [(MON, 1, 2), (MON, 2, 1), (MON, None, 1), (MON, 3, 3)])
 
     breaking = (Violating("x <= y"), Violating("x <= y", "x = 3"), Violating("x < y OR y < x"), Violating("x IS NOT NULL"))
     assert on(backend, MON, FLIGHTS, *breaking) == (1, 0, 1, 1)
 
 
-def test_where_leaves_out_rows_for_which_it_is_false_or_null(backend: Backend) -> None:
+def test_where_excludes_rows_for_which_it_is_false_or_null(backend: Backend) -> None:
     rows = [(MON, 1, True), (MON, 1, True), (MON, 1, False), (MON, 1, None), (MON, None, True), (TUE, 1, False)]
     backend.create("raw.flights", "d DATE, x INT64, b BOOL", rows)
     where = "b = TRUE"
@@ -407,7 +407,7 @@ def test_an_aggregate_is_a_whole_number_a_finite_float_or_none(
     assert (got, type(got)) == (expected, type(expected))
 
 
-def test_aggregates_of_different_rows_stand_in_one_statement(backend: Backend) -> None:
+def test_aggregates_of_different_rows_are_in_one_statement(backend: Backend) -> None:
     backend.create("raw.flights", "d DATE, x INT64", [(MON, 1), (MON, 2), (MON, 3), (TUE, 1)])
 
     answer = ask(
@@ -418,13 +418,13 @@ def test_aggregates_of_different_rows_stand_in_one_statement(backend: Backend) -
     assert answer.cost == Cost(queries=1)
 
 
-def test_names_may_be_words_of_the_language(backend: Backend) -> None:
+def test_names_may_be_reserved_words(backend: Backend) -> None:
     backend.create("raw.group", "from DATE, select INT64, order STRING", [(MON, 1, "a"), (MON, 1, "a")])
 
     assert on(backend, MON, TableSource("raw.group", "from"), Surplus(("select", "order")), Distinct("order")) == (1, 1)
 
 
-def test_column_names_are_taken_in_any_case(backend: Backend) -> None:
+def test_column_names_are_case_insensitive(backend: Backend) -> None:
     backend.create("raw.flights", "d DATE, depTime INT64", [(MON, 1)])
 
     assert on(backend, MON, TableSource("raw.flights", "D"), Nulls("DEPTIME"), Aggregate("SUM(deptime)")) == (0, 1)
@@ -440,7 +440,7 @@ def test_two_tables_are_answered_in_one_call_in_any_order(backend: Backend) -> N
     assert answers == {queries[0]: {MON: (2,)}, queries[1]: {TUE: (1, 5)}}
 
 
-def test_types_come_under_their_googlesql_names(backend: Backend) -> None:
+def test_types_have_their_googlesql_names(backend: Backend) -> None:
     backend.create("raw.flights", "d DATE, aB INT64, c FLOAT64, e STRING, f BOOL, g DATETIME, h TIMESTAMP, i NUMERIC", [])
 
     [answer] = backend.warehouse.measure([Query(FLIGHTS, (Rows(),), types=True)], DAYS)
@@ -475,7 +475,7 @@ def test_orphans_of_a_table_without_dates(backend: Backend) -> None:
     assert {day: numbers for day, numbers in answer.numbers.items() if any(numbers)} == {MON: (5, 2), TUE: (1, 0)}
 
 
-def test_a_partner_of_another_date_is_none_when_the_comparison_is_dated(backend: Backend) -> None:
+def test_a_dated_comparison_ignores_partners_of_another_date(backend: Backend) -> None:
     backend.create("raw.flights", "d DATE, x INT64", [(MON, 1), (MON, 2), (TUE, 1)])
     backend.create("clean.flights", "day DATE, x INT64", [(MON, 1), (MON, 1), (WED, 2), (date(2013, 1, 1), 1)])
 
@@ -512,7 +512,7 @@ def test_coverage_counts_distinct_keys_of_the_other_table_on_the_date(backend: B
     assert {day: numbers for day, numbers in answer.numbers.items() if any(numbers)} == {MON: (2, 1, 3, 1), WED: (1, 0, 1, 0)}
 
 
-def test_all_comparisons_of_a_pair_stand_in_one_statement(backend: Backend) -> None:
+def test_all_comparisons_of_a_pair_are_in_one_statement(backend: Backend) -> None:
     backend.create("raw.flights", "d DATE, x INT64", [(MON, 1), (MON, 2), (TUE, 2)])
     backend.create("clean.flights", "day DATE, x INT64", [(MON, 1), (MON, 3), (WED, 4)])
 
@@ -534,7 +534,7 @@ def test_a_table_can_be_compared_with_itself(backend: Backend) -> None:
     assert answer.numbers[MON] == (2, 1) and answer.numbers[TUE] == (1, 1)
 
 
-# Queries of the user's.
+# Users' queries.
 
 
 def test_rows_of_a_query_are_counted_by_date_within_the_span(backend: Backend) -> None:
@@ -544,24 +544,24 @@ def test_rows_of_a_query_are_counted_by_date_within_the_span(backend: Backend) -
     assert ask(backend, source, Rows()).numbers == {MON: (1,), WED: (1,)}
 
 
-def test_a_query_may_give_the_number_itself(backend: Backend) -> None:
+def test_a_query_may_return_the_number_itself(backend: Backend) -> None:
     backend.create("raw.flights", "d DATE, x FLOAT64", [(MON, 1.5), (MON, 2.5), (TUE, None)])
     text = "SELECT d, SUM(x) AS total FROM raw.flights WHERE d BETWEEN @from AND @to GROUP BY d -- per date"
 
     assert ask(backend, CustomSource(text, "d", "total"), Rows()).numbers == {MON: (4.0,), TUE: (None,)}
 
 
-def test_a_query_that_gives_several_numbers_for_a_date_gives_none(backend: Backend) -> None:
+def test_a_query_with_several_numbers_for_a_date_is_a_fault(backend: Backend) -> None:
     backend.create("raw.flights", "d DATE, x INT64", [(MON, 1), (MON, 2)])
     source = CustomSource("SELECT d, x FROM raw.flights WHERE d BETWEEN @from AND @to", "d", "x")
 
     assert ask(backend, source, Rows()).unmeasured[Rows()].fault is Fault.SQL
 
 
-# What goes wrong.
+# Errors.
 
 
-def test_a_missing_table_sinks_its_own_numbers_only(backend: Backend) -> None:
+def test_a_missing_table_fails_its_own_metrics_only(backend: Backend) -> None:
     backend.create("raw.flights", "d DATE", [(MON,)])
     queries = [Query(TableSource("raw.flihgts", "d"), (Rows(), Nulls("x")), types=True), Query(FLIGHTS, (Rows(),))]
 
@@ -572,7 +572,7 @@ def test_a_missing_table_sinks_its_own_numbers_only(backend: Backend) -> None:
     assert there.numbers == {MON: (1,)}
 
 
-def test_a_missing_column_sinks_the_numbers_that_need_it_only(backend: Backend) -> None:
+def test_a_missing_column_fails_the_metrics_that_need_it_only(backend: Backend) -> None:
     backend.create("raw.flights", "d DATE, dep_time INT64", [(MON, 7)])
     bad = (Nulls("dep_tme"), Aggregate("AVG(dep_tme)"), Rows("dep_tme > 1"), Surplus(("d", "nope")))
 
@@ -583,7 +583,7 @@ def test_a_missing_column_sinks_the_numbers_that_need_it_only(backend: Backend) 
     assert answer.numbers[MON][0] == 1 and answer.numbers[MON][-1] == 7.0
 
 
-def test_a_run_date_column_that_is_no_date_is_not_measured(backend: Backend) -> None:
+def test_a_run_date_column_of_another_type_is_not_measured(backend: Backend) -> None:
     backend.create("raw.flights", "d TIMESTAMP, x INT64", [(datetime(2013, 6, 3, 12, tzinfo=UTC), 1)])
 
     answer = ask(backend, FLIGHTS, Rows(), Nulls("x"))
@@ -592,7 +592,7 @@ def test_a_run_date_column_that_is_no_date_is_not_measured(backend: Backend) -> 
     assert "DATE" in answer.unmeasured[Rows()].reason
 
 
-def test_sql_that_the_warehouse_refuses_sinks_its_own_number_only(backend: Backend) -> None:
+def test_refused_sql_fails_its_own_metric_only(backend: Backend) -> None:
     backend.create("raw.flights", "d DATE, x INT64, s STRING", [(MON, 1, "a")])
     bad = (Aggregate("AVG(s)"), Aggregate("x"), Violating("COUNT(*) > 1"), NotMatching("s", "("), Aggregate("MIN(s)"))
 
@@ -602,14 +602,14 @@ def test_sql_that_the_warehouse_refuses_sinks_its_own_number_only(backend: Backe
     assert (answer.numbers[MON][0], answer.numbers[MON][-1]) == (1, 0)
 
 
-def test_types_that_cannot_be_compared_are_told(backend: Backend) -> None:
+def test_types_that_cannot_be_compared_are_reported(backend: Backend) -> None:
     backend.create("raw.flights", "d DATE, x INT64, s STRING", [(MON, 1, "1")])
     bad = (NotIn("s", (1, 2)), NotIn("x", ("1",)), OutOfRange("s", 0, 1), OutOfRange("x", "0", "1"), Newest("s"))
 
     assert set(ask(backend, FLIGHTS, Rows(), *bad).unmeasured) == set(bad)
 
 
-def test_a_comparison_that_lacks_a_column_sinks_alone(backend: Backend) -> None:
+def test_a_comparison_with_a_missing_column_fails_alone(backend: Backend) -> None:
     backend.create("raw.flights", "d DATE, x INT64", [(MON, 1)])
     backend.create("clean.flights", "day DATE, x INT64", [(MON, 1)])
     bad = Orphans(("x",), ("y",), dated=True)
@@ -620,7 +620,7 @@ def test_a_comparison_that_lacks_a_column_sinks_alone(backend: Backend) -> None:
     assert answer.numbers[MON][0] == 1
 
 
-def test_a_missing_partner_table_leaves_what_does_not_need_it(backend: Backend) -> None:
+def test_a_missing_other_table_fails_the_metrics_that_need_it_only(backend: Backend) -> None:
     backend.create("raw.flights", "d DATE, x INT64", [(MON, 1)])
     orphans, keys = Orphans(("x",), ("x",), dated=True), ExpectedKeys(("x",))
 
@@ -642,7 +642,7 @@ def test_a_missing_partner_table_leaves_what_does_not_need_it(backend: Backend) 
         Query(TableSource("raw.flights; DROP TABLE raw.flights", "d"), (Rows(),)),
     ],
 )
-def test_what_is_no_sql_or_no_name_is_an_error_of_the_file(backend: Backend, query: Query) -> None:
+def test_wrong_sql_and_names_are_config_errors(backend: Backend, query: Query) -> None:
     backend.create("raw.flights", "d DATE, x INT64", [(MON, 1)])
 
     with pytest.raises(ConfigError):

@@ -1,4 +1,4 @@
-"""What the settings say reaches the services."""
+"""Settings reach the services."""
 
 import json
 import threading
@@ -20,12 +20,12 @@ DAYS = Span(date(2013, 6, 1), date(2013, 6, 30))
 
 
 class Service(BaseHTTPRequestHandler):
-    """BigQuery with one table in the EU; keeps the jobs that it is sent."""
+    """BigQuery with one table in the EU; records the jobs that it receives."""
 
     jobs: list[dict[str, Any]]
 
     def do_GET(self) -> None:
-        """Describe the table, or give a job's rows."""
+        """Describe the table, or return a job's rows."""
         self._answer(table() if "/tables/" in self.path else rows(self.path.partition("?")[0], 7)[1])
 
     def do_POST(self) -> None:
@@ -43,12 +43,12 @@ class Service(BaseHTTPRequestHandler):
         self.wfile.write(text)
 
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 @pytest.fixture
 def jobs(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[dict[str, Any]]]:
-    """The jobs that BigQuery is sent."""
+    """The jobs that BigQuery receives."""
     Service.jobs = []
     with ThreadingHTTPServer(("127.0.0.1", 0), Service) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -64,7 +64,7 @@ def jobs(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[dict[str, Any]]]:
         ("test-project/us-east1", {"PHASEGATE_MAXIMUM_BYTES_BILLED": "20000000"}, "us-east1", 20_000_000),
     ],
 )
-def test_jobs_of_bigquery_run_where_and_within_what_the_settings_say(
+def test_bigquery_jobs_use_the_location_and_limit_of_the_settings(
     jobs: list[dict[str, Any]], where: str, variables: dict[str, str], location: str, most: int
 ) -> None:
     wiring = Wiring(Settings.resolve({"warehouse": f"bigquery:{where}"}, variables, Path()))

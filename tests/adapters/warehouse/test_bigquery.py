@@ -1,4 +1,4 @@
-"""What BigQuery's adapter sends, what it makes of the answers, and that the emulator takes every statement."""
+"""The requests of the BigQuery adapter, how it reads responses, and that the emulator accepts every statement."""
 
 import json
 import socket
@@ -49,17 +49,17 @@ Answered = tuple[int, object]
 
 
 class Wire(AuthorizedSession):
-    """The way to BigQuery, watched: what is sent is kept, and each request goes through *meet*.
+    """A session that records every request to BigQuery and can answer it.
 
     Args:
-        meet: Is given method, path and body. Gives status and JSON to answer by itself, None to let the request through.
+        meet: Takes method, path and body; returns status and JSON as the response, or None to send the request on.
     """
 
     def __init__(self, meet: Callable[[str, str, dict], Answered | None] = lambda *_: None) -> None:
         super().__init__(AnonymousCredentials())  # type: ignore[no-untyped-call]
         self.sent: list[tuple[str, str, dict]] = []
         self.lost = 0
-        """How many of the next answers to what is posted are lost."""
+        """How many of the next responses to POST requests are lost."""
         self._meet = meet
         self._keeping = Lock()
 
@@ -81,7 +81,7 @@ class Wire(AuthorizedSession):
         return answer
 
     def jobs(self, *, dry: bool = False) -> list[dict]:
-        """The jobs that were sent: those that run, or those that do not."""
+        """The jobs that were sent; with *dry*, the dry runs."""
         jobs = [body for method, path, body in self.sent if method == "POST" and path.endswith("/jobs")]
         return [job for job in jobs if job["configuration"].get("dryRun", False) is dry]
 
@@ -96,13 +96,13 @@ def table(project: str = "test-project", kind: str = "TABLE", **columns: str) ->
     }
 
 
-def said(status: int, reason: str, message: str) -> Answered:
-    """An error as the API tells it."""
+def api_error(status: int, reason: str, message: str) -> Answered:
+    """An error as the API returns it."""
     return status, {"error": {"code": status, "message": message, "errors": [{"reason": reason, "message": message}]}}
 
 
 def done(body: Mapping, *, billed: int = 0, error: Mapping | None = None) -> Answered:
-    """A job that has ended."""
+    """A finished job."""
     status = {"state": "DONE"} | ({"errorResult": error, "errors": [error]} if error else {})
     reference = {**body["jobReference"], "location": "EU"}
     statistics = {"query": {"totalBytesBilled": str(billed)}}
@@ -129,7 +129,7 @@ def rows(path: str, *values: object) -> Answered:
 
 
 def scripted(job: Callable[[dict], Answered], *, like: Mapping | None = None) -> Wire:
-    """A service with one table, whose jobs end as *job* says; those that end well give one row."""
+    """A service with one table; *job* returns the end of each job, and successful jobs return one row."""
 
     def meet(method: str, path: str, body: dict) -> Answered:
         if "/tables/" in path:
@@ -152,7 +152,7 @@ def ask(warehouse: BigQueryWarehouse, *metrics: AnyMetric, source: Source = FLIG
 
 @pytest.fixture
 def wire(bigquery_client: Client) -> Wire:
-    """The way to the emulator."""
+    """The recorded session to the emulator."""
     wire = Wire()
     bigquery_client._http_internal = wire
     return wire
@@ -160,14 +160,14 @@ def wire(bigquery_client: Client) -> Wire:
 
 @pytest.fixture
 def emulated(bigquery_client: Client, wire: Wire) -> BigQueryWarehouse:
-    """A warehouse in the emulator, with three rows of Monday in raw.flights, which is not read without a filter."""
+    """A warehouse in the emulator with three rows on Monday in raw.flights, which requires a partition filter."""
     there = [(DAY, 1, "a"), (DAY, 2, "b"), (DAY, 0, None)]
     create(bigquery_client, "raw.flights", "d DATE, x INT64, s STRING", there, partition="d")
     wire.sent.clear()
     return BigQueryWarehouse(bigquery_client.project, client=bigquery_client, timeout=30, retry_timeout=5)
 
 
-# Every statement.
+# Statements for every kind of check.
 
 TABLES = {
     "raw.schedule": "day DATE, id INT64, status STRING",
@@ -227,13 +227,13 @@ def every_kind(tmp_path: Path) -> tuple[Query, ...]:
 
 
 def test_every_kind_of_check_has_a_statement(every_kind: tuple[Query, ...]) -> None:
-    """Which the tests below send to the emulator, and to Google's analyser."""
+    """The tests below send them to the emulator, and test_zetasql.py to Google's analyser."""
     assert all(render(query, DAYS, Dialect.BIGQUERY).text for query in every_kind)
 
 
 @pytest.fixture
 def tables(bigquery_client: Client) -> None:
-    """Tables of which none may be read without a filter on its run date."""
+    """Tables that all require a filter on the run date."""
     for name, columns in TABLES.items():
         create(bigquery_client, name, columns, partition=columns.partition(" ")[0])
 
@@ -262,10 +262,10 @@ def test_without_their_filter_the_same_statements_are_refused(bigquery_client: C
             bigquery_client.query(whole, config, retry=SOON, timeout=10, job_retry=None).result(retry=SOON, timeout=10)
 
 
-# What is sent.
+# Requests.
 
 
-def test_a_job_says_what_it_may_cost_how_long_it_may_take_and_whose_it_is() -> None:
+def test_a_job_has_limits_of_cost_and_time_and_labels() -> None:
     wire = scripted(done)
 
     answer = ask(warehouse(wire, maximum_bytes_billed=MIN_BYTES_BILLED, timeout=7), Rows())
@@ -282,31 +282,31 @@ def test_a_job_says_what_it_may_cost_how_long_it_may_take_and_whose_it_is() -> N
     assert job["jobReference"]["location"] == "EU", "where the table is"
 
 
-def test_a_job_runs_where_its_table_is_unless_told_otherwise() -> None:
+def test_a_job_runs_where_its_table_is_unless_a_location_is_set() -> None:
     def meet(method: str, path: str, body: dict) -> Answered:
         if "/tables/" in path:
             return 200, table() | {"location": path.rpartition("/")[2].upper()}
         return done(body) if method == "POST" else rows(path, 7)
 
     custom = CustomSource("SELECT d FROM raw.v WHERE d BETWEEN @from AND @to", "d")
-    asked = [Query(source, (Rows(),)) for source in (TableSource("raw.eu", "d"), TableSource("raw.us", "d"), custom)]
+    queries = [Query(source, (Rows(),)) for source in (TableSource("raw.eu", "d"), TableSource("raw.us", "d"), custom)]
     for location, expected in (
         (None, {"raw-eu": "EU", "raw-us": "US", "query": "EU"}),
         ("X", dict.fromkeys(("raw-eu", "raw-us", "query"), "X")),
     ):
         wire = Wire(meet)
-        list(warehouse(wire, location=location).measure(asked, DAYS))
-        found = {job["configuration"]["labels"]["table"]: job["jobReference"]["location"] for job in wire.jobs()}
-        assert found == expected
+        list(warehouse(wire, location=location).measure(queries, DAYS))
+        locations = {job["configuration"]["labels"]["table"]: job["jobReference"]["location"] for job in wire.jobs()}
+        assert locations == expected
 
 
-def test_a_limit_below_what_the_least_query_costs_is_refused() -> None:
+def test_a_limit_below_the_minimum_bill_is_refused() -> None:
     with pytest.raises(ConfigError, match="expected at least 10485760, got 1"):
         BigQueryWarehouse("p", maximum_bytes_billed=1)
 
 
 @pytest.mark.parametrize(("kind", "cached"), [("TABLE", True), ("VIEW", False), ("EXTERNAL", False)])
-def test_only_results_of_own_tables_are_taken_from_the_cache(kind: str, cached: bool) -> None:
+def test_only_native_tables_use_the_result_cache(kind: str, cached: bool) -> None:
     wire = scripted(done, like=table(kind=kind))
 
     ask(warehouse(wire), Rows())
@@ -314,7 +314,7 @@ def test_only_results_of_own_tables_are_taken_from_the_cache(kind: str, cached: 
     assert wire.jobs()[0]["configuration"]["query"]["useQueryCache"] is cached
 
 
-def test_a_query_of_the_users_is_never_taken_from_the_cache() -> None:
+def test_a_users_query_never_uses_the_result_cache() -> None:
     wire = scripted(done)
 
     ask(warehouse(wire), Rows(), source=CustomSource("SELECT d FROM raw.v WHERE d BETWEEN @from AND @to", "d"))
@@ -324,17 +324,17 @@ def test_a_query_of_the_users_is_never_taken_from_the_cache() -> None:
     assert job["configuration"]["labels"]["table"] == "query"
 
 
-def test_what_jobs_were_billed_is_counted() -> None:
+def test_the_billed_bytes_of_all_jobs_are_counted() -> None:
     wire = scripted(lambda body: done(body, billed=2 * MIN_BYTES_BILLED))
-    asked = [Query(FLIGHTS, (Rows(),)), Query(FLIGHTS, (Nulls("x"),))]
+    queries = [Query(FLIGHTS, (Rows(),)), Query(FLIGHTS, (Nulls("x"),))]
 
-    costs = [answer.cost for answer in warehouse(wire).measure(asked, DAYS)]
+    costs = [answer.cost for answer in warehouse(wire).measure(queries, DAYS)]
 
     assert sum(costs, Cost()) == Cost(2, 4 * MIN_BYTES_BILLED)
 
 
-def test_queries_are_asked_at_once_up_to_a_limit() -> None:
-    """As many wait for each other as may be under way; one more would wait in vain."""
+def test_queries_run_in_parallel_up_to_a_limit() -> None:
+    """Jobs up to the limit wait for each other; a barrier for one more breaks."""
     full, more = Barrier(PARALLEL_QUERIES), Barrier(PARALLEL_QUERIES + 1)
 
     def job(body: dict) -> Answered:
@@ -343,14 +343,14 @@ def test_queries_are_asked_at_once_up_to_a_limit() -> None:
             more.wait(0.05)
         return done(body)
 
-    asked = [Query(TableSource(f"raw.t{n}", "d"), (Rows(),)) for n in range(2 * PARALLEL_QUERIES)]
-    assert len(list(warehouse(scripted(job)).measure(asked, DAYS))) == 2 * PARALLEL_QUERIES
+    queries = [Query(TableSource(f"raw.t{n}", "d"), (Rows(),)) for n in range(2 * PARALLEL_QUERIES)]
+    assert len(list(warehouse(scripted(job)).measure(queries, DAYS))) == 2 * PARALLEL_QUERIES
 
 
-# Ids of jobs.
+# Job ids.
 
 
-def test_a_request_whose_answer_was_lost_finds_its_job_again(emulated: BigQueryWarehouse, wire: Wire) -> None:
+def test_a_request_whose_response_was_lost_finds_its_job(emulated: BigQueryWarehouse, wire: Wire) -> None:
     wire.lost = 1
 
     answer = ask(emulated, Rows())
@@ -361,9 +361,7 @@ def test_a_request_whose_answer_was_lost_finds_its_job_again(emulated: BigQueryW
     assert ("GET", f"/bigquery/v2/projects/{emulated._project}/jobs/{first}", {}) in wire.sent
 
 
-def test_a_later_measurement_is_never_answered_from_an_old_job(
-    emulated: BigQueryWarehouse, bigquery_client: Client, wire: Wire
-) -> None:
+def test_a_later_measurement_never_reuses_an_old_job(emulated: BigQueryWarehouse, bigquery_client: Client, wire: Wire) -> None:
     assert ask(emulated, Rows()).numbers == {DAY: (3,)}
     bigquery_client.query("DELETE FROM raw.flights WHERE d = '2013-06-03' AND x = 1", retry=SOON, job_retry=None).result()
     wire.sent.clear()
@@ -371,20 +369,20 @@ def test_a_later_measurement_is_never_answered_from_an_old_job(
     assert ask(emulated, Rows()).numbers == {DAY: (2,)}
 
 
-def test_a_job_has_the_id_of_its_measurement_statement_and_attempt() -> None:
+def test_a_job_id_has_measurement_statement_and_attempt() -> None:
     wire = scripted(done)
     ids = iter("abc")
-    asked = warehouse(wire, new_id=lambda: next(ids))
+    bigquery = warehouse(wire, new_id=lambda: next(ids))
 
     for metric in (Rows(), Nulls("x"), Rows()):
-        ask(asked, metric)
+        ask(bigquery, metric)
 
     first, other, again = [job["jobReference"]["jobId"].split("-") for job in wire.jobs()]
     assert (first[:2], other[:2], again[:2]) == (["phasegate", "a"], ["phasegate", "b"], ["phasegate", "c"])
     assert first[2] == again[2] != other[2] and first[3] == "1"
 
 
-def test_a_job_that_failed_by_itself_is_started_again_under_another_id() -> None:
+def test_a_job_that_failed_by_itself_is_restarted_under_another_id() -> None:
     failures = iter([{"reason": "jobBackendError", "message": "try again"}])
     wire = scripted(lambda body: done(body, error=next(failures, None)))
 
@@ -394,34 +392,34 @@ def test_a_job_that_failed_by_itself_is_started_again_under_another_id() -> None
     assert [job["jobReference"]["jobId"][-2:] for job in wire.jobs()] == ["-1", "-2"]
 
 
-# What goes wrong.
+# Errors.
 
 
 @pytest.mark.parametrize(
     ("error", "expected"),
     [
         (
-            said(400, "invalidQuery", "Unrecognized name: dep_tme; Did you mean dep_time? at [2:9]"),
+            api_error(400, "invalidQuery", "Unrecognized name: dep_tme; Did you mean dep_time? at [2:9]"),
             Unmeasured(Fault.COLUMN, "table raw.flights has no column dep_tme; did you mean dep_time?"),
         ),
         (
-            said(400, "invalidQuery", "Name z not found inside flights at [2:9]"),
+            api_error(400, "invalidQuery", "Name z not found inside flights at [2:9]"),
             Unmeasured(Fault.COLUMN, "table raw.flights has no column z"),
         ),
         (
-            said(400, "invalidQuery", "No matching signature for function AVG\nArgument types: STRING at [2:3]"),
+            api_error(400, "invalidQuery", "No matching signature for function AVG\nArgument types: STRING at [2:3]"),
             Unmeasured(Fault.SQL, "table raw.flights: No matching signature for function AVG"),
         ),
         (
-            said(404, "notFound", "Not found: Table test-project:raw.flights was not found in location EU"),
+            api_error(404, "notFound", "Not found: Table test-project:raw.flights was not found in location EU"),
             Unmeasured(Fault.TABLE, "there is no table raw.flights"),
         ),
         (
-            said(404, "notFound", "Not found: Dataset other-project:raw was not found in location EU"),
+            api_error(404, "notFound", "Not found: Dataset other-project:raw was not found in location EU"),
             Unmeasured(Fault.TABLE, "there is no dataset other-project.raw"),
         ),
         (
-            said(403, "accessDenied", "Access Denied: Table test-project:raw.flights: User does not have permission."),
+            api_error(403, "accessDenied", "Access Denied: Table test-project:raw.flights: User does not have permission."),
             Unmeasured(
                 Fault.TABLE,
                 "table raw.flights may not be read: Access Denied: Table test-project:raw.flights: "
@@ -429,7 +427,7 @@ def test_a_job_that_failed_by_itself_is_started_again_under_another_id() -> None
             ),
         ),
         (
-            said(
+            api_error(
                 400, "bytesBilledLimitExceeded", "Query exceeded limit for bytes billed: 10485760. 20971520 or higher required."
             ),
             Unmeasured(
@@ -438,14 +436,14 @@ def test_a_job_that_failed_by_itself_is_started_again_under_another_id() -> None
                 "maximum_bytes_billed is what one query may cost",
             ),
         ),
-        (said(503, "backendError", "Try https://x.y/z"), "BigQuery could not answer for table raw.flights: Try …"),
-        (said(429, "rateLimitExceeded", "Too many"), "BigQuery could not answer for table raw.flights: Too many"),
-        (said(403, "quotaExceeded", "Custom quota"), "BigQuery could not answer for table raw.flights: Custom quota"),
+        (api_error(503, "backendError", "Try https://x.y/z"), "BigQuery could not answer for table raw.flights: Try …"),
+        (api_error(429, "rateLimitExceeded", "Too many"), "BigQuery could not answer for table raw.flights: Too many"),
+        (api_error(403, "quotaExceeded", "Custom quota"), "BigQuery could not answer for table raw.flights: Custom quota"),
         ((502, {}), "BigQuery does not answer: "),
         ((500, {"error": {"message": "internal"}}), "BigQuery does not answer: "),
     ],
 )
-def test_an_error_of_a_job_is_told_in_one_line(error: Answered, expected: Unmeasured | str) -> None:
+def test_an_error_of_a_job_becomes_one_line(error: Answered, expected: Unmeasured | str) -> None:
     wire = scripted(lambda _: error, like=table(dep_time="INTEGER"))
 
     answer = ask(warehouse(wire), Rows())
@@ -459,7 +457,7 @@ def test_an_error_of_a_job_is_told_in_one_line(error: Answered, expected: Unmeas
 
 
 @pytest.mark.parametrize(
-    ("reason", "fault", "told"),
+    ("reason", "fault", "message"),
     [
         ("bytesBilledLimitExceeded", Fault.SQL, "table raw.flights: 1 < 2; maximum_bytes_billed is what one query may cost"),
         ("stopped", Fault.UNAVAILABLE, "BigQuery could not answer for table raw.flights: 1 < 2"),
@@ -469,17 +467,17 @@ def test_an_error_of_a_job_is_told_in_one_line(error: Answered, expected: Unmeas
         ("invalidQuery", Fault.SQL, "table raw.flights: 1 < 2"),
     ],
 )
-def test_a_job_that_fails_says_why(reason: str, fault: Fault, told: str) -> None:
-    """The client takes a reason that it does not know for an error of the server, such as a limit that was exceeded."""
+def test_a_failed_job_gives_its_reason(reason: str, fault: Fault, message: str) -> None:
+    """The client treats a reason that it does not know, such as an exceeded limit, as a server error."""
     wire = scripted(lambda body: done(body, error={"reason": reason, "message": "1 < 2"}))
 
-    assert ask(warehouse(wire), Rows()).unmeasured == {Rows(): Unmeasured(fault, told)}
+    assert ask(warehouse(wire), Rows()).unmeasured == {Rows(): Unmeasured(fault, message)}
 
 
 @pytest.mark.parametrize(
     "lost", [requests.ConnectionError("http://user:secret@host"), requests.Timeout("slow"), TimeoutError()]
 )
-def test_a_way_that_is_lost_makes_numbers_unavailable(lost: Exception) -> None:
+def test_a_lost_connection_makes_metrics_unavailable(lost: Exception) -> None:
     def job(_: dict) -> Answered:
         raise lost
 
@@ -491,34 +489,36 @@ def test_a_way_that_is_lost_makes_numbers_unavailable(lost: Exception) -> None:
 @pytest.mark.parametrize(
     "error",
     [
-        said(403, "accessDenied", "Access Denied: Project test-project: User does not have bigquery.jobs.create permission."),
-        said(403, "accessNotConfigured", "BigQuery API has not been used in project 1 before or it is disabled."),
-        said(404, "notFound", "Not found: Project test-project"),
-        said(401, "authError", "Invalid Credentials"),
+        api_error(
+            403, "accessDenied", "Access Denied: Project test-project: User does not have bigquery.jobs.create permission."
+        ),
+        api_error(403, "accessNotConfigured", "BigQuery API has not been used in project 1 before or it is disabled."),
+        api_error(404, "notFound", "Not found: Project test-project"),
+        api_error(401, "authError", "Invalid Credentials"),
     ],
 )
-def test_a_project_that_may_not_be_asked_is_an_error(error: Answered) -> None:
+def test_a_project_that_may_not_be_queried_is_an_error(error: Answered) -> None:
     with pytest.raises(WarehouseError, match=r"^project test-project: ") as caught:
         ask(warehouse(scripted(lambda _: error)), Rows())
 
     assert not caught.value.retryable and "\n" not in str(caught.value)
 
 
-def test_one_table_that_does_not_answer_sinks_its_own_numbers_only() -> None:
+def test_one_table_that_does_not_answer_fails_its_own_metrics_only() -> None:
     def meet(method: str, path: str, body: dict) -> Answered:
         if path.endswith("/tables/flights"):
             return 503, {}
         return (200, table()) if "/tables/" in path else done(body) if method == "POST" else rows(path, 7)
 
-    asked = [Query(FLIGHTS, (Rows(),), types=True), Query(TableSource("raw.weather", "d"), (Rows(),))]
-    answers = {answer.query: answer for answer in warehouse(Wire(meet)).measure(asked, DAYS)}
+    queries = [Query(FLIGHTS, (Rows(),), types=True), Query(TableSource("raw.weather", "d"), (Rows(),))]
+    answers = {answer.query: answer for answer in warehouse(Wire(meet)).measure(queries, DAYS)}
 
-    silent = answers[asked[0]]
+    silent = answers[queries[0]]
     assert silent.unmeasured[Rows()].retryable and isinstance(silent.types, Unmeasured) and silent.cost == Cost(0)
-    assert answers[asked[1]].numbers == {DAY: (7,)}
+    assert answers[queries[1]].numbers == {DAY: (7,)}
 
 
-def test_when_no_table_answers_nothing_could_be_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_when_no_table_answers_the_warehouse_is_unreachable(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         monkeypatch.setenv("BIGQUERY_EMULATOR_HOST", f"127.0.0.1:{taken.getsockname()[1]}")
@@ -528,7 +528,7 @@ def test_when_no_table_answers_nothing_could_be_asked(monkeypatch: pytest.Monkey
     assert caught.value.retryable and "127.0.0.1" not in str(caught.value)
 
 
-def test_without_credentials_nothing_can_be_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_credentials_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("BIGQUERY_EMULATOR_HOST", raising=False)
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", "/nowhere/secret.json")
 
@@ -538,7 +538,7 @@ def test_without_credentials_nothing_can_be_asked(monkeypatch: pytest.MonkeyPatc
     assert not caught.value.retryable and "secret" not in str(caught.value) and "http" not in str(caught.value)
 
 
-def test_what_is_no_sql_is_told_before_anything_is_sent() -> None:
+def test_wrong_sql_is_reported_before_anything_is_sent() -> None:
     wire = scripted(done)
 
     with pytest.raises(ConfigError, match="x >"):
@@ -546,10 +546,10 @@ def test_what_is_no_sql_is_told_before_anything_is_sent() -> None:
     assert wire.sent == []
 
 
-# A bad number sinks alone.
+# A bad metric fails alone.
 
 
-def test_numbers_at_fault_are_found_by_dry_runs(emulated: BigQueryWarehouse, wire: Wire) -> None:
+def test_metrics_at_fault_are_found_by_dry_runs(emulated: BigQueryWarehouse, wire: Wire) -> None:
     good = tuple(Rows(f"x > {n}") for n in range(15))
     bad = (Aggregate("AVG(s)"), Aggregate("SUM(nope)"))
 
@@ -562,8 +562,8 @@ def test_numbers_at_fault_are_found_by_dry_runs(emulated: BigQueryWarehouse, wir
     assert len(wire.jobs(dry=True)) <= 16
 
 
-def test_a_number_that_fails_on_the_data_is_found_by_asking() -> None:
-    """A dry run sees no data. (The emulator's does.)"""
+def test_a_metric_that_fails_on_the_data_is_found_by_running() -> None:
+    """A dry run does not read data. (The emulator's does.)"""
     bad = Aggregate("SUM(1 / x)")
 
     def job(body: dict) -> Answered:
@@ -577,7 +577,7 @@ def test_a_number_that_fails_on_the_data_is_found_by_asking() -> None:
     assert answer.numbers == {DAY: (7, None)} and answer.cost.queries == len(wire.jobs()) == 3
 
 
-def test_a_number_that_fails_on_the_data_sinks_alone(emulated: BigQueryWarehouse) -> None:
+def test_a_metric_that_fails_on_the_data_fails_alone(emulated: BigQueryWarehouse) -> None:
     bad = Aggregate("SUM(1 / x)")
 
     answer = ask(emulated, Rows(), Nulls("s"), bad, Aggregate("MAX(x)"))
@@ -586,7 +586,7 @@ def test_a_number_that_fails_on_the_data_sinks_alone(emulated: BigQueryWarehouse
     assert set(answer.unmeasured) == {bad} and answer.numbers == {DAY: (3, 1, None, 2)}
 
 
-def test_a_value_of_the_data_is_not_told(emulated: BigQueryWarehouse, bigquery_client: Client) -> None:
+def test_values_of_the_data_are_not_in_errors(emulated: BigQueryWarehouse, bigquery_client: Client) -> None:
     create(bigquery_client, "raw.secrets", "d DATE, s STRING", [(DAY, "a secret")])
     source = TableSource("raw.secrets", "d")
 
@@ -595,7 +595,7 @@ def test_a_value_of_the_data_is_not_told(emulated: BigQueryWarehouse, bigquery_c
     assert [fault.fault for fault in got] == [Fault.SQL] and not [fault for fault in got if "a secret" in fault.reason]
 
 
-def test_nothing_is_run_when_the_metadata_rules_all_out(emulated: BigQueryWarehouse, wire: Wire) -> None:
+def test_no_job_runs_when_the_metadata_rules_out_all_metrics(emulated: BigQueryWarehouse, wire: Wire) -> None:
     answer = ask(emulated, Nulls("y"), source=TableSource("raw.flights", "x"))
 
     assert answer.unmeasured == {Nulls("y"): Unmeasured(Fault.COLUMN, "raw.flights.x is INT64, a run date column must be DATE")}
@@ -623,11 +623,13 @@ def test_nothing_is_run_when_the_metadata_rules_all_out(emulated: BigQueryWareho
         ),
     ],
 )
-def test_what_is_missing_is_named(emulated: BigQueryWarehouse, source: Source, metric: AnyMetric, reason: str) -> None:
+def test_missing_tables_and_columns_are_named(
+    emulated: BigQueryWarehouse, source: Source, metric: AnyMetric, reason: str
+) -> None:
     assert ask(emulated, metric, source=source).unmeasured[metric].reason.startswith(reason)
 
 
-def test_tables_of_one_name_in_two_projects_are_compared(emulated: BigQueryWarehouse, bigquery_client: Client) -> None:
+def test_tables_of_the_same_name_in_two_projects_are_compared(emulated: BigQueryWarehouse, bigquery_client: Client) -> None:
     create(bigquery_client, "other-project.raw.flights", "d DATE, x INT64", [(DAY, 1)])
     pair = PairSource("raw.flights", "d", "other-project.raw.flights", "d")
 
@@ -636,18 +638,18 @@ def test_tables_of_one_name_in_two_projects_are_compared(emulated: BigQueryWareh
     assert not answer.unmeasured and answer.numbers == {DAY: (2, 1)}
 
 
-def test_what_duckdb_would_refuse_is_asked(emulated: BigQueryWarehouse) -> None:
+def test_sql_that_duckdb_refuses_runs_on_bigquery(emulated: BigQueryWarehouse) -> None:
     answer = ask(emulated, Rows("SAFE_CAST(s AS INT64) IS NULL"), Aggregate("APPROX_COUNT_DISTINCT(s)"))
 
     assert not answer.unmeasured and answer.numbers == {DAY: (3, 2)}
 
 
-# Where it is.
+# The emulator.
 
 
 @pytest.mark.usefixtures("emulated")
 @pytest.mark.parametrize("scheme", ["", "http://"])
-def test_the_emulator_is_asked_where_its_variable_says(
+def test_the_emulator_is_used_at_the_address_in_its_variable(
     bigquery_client: Client, bigquery_emulator: str, monkeypatch: pytest.MonkeyPatch, scheme: str
 ) -> None:
     monkeypatch.setenv("BIGQUERY_EMULATOR_HOST", scheme + bigquery_emulator.removeprefix("http://"))

@@ -127,10 +127,10 @@ def test_metrics_declare_the_columns_that_they_are_written_with(name: str) -> No
         query = Query(QUERIES[name].source, (metric,))
         others = metric.other_columns if isinstance(metric, PairMetric) else ()
         names = {"table": query.source.table, "other": getattr(query.source, "other", "")}
-        known = {part for table in names.values() for part in table.split(".")}
-        known |= {query.source.date, getattr(query.source, "other_date", None), getattr(query.source, "value", None)}
-        written = identifiers(render(query, SPAN, Dialect.BIGQUERY).text) - known
-        declared = {*metric.own_columns, *others} - known
+        not_columns = {part for table in names.values() for part in table.split(".")}
+        not_columns |= {query.source.date, getattr(query.source, "other_date", None), getattr(query.source, "value", None)}
+        written = identifiers(render(query, SPAN, Dialect.BIGQUERY).text) - not_columns
+        declared = {*metric.own_columns, *others} - not_columns
         assert written == declared, f"{type(metric).__name__} declares the columns {declared}, its SQL has {written}"
 
 
@@ -141,9 +141,9 @@ def test_metrics_declare_the_users_sql_that_they_are_written_with(name: str) -> 
         written = render(Query(QUERIES[name].source, (metric,)), SPAN, Dialect.BIGQUERY).text
         texts = {value for field in fields(metric) if isinstance(value := getattr(metric, field.name), str)}
         columns = {*metric.own_columns, *(metric.other_columns if isinstance(metric, PairMetric) else ())}
-        found = {text for text in texts - columns if text in written}
+        users_sql = {text for text in texts - columns if text in written}
         declared = {text for text, _ in metric.sql}
-        assert found == declared, f"{type(metric).__name__} declares the SQL {declared}, it is written with {found}"
+        assert users_sql == declared, f"{type(metric).__name__} declares the SQL {declared}, it is written with {users_sql}"
 
 
 def test_there_is_a_query_for_every_golden_file() -> None:

@@ -1,4 +1,4 @@
-"""What a DuckDB file or a folder does beyond the contract of every warehouse."""
+"""DuckDB files and folders: what goes beyond the contract of every warehouse."""
 # ruff: noqa: S608 (the SQL is the test's own)
 
 import subprocess
@@ -69,18 +69,18 @@ def insert(path: Path, values: str) -> None:
         connection.execute(f"INSERT INTO raw.flights VALUES {values}")
 
 
-# Where it is.
+# Files.
 
 
 @pytest.mark.parametrize("name", ["nowhere.duckdb", "no/folder"])
-def test_a_warehouse_that_is_not_there_is_told_in_one_line(tmp_path: Path, name: str) -> None:
+def test_a_missing_warehouse_gives_one_line(tmp_path: Path, name: str) -> None:
     with pytest.raises(WarehouseError, match=r"^no warehouse at .*") as error:
         ask(tmp_path / name, FLIGHTS, Rows())
 
     assert not error.value.retryable and not (tmp_path / name).exists()
 
 
-def test_a_file_that_is_no_database_is_told(tmp_path: Path) -> None:
+def test_a_file_that_is_no_database_is_an_error(tmp_path: Path) -> None:
     path = tmp_path / "notes.txt"
     path.write_text("not a database, but long enough to look like one" * 200)
 
@@ -90,14 +90,14 @@ def test_a_file_that_is_no_database_is_told(tmp_path: Path) -> None:
     assert not error.value.retryable and "\n" not in str(error.value)
 
 
-def test_a_loader_in_the_same_process_that_holds_the_file_is_waited_for(path: Path) -> None:
+def test_a_file_that_this_process_has_open_for_writing_is_retried(path: Path) -> None:
     with duckdb.connect(path), pytest.raises(WarehouseError, match="open for writing") as error:
         ask(path, FLIGHTS, Rows())
 
     assert error.value.retryable
 
 
-def test_a_loader_in_another_process_that_holds_the_file_is_waited_for(path: Path) -> None:
+def test_a_file_that_another_process_has_open_for_writing_is_retried(path: Path) -> None:
     code = f"import duckdb; c = duckdb.connect({str(path)!r}); print('open', flush=True); input()"
     with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as loader:
         assert loader.stdout is not None and loader.stdout.readline()
@@ -109,7 +109,7 @@ def test_a_loader_in_another_process_that_holds_the_file_is_waited_for(path: Pat
     assert ask(path, FLIGHTS, Rows()).numbers == {DAY: (3,)}
 
 
-def test_a_loader_may_write_between_two_measurements(path: Path) -> None:
+def test_a_loader_can_write_between_two_measurements(path: Path) -> None:
     warehouse, query = DuckDBWarehouse(path), Query(FLIGHTS, (Rows(),))
 
     assert [answer.numbers[DAY] for answer in warehouse.measure([query], DAYS)] == [(3,)]
@@ -125,7 +125,7 @@ def test_the_file_is_not_changed(path: Path) -> None:
     assert path.read_bytes() == before and sorted(path.parent.iterdir()) == [path]
 
 
-def test_a_project_is_not_needed_on_one_machine(path: Path) -> None:
+def test_a_project_in_a_table_name_is_ignored(path: Path) -> None:
     assert ask(path, TableSource("my-project.raw.flights", "d"), Rows()).numbers == {DAY: (3,)}
 
 
@@ -168,14 +168,14 @@ def test_two_tables_of_a_folder_are_compared(folder: Path) -> None:
     assert ask(folder, pair, Referencing(("x",)), Orphans(("x",), ("x",), dated=True)).numbers == {DAY: (2, 1)}
 
 
-def test_a_file_that_cannot_be_read_sinks_its_table_only(folder: Path) -> None:
+def test_an_unreadable_file_fails_its_own_table_only(folder: Path) -> None:
     (folder / "raw/broken.parquet").write_text("no Parquet")
 
     assert "can't be read" in fault(folder, Rows(), TableSource("raw.broken", "d")).reason
     assert ask(folder, FLIGHTS, Rows()).numbers == {DAY: (2,)}
 
 
-def test_a_table_that_is_there_twice_is_not_guessed(folder: Path) -> None:
+def test_a_table_that_exists_twice_is_an_error(folder: Path) -> None:
     (folder / "raw/flights.csv").write_text("d,x\n2013-06-03,1\n")
 
     got = fault(folder, Rows())
@@ -186,7 +186,7 @@ def test_a_table_that_is_there_twice_is_not_guessed(folder: Path) -> None:
     )
 
 
-# What is told.
+# Errors.
 
 
 @pytest.mark.parametrize(
@@ -253,13 +253,13 @@ def test_a_table_that_is_there_twice_is_not_guessed(folder: Path) -> None:
         ),
     ],
 )
-def test_a_number_that_cannot_be_measured_says_why(
+def test_a_metric_that_cannot_be_measured_has_a_reason(
     path: Path, source: Source, metric: AnyMetric, expected: Fault, reason: str
 ) -> None:
     assert fault(path, metric, source) == Unmeasured(expected, reason)
 
 
-def test_a_condition_on_the_other_table_of_a_pair_is_told_of_that_table(path: Path) -> None:
+def test_an_error_in_a_condition_on_the_other_table_names_that_table(path: Path) -> None:
     with duckdb.connect(path) as connection:
         connection.execute("CREATE TABLE raw.planes (day DATE, s VARCHAR, seats BIGINT)")
     pair = PairSource("raw.flights", "d", "raw.planes", "day")
@@ -270,7 +270,7 @@ def test_a_condition_on_the_other_table_of_a_pair_is_told_of_that_table(path: Pa
     assert fault(path, Referencing(("s",), "dep > 1"), pair).reason.startswith("table raw.flights has no column dep")
 
 
-def test_a_value_of_the_data_is_not_told(path: Path) -> None:
+def test_values_of_the_data_are_not_in_errors(path: Path) -> None:
     insert(path, "('2013-06-03', 9, 1, 'a secret')")
 
     got = fault(path, Violating("s = 1 OR s > 0"))
@@ -289,13 +289,13 @@ def test_a_value_of_the_data_is_not_told(path: Path) -> None:
         (PairSource("raw.flights", "d", "raw.flights", "d"), Orphans(("x",), ("x",), dated=True)),
     ],
 )
-def test_what_duckdb_might_answer_otherwise_is_refused(path: Path, source: Source, metric: AnyMetric) -> None:
+def test_sql_that_duckdb_might_answer_differently_is_refused(path: Path, source: Source, metric: AnyMetric) -> None:
     got = fault(path, metric, source)
 
     assert got.fault is Fault.REFUSED and "BigQuery" in got.reason and not got.retryable
 
 
-def test_refused_sql_leaves_the_other_numbers_alone(path: Path) -> None:
+def test_refused_sql_fails_its_own_metric_only(path: Path) -> None:
     refused = Violating("dep_time / x > 1")
 
     answer = ask(path, FLIGHTS, Rows(), refused, Nulls("s"))
@@ -303,11 +303,11 @@ def test_refused_sql_leaves_the_other_numbers_alone(path: Path) -> None:
     assert set(answer.unmeasured) == {refused} and answer.numbers == {DAY: (3, None, 1)} and answer.cost == Cost(1)
 
 
-def test_nothing_is_asked_when_all_is_foreseen_to_fail(path: Path) -> None:
+def test_no_statement_runs_when_every_metric_is_ruled_out(path: Path) -> None:
     assert ask(path, TableSource("raw.nothing", "d"), Rows(), Nulls("x")).cost == Cost(0)
 
 
-def test_one_bad_number_among_many_costs_a_few_statements_more(path: Path) -> None:
+def test_one_bad_metric_among_many_costs_a_few_more_statements(path: Path) -> None:
     good = tuple(Rows(f"dep_time > {n}") for n in range(31))
     bad = Aggregate("AVG(s)")
 
@@ -318,17 +318,17 @@ def test_one_bad_number_among_many_costs_a_few_statements_more(path: Path) -> No
     assert answer.cost.queries <= 11
 
 
-def test_sql_that_does_not_parse_stops_before_anything_is_asked(tmp_path: Path) -> None:
+def test_sql_that_does_not_parse_stops_before_any_statement(tmp_path: Path) -> None:
     queries = [Query(FLIGHTS, (Rows(),)), Query(FLIGHTS, (Rows("dep_time >"),))]
 
     with pytest.raises(ConfigError, match='SQL "dep_time >": expected an expression after ">"'):
         next(DuckDBWarehouse(tmp_path / "nowhere.duckdb").measure(queries, DAYS))
 
 
-# NaN, which DuckDB takes for the greatest number.
+# NaN, which DuckDB treats as the greatest number.
 
 
-def test_users_sql_on_a_column_that_holds_nan_is_refused(path: Path) -> None:
+def test_users_sql_on_a_column_with_nan_is_refused(path: Path) -> None:
     insert(path, "('2013-06-03', 4, 'NaN', 'c')")
     on_x = (Violating("x < 9"), Aggregate("MIN(x)"), Rows("X > 1"))
 
@@ -341,19 +341,19 @@ def test_users_sql_on_a_column_that_holds_nan_is_refused(path: Path) -> None:
     assert answer.numbers == {DAY: (4, None, None, None, 0, 1)} and answer.cost == Cost(1)
 
 
-def test_users_sql_on_a_column_without_nan_costs_no_statement_more(path: Path) -> None:
+def test_users_sql_on_a_column_without_nan_costs_no_extra_statement(path: Path) -> None:
     answer = ask(path, FLIGHTS, Violating("x < 2"), Aggregate("MIN(x)"))
 
     assert not answer.unmeasured and answer.numbers == {DAY: (1, 0.0)} and answer.cost == Cost(1)
 
 
-def test_nan_on_another_date_does_no_harm(path: Path) -> None:
+def test_nan_on_another_date_is_ignored(path: Path) -> None:
     insert(path, "('2013-06-04', 4, 'NaN', 'c')")
 
     assert ask(path, FLIGHTS, Violating("x < 2")).numbers == {DAY: (1,)}
 
 
-def test_nan_is_looked_for_on_both_sides_of_a_pair(path: Path) -> None:
+def test_nan_is_checked_on_both_sides_of_a_pair(path: Path) -> None:
     insert(path, "('2013-06-03', 4, 'NaN', 'c')")
     with duckdb.connect(path) as connection:
         connection.execute("CREATE TABLE raw.other AS SELECT * FROM raw.flights WHERE NOT isnan(x)")
@@ -396,13 +396,13 @@ def test_types_have_googlesql_names(declared: str, name: str) -> None:
     assert googlesql_type(declared) == name
 
 
-def test_types_are_there_though_the_run_date_column_is_not(path: Path) -> None:
+def test_types_are_returned_even_without_the_run_date_column(path: Path) -> None:
     answer = ask(path, TableSource("raw.flights", "day"), Rows(), types=True)
 
     assert answer.types == {"d": "DATE", "dep_time": "INT64", "x": "FLOAT64", "s": "STRING"}
 
 
-def test_the_session_s_zone_does_not_matter(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_time_zone_of_the_session_does_not_matter(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with duckdb.connect(path) as connection:
         connection.execute("ALTER TABLE raw.flights ADD COLUMN seen TIMESTAMPTZ DEFAULT '2013-06-03 22:30:00+00'")
     monkeypatch.setenv("TZ", "Asia/Tokyo")
@@ -418,7 +418,7 @@ def test_the_session_s_zone_does_not_matter(path: Path, monkeypatch: pytest.Monk
     assert numbers == {DAY: (1370298600, 22, 0)}
 
 
-def test_a_year_of_all_flights_gives_what_is_known_of_it(demo_warehouse: Path) -> None:
+def test_a_year_of_all_flights_gives_the_known_totals(demo_warehouse: Path) -> None:
     year = Span(date(2013, 1, 1), date(2013, 12, 31))
     metrics = (
         Rows(),

@@ -1,4 +1,4 @@
-"""GoogleSQL on DuckDB gives what BigQuery's reference says it gives, or is refused, or is told to be wrong."""
+"""GoogleSQL on DuckDB gives the result of BigQuery's reference, or is refused, or is reported as wrong."""
 # ruff: noqa: S608 (the SQL is the test's own)
 
 import subprocess
@@ -161,7 +161,9 @@ ON_THE_FIRST_ROW = [
 
 
 @pytest.mark.parametrize(("text", "expected"), ON_THE_FIRST_ROW)
-def test_an_expression_gives_what_the_reference_says(warehouse: duckdb.DuckDBPyConnection, text: str, expected: object) -> None:
+def test_an_expression_gives_the_result_of_the_reference(
+    warehouse: duckdb.DuckDBPyConnection, text: str, expected: object
+) -> None:
     if expected == "error":
         with pytest.raises(duckdb.BinderException):
             answer(warehouse, text, CONDITION)
@@ -201,7 +203,9 @@ def test_an_expression_gives_what_the_reference_says(warehouse: duckdb.DuckDBPyC
         ("AVG(IF(b, x, NULL))", 2.5),
     ],
 )
-def test_an_aggregate_gives_what_the_reference_says(warehouse: duckdb.DuckDBPyConnection, text: str, expected: object) -> None:
+def test_an_aggregate_gives_the_result_of_the_reference(
+    warehouse: duckdb.DuckDBPyConnection, text: str, expected: object
+) -> None:
     [got] = answer(warehouse, text, AGGREGATE)
     assert got == (pytest.approx(expected) if isinstance(expected, float) else expected)
 
@@ -244,7 +248,7 @@ def test_an_aggregate_gives_what_the_reference_says(warehouse: duckdb.DuckDBPyCo
         ("SELECT * FROM (SELECT 1 AS a, 2 AS b) AS t", [(1, 2)]),
     ],
 )
-def test_a_query_gives_what_the_reference_says(
+def test_a_query_gives_the_result_of_the_reference(
     warehouse: duckdb.DuckDBPyConnection, text: str, expected: list[tuple[object, ...]]
 ) -> None:
     sql = to_duckdb(text, QUERY)
@@ -308,7 +312,7 @@ def test_a_query_gives_what_the_reference_says(
         ("COUNT(DISTINCT n, m) = 1", "DISTINCT"),
     ],
 )
-def test_what_is_not_known_to_agree_is_refused_by_name(text: str, named: str) -> None:
+def test_sql_that_may_differ_is_refused_by_name(text: str, named: str) -> None:
     reason = check_sql(text, CONDITION)
     assert reason is not None and named in reason
     with pytest.raises(UnsupportedSql, match="DuckDB"):
@@ -350,7 +354,7 @@ def test_queries_that_differ_are_refused(text: str, named: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "kind", "said"),
+    ("text", "kind", "message"),
     [
         ("dep_time >", CONDITION, 'SQL "dep_time >": expected an expression after ">" (character 10)'),
         ("n = (1", CONDITION, 'SQL "n = (1": expected ")" after "1" (character 6)'),
@@ -372,10 +376,10 @@ def test_queries_that_differ_are_refused(text: str, named: str) -> None:
         ("n = @day", CONDITION, "SQL parameter @day: expected @from or @to"),
     ],
 )
-def test_what_does_not_parse_is_told_in_one_line(text: str, kind: SqlKind, said: str) -> None:
+def test_sql_that_does_not_parse_gives_one_line(text: str, kind: SqlKind, message: str) -> None:
     with pytest.raises(ConfigError) as error:
         check_sql(text, kind)
-    assert said in str(error.value)
+    assert message in str(error.value)
     assert "\n" not in str(error.value) and "\x1b" not in str(error.value)
 
 
@@ -407,7 +411,7 @@ COMBINATIONS = """
 
 
 @pytest.mark.parametrize(("kind", "text"), PLAIN)
-def test_plain_sql_gives_what_the_parser_s_translation_gives(kind: SqlKind, text: str) -> None:
+def test_plain_sql_gives_the_same_result_as_the_parsers_translation(kind: SqlKind, text: str) -> None:
     plain, (parsed, refused) = _plain(text, kind), _translated(text, kind)
 
     assert plain is not None and refused is None
@@ -447,7 +451,7 @@ def test_plain_sql_gives_what_the_parser_s_translation_gives(kind: SqlKind, text
         "COUNT(a) > 1",
     ],
 )
-def test_what_is_not_certainly_plain_goes_to_the_parser(text: str) -> None:
+def test_sql_that_is_not_certainly_plain_goes_to_the_parser(text: str) -> None:
     assert _plain(text, CONDITION) is None
 
 
@@ -458,7 +462,7 @@ def test_what_is_not_certainly_plain_goes_to_the_parser(text: str) -> None:
         for parts in product(("a", "1", "'x'", "and"), (" ", ""), ("=", "and", "in"), (" ", ""), ("a", "(1)", "1 "))
     ],
 )
-def test_what_is_taken_as_plain_also_parses(text: str) -> None:
+def test_plain_sql_also_parses(text: str) -> None:
     if _plain(text, CONDITION) is not None:
         assert _translated(text, CONDITION)[1] is None
 

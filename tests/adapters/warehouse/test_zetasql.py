@@ -1,6 +1,6 @@
-"""Google's own analyser takes every statement: it knows types and signatures better than the emulator does.
+"""Google's own analyser accepts every statement: it knows types and signatures better than the emulator does.
 
-It is slow to start (half a minute, 1 GB), and all statements are asked of one.
+It is slow to start (half a minute, 1 GB), so one instance checks all statements.
 """
 
 from collections.abc import Mapping
@@ -23,12 +23,12 @@ __all__ = ["every_kind"]
 
 FLIGHTS = Path(__file__).parents[3] / "shared/pipelines/flights.yaml"
 KINDS = {"FLOAT64": "DOUBLE"}
-"""Types whose name here is not GoogleSQL's."""
+"""Types that have another name here than in GoogleSQL."""
 
 
 @cache
 def language() -> Any:
-    """Whose first call starts the analyser; every worker imports this file, and only one of them asks."""
+    """The first call starts the analyser. Every worker imports this file, but only one runs the test."""
     return LanguageOptions.maximum_features()
 
 
@@ -37,10 +37,10 @@ def kind(name: str) -> Any:
 
 
 def demo_tables(file: Path) -> Mapping[str, str]:
-    """The columns of each table in a DuckDB file, as `TABLES` has them."""
+    """The columns of each table in a DuckDB file, in the form of `TABLES`."""
     with duckdb.connect(file, read_only=True) as connection:
-        found = connection.execute("SELECT schema_name || '.' || table_name FROM duckdb_tables()").fetchall()
-        described = {name: connection.execute(f"DESCRIBE {name}").fetchall() for (name,) in found}
+        names = connection.execute("SELECT schema_name || '.' || table_name FROM duckdb_tables()").fetchall()
+        described = {name: connection.execute(f"DESCRIBE {name}").fetchall() for (name,) in names}
     return {name: ", ".join(f"{c} {googlesql_type(t)}" for c, t, *_ in columns) for name, columns in described.items()}
 
 
@@ -60,20 +60,20 @@ def catalogue(tables: Mapping[str, str]) -> Any:
 
 
 def refused(tables: Any, query: Query) -> str:
-    """What the analyser has against a statement; empty when it takes it, with a column for each number and the date."""
+    """The analyser's complaint about a statement; empty when it accepts it with a column for each metric and the date."""
     statement = render(query, DAYS, Dialect.BIGQUERY)
     declared = [AnalyzerOptions.QueryParameter(name=p.name, type=Type(type_kind=kind(p.type))) for p in statement.params]
     options = AnalyzerOptions(language_options=language(), query_parameters=declared)
     try:
-        found = Analyzer(options, tables).analyze_statement(statement.text)
+        analysed = Analyzer(options, tables).analyze_statement(statement.text)
     except Exception as error:  # noqa: BLE001 - whatever it says is shown
         return f"{error}: {statement.text}"
-    columns = len(found.output_column_list)
+    columns = len(analysed.output_column_list)
     return "" if columns == len(query.metrics) + 1 else f"{columns} columns: {statement.text}"
 
 
-def test_every_statement_is_sound(every_kind: tuple[Query, ...], demo_warehouse: Path) -> None:
-    """Those of every kind of check and those of the demo's pipeline; one about a column that is not there is refused."""
+def test_every_statement_is_valid(every_kind: tuple[Query, ...], demo_warehouse: Path) -> None:
+    """For every kind of check and for the demo's pipeline; a statement with a missing column is refused."""
     pipeline = load(FLIGHTS)
     kinds, demo = catalogue(TABLES), catalogue(demo_tables(demo_warehouse))
     problems = [refused(kinds, query) for query in every_kind]

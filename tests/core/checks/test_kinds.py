@@ -1,4 +1,4 @@
-"""Every kind of check as a table: numbers in, and what they mean."""
+"""Every kind of check: tables of numbers and the expected results."""
 
 from dataclasses import fields, replace
 from datetime import UTC, date, datetime, timedelta
@@ -86,19 +86,19 @@ every_example = pytest.mark.parametrize("check", EXAMPLES, ids=lambda check: che
 PASSED, ACCEPTABLE, FAILED, NOT = Outcome.PASSED, Outcome.ACCEPTABLE, Outcome.FAILED, Outcome.NOT_EVALUATED
 
 Numbers = dict[Any, Number | None]
-"""By metric, or by (table, metric) where two tables are asked the same."""
+"""By metric, or by (table, metric) where two tables have the same metric."""
 
 
 def answer(query: Query, numbers: Numbers, *, types: Any = None, unmeasured: tuple[AnyMetric, ...] = ()) -> Answer:
-    """The answer to a query; a number that is not told is 0."""
+    """The answer to a query; a number that is not given is 0."""
     row = tuple(numbers.get((query.source.table, metric), numbers.get(metric, 0)) for metric in query.metrics)
     return Answer(query, {DAY: row}, dict.fromkeys(unmeasured, DOWN), types, Cost(1))
 
 
 def answers(placed: list[PlacedCheck], numbers: Numbers, **how: Any) -> Answers:
-    """Everything that some checks ask for, and the number of entities that the calendar expects."""
-    asked = [*plan(placed), EXPECTED]
-    return Answers([answer(query, numbers, **how) for query in asked], EXPECTED)
+    """All numbers that some checks need, and the number of entities that the calendar expects."""
+    queries = [*plan(placed), EXPECTED]
+    return Answers([answer(query, numbers, **how) for query in queries], EXPECTED)
 
 
 def placed(check: Any) -> PlacedCheck:
@@ -107,12 +107,12 @@ def placed(check: Any) -> PlacedCheck:
 
 
 def result(check: Any, numbers: Numbers, **how: Any) -> CheckResult:
-    """What a check says of the date."""
+    """The result of a check on the date."""
     return placed(check).evaluate(answers([placed(check)], numbers, **how), DAY)
 
 
 def expects(count: Number) -> Numbers:
-    """The calendar expects so many flights."""
+    """The calendar expects this many flights."""
     return {Distinct("flight_id"): count}
 
 
@@ -223,8 +223,8 @@ PER_WINDY = RowCount(per=PerTable("raw.weather", "wind > 3"), at_least=1, where=
     ],
 )
 def test_row_count(check, numbers, outcome, measured, expected, message):
-    found = result(check, numbers)
-    assert (found.outcome, found.measured, found.expected, found.message) == (outcome, measured, expected, message)
+    judged = result(check, numbers)
+    assert (judged.outcome, judged.measured, judged.expected, judged.message) == (outcome, measured, expected, message)
 
 
 @pytest.mark.parametrize(
@@ -288,13 +288,13 @@ def test_row_count(check, numbers, outcome, measured, expected, message):
         ),
     ],
 )
-def test_unique_and_key_count_surplus_rows(check, numbers, outcome, measured, expected, message):
-    found = result(check, numbers)
-    assert (found.outcome, found.measured, found.expected, found.message) == (outcome, measured, expected, message)
+def test_unique_and_key_count_duplicate_rows(check, numbers, outcome, measured, expected, message):
+    judged = result(check, numbers)
+    assert (judged.outcome, judged.measured, judged.expected, judged.message) == (outcome, measured, expected, message)
 
 
-def test_a_null_is_no_duplicate_unless_in_the_key():
-    """`unique` does not even ask for nulls."""
+def test_a_null_is_a_violation_only_in_the_key():
+    """`unique` does not even request the count of nulls."""
     assert Unique(columns=("id",)).metrics(SITE) == ((FLIGHTS, Surplus(("id",))),)
     assert Key(columns=("id",)).metrics(SITE) == ((FLIGHTS, Surplus(("id",))), (FLIGHTS, NullKeys(("id",))))
 
@@ -328,7 +328,7 @@ def test_shares_are_exact_and_bounds_inclusive(bad, of, at_most, acceptable, out
 
 @pytest.mark.parametrize(("per_mille", "of"), [(n, of) for n in range(0, 1001, 7) for of in (1_000, 10_000, 3_000_000)])
 def test_a_share_equal_to_its_bound_as_written_passes(per_mille, of):
-    """0.007 is not above 7 of 1,000, whatever the last bit says; one row more is."""
+    """7 of 1,000 does not exceed 0.007, whatever the last bit of the floats; one row more does."""
     bound = float(f"{per_mille / 1000:.3f}")
     bad = per_mille * of // 1000
     assert share_cases(bad, of, bound) is PASSED
@@ -439,8 +439,8 @@ def test_a_share_equal_to_its_bound_as_written_passes(per_mille, of):
     ],
 )
 def test_checks_of_a_share_of_rows(check, numbers, outcome, measured, expected, message):
-    found = result(check, numbers)
-    assert (found.outcome, found.measured, found.expected, found.message) == (outcome, measured, expected, message)
+    judged = result(check, numbers)
+    assert (judged.outcome, judged.measured, judged.expected, judged.message) == (outcome, measured, expected, message)
 
 
 @pytest.mark.parametrize(
@@ -461,8 +461,8 @@ def test_checks_of_a_share_of_rows(check, numbers, outcome, measured, expected, 
 def test_a_share_of_nothing_is_not_judged(check):
     """Not evaluated, and not because of a fault."""
     numbers: Numbers = {Aggregate("SUM(a)"): None}
-    found = result(check, numbers)
-    assert (found.outcome, found.unmeasured, found.message) == (NOT, None, "nothing to judge")
+    judged = result(check, numbers)
+    assert (judged.outcome, judged.unmeasured, judged.message) == (NOT, None, "nothing to judge")
 
 
 COVERAGE = Coverage(of="raw.schedule", key=("id",), columns=("flight_id",), of_where="live", at_least=0.95, acceptable=0.9)
@@ -486,9 +486,9 @@ COVERAGE = Coverage(of="raw.schedule", key=("id",), columns=("flight_id",), of_w
 )
 def test_coverage(present, keys, outcome, message):
     numbers: Numbers = {ExpectedKeys(("id",), "live"): keys, PresentKeys(("id",), ("flight_id",), "live"): present}
-    found = result(COVERAGE, numbers)
-    assert (found.outcome, found.message) == (outcome, message)
-    assert found.measured == (present / keys if keys else None)
+    judged = result(COVERAGE, numbers)
+    assert (judged.outcome, judged.message) == (outcome, message)
+    assert judged.measured == (present / keys if keys else None)
 
 
 FRESH = Fresh(column="loaded_at", within=timedelta(hours=26), acceptable=timedelta(hours=30))
@@ -521,15 +521,15 @@ FRESH = Fresh(column="loaded_at", within=timedelta(hours=26), acceptable=timedel
     ],
 )
 def test_fresh_counts_back_from_due(age, outcome, measured, message):
-    found = result(FRESH, {Newest("loaded_at"): int((DUE - age).timestamp())})
-    assert (found.outcome, found.measured, found.message) == (outcome, measured, message)
-    assert found.expected == "within 26 h before the due time"
+    judged = result(FRESH, {Newest("loaded_at"): int((DUE - age).timestamp())})
+    assert (judged.outcome, judged.measured, judged.message) == (outcome, measured, message)
+    assert judged.expected == "within 26 h before the due time"
 
 
-def test_fresh_without_any_time_fails():
-    found = result(FRESH, {Rows(): 5, Newest("loaded_at"): None})
-    assert (found.outcome, found.measured) == (FAILED, None)
-    assert found.message == "raw.flights.loaded_at has no value, expected within 26 h before the due time"
+def test_fresh_fails_without_any_value():
+    judged = result(FRESH, {Rows(): 5, Newest("loaded_at"): None})
+    assert (judged.outcome, judged.measured) == (FAILED, None)
+    assert judged.message == "raw.flights.loaded_at has no value, expected within 26 h before the due time"
 
 
 @pytest.mark.parametrize(
@@ -547,8 +547,8 @@ def test_fresh_without_any_time_fails():
 )
 def test_aggregate(number, null_ok, outcome, message):
     check = AggregateCheck(sql="AVG(delay)", between=(-10, 120), acceptable=(-20, 200), null_ok=null_ok)
-    found = result(check, {Aggregate("AVG(delay)"): number})
-    assert (found.outcome, found.measured, found.message) == (outcome, None if outcome is NOT else number, message)
+    judged = result(check, {Aggregate("AVG(delay)"): number})
+    assert (judged.outcome, judged.measured, judged.message) == (outcome, None if outcome is NOT else number, message)
 
 
 @pytest.mark.parametrize(
@@ -559,8 +559,8 @@ def test_aggregate(number, null_ok, outcome, message):
     ],
 )
 def test_distinct_catches_a_constant_column(number, outcome, message):
-    found = result(DistinctCheck(column="origin", at_least=2), {Distinct("origin"): number})
-    assert (found.outcome, found.measured, found.message) == (outcome, number, message)
+    judged = result(DistinctCheck(column="origin", at_least=2), {Distinct("origin"): number})
+    assert (judged.outcome, judged.measured, judged.message) == (outcome, number, message)
 
 
 SCHEMA = SchemaCheck(columns={"Flight_Date": "date", "carrier": "STRING"})
@@ -585,14 +585,14 @@ SCHEMA = SchemaCheck(columns={"Flight_Date": "date", "carrier": "STRING"})
     ],
 )
 def test_schema(types, outcome, measured, message):
-    found = result(SCHEMA, {}, types=types)
-    assert (found.outcome, found.measured, found.message) == (outcome, measured, message)
-    assert found.expected == "2 declared columns with their types"
+    judged = result(SCHEMA, {}, types=types)
+    assert (judged.outcome, judged.measured, judged.message) == (outcome, measured, message)
+    assert judged.expected == "2 declared columns with their types"
 
 
 def test_a_schema_that_could_not_be_read_is_not_evaluated():
-    found = result(SCHEMA, {}, types=DOWN)
-    assert (found.outcome, found.unmeasured) == (NOT, DOWN)
+    judged = result(SCHEMA, {}, types=DOWN)
+    assert (judged.outcome, judged.unmeasured) == (NOT, DOWN)
 
 
 @pytest.mark.parametrize(
@@ -608,28 +608,28 @@ def test_sql_returns_no_rows(rows, acceptable, outcome, message):
     check = Sql(query=QUERY, acceptable=acceptable)
     source = CustomSource(QUERY, "flight_date", table="raw.flights")
     one = Answers([Answer(Query(source, (Rows(),)), {DAY: (rows,)}, {})])
-    found = placed(check).evaluate(one, DAY)
-    assert (found.outcome, found.measured, found.message) == (outcome, rows, message)
+    judged = placed(check).evaluate(one, DAY)
+    assert (judged.outcome, judged.measured, judged.message) == (outcome, rows, message)
 
 
 @every_example
-def test_a_number_that_could_not_be_measured_is_never_a_pass(check):
-    """Whichever of its numbers is missing, the check is not evaluated and says why."""
+def test_a_check_never_passes_when_a_number_could_not_be_measured(check):
+    """Whichever of its numbers is missing, the check is not evaluated and gives the reason."""
     for missing in {metric for _, metric in check.metrics(SITE)}:
         numbers: Numbers = {metric: 5 for _, metric in check.metrics(SITE)} | expects(5)
-        found = result(check, numbers, unmeasured=(missing,))
-        assert (found.outcome, found.measured, found.unmeasured) == (NOT, None, DOWN)
-        assert found.message == "could not be measured: the warehouse is down"
+        judged = result(check, numbers, unmeasured=(missing,))
+        assert (judged.outcome, judged.measured, judged.unmeasured) == (NOT, None, DOWN)
+        assert judged.message == "could not be measured: the warehouse is down"
 
 
 def test_a_share_of_expected_is_not_evaluated_when_the_calendar_could_not_count():
-    found = result(EXPECTED_SHARE, {Rows(): 5}, unmeasured=(Distinct("flight_id"),))
-    assert (found.outcome, found.unmeasured) == (NOT, DOWN)
+    judged = result(EXPECTED_SHARE, {Rows(): 5}, unmeasured=(Distinct("flight_id"),))
+    assert (judged.outcome, judged.unmeasured) == (NOT, DOWN)
 
 
 @every_example
-def test_an_empty_partition_fails_through_the_presence_check_alone(check):
-    """Whatever else stands there, one absence is one failure."""
+def test_an_empty_partition_fails_the_presence_check_only(check):
+    """Whatever other checks there are, missing rows are one failure."""
     both = [placed(RowCount(at_least=1)), placed(check)]
     empty = [Answer(query, {}, {}, {}) for query in plan(both)]
     presence, other = evaluate(both, Answers(empty), DAY)
@@ -638,24 +638,24 @@ def test_an_empty_partition_fails_through_the_presence_check_alone(check):
     assert other.message == "not judged: the table has no rows for this date"
 
 
-def test_when_presence_could_not_be_measured_nothing_is_called_absent():
+def test_nothing_is_reported_as_absent_when_presence_could_not_be_measured():
     both = [placed(RowCount(at_least=1)), placed(NotNull(columns=("a",)))]
-    found = evaluate(both, answers(both, {}, unmeasured=(Rows(),)), DAY)
-    assert [r.unmeasured for r in found] == [DOWN, DOWN]
+    judged = evaluate(both, answers(both, {}, unmeasured=(Rows(),)), DAY)
+    assert [r.unmeasured for r in judged] == [DOWN, DOWN]
 
 
-def test_rows_that_are_there_are_judged_by_every_check():
+def test_every_check_judges_existing_rows():
     both = [placed(RowCount(at_least=1)), placed(NotNull(columns=("a",)))]
-    found = evaluate(both, answers(both, {Rows(): 3, Nulls("a"): 1}), DAY)
-    assert [r.outcome for r in found] == [PASSED, FAILED]
+    judged = evaluate(both, answers(both, {Rows(): 3, Nulls("a"): 1}), DAY)
+    assert [r.outcome for r in judged] == [PASSED, FAILED]
     assert evaluate([], answers([], {}), DAY) == ()
 
 
-def test_a_result_carries_what_its_check_says_of_itself():
+def test_a_result_has_the_name_severity_mode_and_weight_of_its_check():
     check = NotNull(columns=("a",), severity=Severity.WARN, mode=Mode.OBSERVE, weight=0.5, name="mine")
-    found = result(check, {Rows(): 1})
-    said = (found.name, found.kind, found.table, found.severity, found.mode, found.weight)
-    assert said == ("mine", "not_null", "raw.flights", Severity.WARN, Mode.OBSERVE, 0.5)
+    judged = result(check, {Rows(): 1})
+    stated = (judged.name, judged.kind, judged.table, judged.severity, judged.mode, judged.weight)
+    assert stated == ("mine", "not_null", "raw.flights", Severity.WARN, Mode.OBSERVE, 0.5)
 
 
 @pytest.mark.parametrize(
@@ -682,7 +682,7 @@ def test_only_a_check_that_always_fails_without_rows_proves_presence(check, prov
     assert check.proves_presence is proves
 
 
-def test_all_numbers_of_a_table_travel_in_one_query():
+def test_all_metrics_of_a_table_are_in_one_query():
     checks = [
         RowCount(at_least=1),
         NotNull(columns=("a", "b")),
@@ -698,9 +698,9 @@ def test_all_numbers_of_a_table_travel_in_one_query():
         Sql(query=QUERY, name="again"),
         Sql(query=f"{QUERY} AND x"),
     ]
-    asked = {query.source: query.metrics for query in plan(placed(check) for check in checks)}
+    metrics = {query.source: query.metrics for query in plan(placed(check) for check in checks)}
     weather = PairSource("raw.flights", "flight_date", "raw.weather", "weather_date")
-    assert asked == {
+    assert metrics == {
         FLIGHTS: (Rows(), Nulls("a"), Nulls("b"), Distinct("a", "x")),
         TableSource("raw.weather", "weather_date"): (Rows(),),
         weather: (
@@ -718,14 +718,14 @@ def test_all_numbers_of_a_table_travel_in_one_query():
     }
 
 
-def test_rows_are_counted_beside_every_check():
-    """Or an empty partition could not be told from one where nothing is wrong."""
+def test_rows_are_counted_with_every_check():
+    """Otherwise an empty partition looks like one in which nothing is wrong."""
     checks = [placed(NotNull(columns=("a",), where="x")), placed(Coverage(of="raw.weather", key=("a",)))]
-    asked = {query.source: query.metrics for query in plan(checks)}
-    assert asked[FLIGHTS] == (Rows(), Rows("x"), Nulls("a", "x"))
+    metrics = {query.source: query.metrics for query in plan(checks)}
+    assert metrics[FLIGHTS] == (Rows(), Rows("x"), Nulls("a", "x"))
 
 
-def test_types_are_asked_for_only_when_a_check_needs_them():
+def test_types_are_requested_only_when_a_check_needs_them():
     assert [query.types for query in plan([placed(RowCount(at_least=1))])] == [False]
     assert [query.types for query in plan([placed(RowCount(at_least=1)), placed(SCHEMA)])] == [True]
 
@@ -762,7 +762,7 @@ def test_types_are_asked_for_only_when_a_check_needs_them():
         (lambda: Sql(query=QUERY, where="x"), "the condition within the query, not where"),
     ],
 )
-def test_a_check_that_makes_no_sense_can_not_be_made(make, problem):
+def test_a_check_that_makes_no_sense_is_refused(make, problem):
     with pytest.raises(ValueError, match=f"^{problem}$"):
         make()
 
@@ -805,9 +805,6 @@ def test_a_check_applies_in_some_parts_of_the_calendar(only_in, skip_in, parts, 
     assert applies(RowCount(at_least=1, only_in=only_in, skip_in=skip_in), frozenset(parts)) is judged
 
 
-# What a kind declares about itself, so that nothing else must know it.
-
-
 def test_every_kind_is_in_the_registry():
     """A class that is not in `Check` can't be written in a pipeline file; two classes of one name would hide each other."""
     names = [kind.kind for kind in get_args(Check)]
@@ -824,7 +821,7 @@ def test_every_metric_is_in_the_registry():
 
 
 def concrete(base):
-    """The classes below one that can be made."""
+    """All subclasses that can be instantiated."""
     below = {each for each in base.__subclasses__() if each.__module__.startswith("phasegate.")}
     return {each for each in below if not isabstract(each)} | {each for child in below for each in concrete(child)}
 
@@ -836,7 +833,7 @@ def test_every_kind_has_an_example():
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_key_of_a_kind_is_set_in_an_example(kind):
-    """Only then the tests below see what the key leads to."""
+    """Otherwise the tests below do not cover the key."""
     common = {field.name for field in fields(BaseCheck)}
     own = {field.name: field.default for field in fields(KINDS[kind]) if field.name not in common}
     examples = [check for check in EXAMPLES if check.kind == kind]
@@ -893,7 +890,7 @@ def sql_in(source, metric):
 
 @every_example
 def test_a_condition_applies_to_every_number_of_the_table(check):
-    """Or the check could compare rows that match *where* with all rows."""
+    """Otherwise the check would compare rows that match *where* with all rows."""
     try:
         filtered = replace(check, where="w > 0")
     except ValueError:
@@ -905,7 +902,7 @@ def test_a_condition_applies_to_every_number_of_the_table(check):
 
 @every_example
 def test_a_check_says_when_it_needs_a_due_time_or_the_expected_count(check):
-    """Or a pipeline file without them would be valid, and judging would fail."""
+    """Otherwise a file without them would be valid, and judging would fail."""
     alone = PlacedCheck("alone", check, replace(SITE, due=lambda _: None))
     types = {"flight_date": "DATE", "carrier": "STRING"}
     measured = [answer(query, dict.fromkeys(query.metrics, 5), types=types) for query in plan([alone])]
@@ -930,10 +927,10 @@ def test_a_check_says_when_it_needs_a_due_time_or_the_expected_count(check):
         (float("inf"), "inf"),
     ],
 )
-def test_a_number_is_spelled_for_people(number, text):
+def test_a_number_is_formatted_for_people(number, text):
     assert format_number(number) == text
 
 
-def test_what_was_measured_costs_the_sum_of_its_queries():
+def test_the_cost_is_the_sum_of_all_queries():
     both = [placed(RowCount(at_least=1)), placed(PER_WEATHER)]
     assert answers(both, {}).cost == Cost(3)

@@ -1,4 +1,4 @@
-"""What a pipeline means: its calendar, its due times, its order, its checks' names, and what must hold between its parts."""
+"""The meaning of a pipeline: calendar, due times, order, names of checks, and rules that span several parts."""
 
 from dataclasses import replace
 from datetime import UTC, date, datetime, time, timedelta
@@ -45,12 +45,12 @@ FLIGHTS = {"raw.flights": Output(date="flight_date")}
 
 
 def routed(*routes: Route) -> Pipeline:
-    """A pipeline whose alerts go these ways to one console."""
+    """A pipeline whose alerts take these routes to one console."""
     return replace(pipeline(), alerts=Alerts(destinations={"a": CONSOLE}, routes=routes))
 
 
 def pipeline(**phases: Phase) -> Pipeline:
-    """A pipeline in New York, with one phase unless told otherwise."""
+    """A pipeline in New York, by default with one phase."""
     calendar = Calendar(from_=JAN_1, parts={"warm_up": Part(from_=JAN_1, days=14)})
     phases = phases or {"raw": Phase(outputs=FLIGHTS)}
     return Pipeline(pipeline="flights", timezone="America/New_York", calendar=calendar, phases=phases)
@@ -82,8 +82,8 @@ def checked(*checks: object, **phase: object) -> Pipeline:
         (parse_zone, "America/New_York", "America/New_York"),
     ],
 )
-def test_a_notation_gives_its_value(parse, text, value):
-    """Each notation of the file is read as documented."""
+def test_a_text_is_parsed_to_its_value(parse, text, value):
+    """Each syntax of the file is read as documented."""
     assert parse(text) == value
 
 
@@ -113,8 +113,8 @@ def test_a_notation_gives_its_value(parse, text, value):
         (parse_zone, "../etc/passwd", "a time zone like America/New_York"),
     ],
 )
-def test_anything_else_is_refused_with_what_was_expected(parse, text, expected):
-    """A notation takes no near miss, and its error is the expected wording."""
+def test_any_other_text_is_refused_with_what_was_expected(parse, text, expected):
+    """A near miss is refused, too."""
     with pytest.raises(ValueError, match=r"^(a|week|hours) ?") as caught:
         parse(text)
     assert str(caught.value) == expected
@@ -128,12 +128,12 @@ def test_a_due_time_is_shown_as_it_is_written(text):
 
 @pytest.mark.parametrize("text", ["2013-12-25", "2013-12-24..2014-01-02"])
 def test_a_span_is_shown_as_it_is_written(text):
-    """One date stands alone."""
+    """A single date has no `..`."""
     assert str(parse_span(text)) == text
 
 
 def test_a_span_includes_both_ends():
-    """Ranges of dates include their first and last."""
+    """Ranges of dates include their first and last date."""
     span = parse_span("2013-12-31..2014-01-02")
     assert span.days() == (date(2013, 12, 31), date(2014, 1, 1), date(2014, 1, 2))
     assert all(day in span for day in span.days())
@@ -156,7 +156,7 @@ def test_a_span_includes_both_ends():
     ],
 )
 def test_the_calendar_knows_its_run_dates(day, runs):
-    """A run date lies within the calendar, on one of its week days, and is not closed."""
+    """A run date is within the calendar, on one of its week days, and not closed."""
     calendar = Calendar(
         from_=JAN_1,
         to=date(2013, 12, 31),
@@ -166,8 +166,8 @@ def test_the_calendar_knows_its_run_dates(day, runs):
     assert calendar.has_run(parse_day(day)) is runs
 
 
-def test_a_calendar_without_an_end_goes_on():
-    """Every day from the first on is a run date when nothing else is said."""
+def test_a_calendar_may_have_no_end():
+    """By default, every date from the first one on is a run date."""
     assert Calendar(from_=JAN_1).has_run(date(2099, 2, 1))
 
 
@@ -175,8 +175,8 @@ def test_parts_include_both_ends_and_may_overlap():
     """14 days from the 1st end on the 14th."""
     parts = {"warm_up": Part(from_=JAN_1, days=14), "cold": Part(from_=date(2013, 1, 14), to=date(2013, 2, 1))}
     calendar = Calendar(from_=JAN_1, parts=parts)
-    found = [calendar.parts_of(date(2013, 1, day)) for day in (1, 13, 14, 15)]
-    assert found == [{"warm_up"}, {"warm_up"}, {"warm_up", "cold"}, {"cold"}]
+    parts_of_days = [calendar.parts_of(date(2013, 1, day)) for day in (1, 13, 14, 15)]
+    assert parts_of_days == [{"warm_up"}, {"warm_up"}, {"warm_up", "cold"}, {"cold"}]
 
 
 @pytest.mark.parametrize(
@@ -208,13 +208,13 @@ def test_a_phase_runs_in_its_parts(phase, parts, runs):
     ],
 )
 def test_a_local_due_time_follows_the_clocks(due, day, utc):
-    """A due time is local, also on the days on which the clocks change."""
+    """A due time is local, also on the days when the clocks change."""
     phase = Phase(outputs=FLIGHTS, due=parse_due(due))
     assert pipeline(raw=phase).due("raw", parse_day(day)) == datetime.fromisoformat(utc).replace(tzinfo=UTC)
 
 
 def test_a_due_time_may_count_from_another_phase():
-    """Its base is when that phase is due, however many are in between."""
+    """It counts from when that phase is due, through any number of phases."""
     chain = pipeline(
         raw=Phase(outputs=FLIGHTS, due=parse_due("06:00 +1d")),
         features=Phase(after=("raw",), outputs=FLIGHTS, due=parse_due("2h after raw")),
@@ -224,7 +224,7 @@ def test_a_due_time_may_count_from_another_phase():
 
 
 def test_without_a_due_time_nothing_is_due():
-    """Neither the phase, nor one that counts from it."""
+    """Neither the phase nor one that counts from it."""
     chain = pipeline(raw=Phase(outputs=FLIGHTS), features=Phase(after=("raw",), outputs=FLIGHTS, due=parse_due("2h after raw")))
     assert chain.due("raw", JAN_1) is None
     assert chain.due("features", JAN_1) is None
@@ -248,13 +248,13 @@ def test_followers_are_the_phases_directly_after():
 
 
 def test_an_unknown_phase_names_the_known_ones():
-    """Style of every "unknown" message."""
+    """As every "unknown" message does."""
     with pytest.raises(UnknownPhase, match=r'^unknown phase "rwa" in pipeline "flights"; known phases: raw$'):
         pipeline().phase("rwa")
 
 
-def test_a_phase_without_producers_reports_itself():
-    """Under its own name; a declared producer is also found under its aliases."""
+def test_a_phase_without_producers_reports_under_its_own_name():
+    """A declared producer is also found by its aliases."""
     both = pipeline(
         raw=Phase(outputs=FLIGHTS), features=Phase(outputs=FLIGHTS, producers={"loader": Producer(aliases=("Loader", "raw"))})
     )
@@ -264,7 +264,7 @@ def test_a_phase_without_producers_reports_itself():
 
 
 def test_checks_are_named_by_table_kind_and_subject():
-    """A name of one's own replaces all of it; the key is a check like another."""
+    """A given name replaces all of it; the key is a check like any other."""
     output = Output(
         date="d",
         key=("d", "id"),
@@ -296,7 +296,7 @@ def test_checks_are_named_by_table_kind_and_subject():
     ],
 )
 def test_an_output_must_not_be_empty_unless_it_may(output, names):
-    """The implied check stands where no declared one does its work."""
+    """The implied check is added when no declared check covers it."""
     assert [check.name for check in pipeline(raw=Phase(outputs={"t.a": output})).checks("raw")["t.a"]] == names
 
 
@@ -339,8 +339,8 @@ SERVERS_ONLY = "port 465 or 587; 25 is for mail between servers, and Google Clou
         (lambda: replace(pipeline(), phases={}), "at least one phase"),
     ],
 )
-def test_a_value_checks_itself(make, expected):
-    """What a value alone can tell is an error when it is made."""
+def test_a_value_validates_itself(make, expected):
+    """Problems within one value are errors when it is made."""
     with pytest.raises(ValueError, match=r"\w") as caught:
         make()
     assert str(caught.value) == expected
@@ -473,5 +473,5 @@ CONSOLE = Destination(kind=DestinationKind.CONSOLE)
     ],
 )
 def test_the_parts_of_a_file_must_agree(made, problems):
-    """Everything that only the whole file can tell is found, each with its path."""
+    """Every problem that spans several parts is found, with its path."""
     assert [str(problem) for problem in problems_of(made)] == problems
