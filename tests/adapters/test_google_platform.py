@@ -1,4 +1,4 @@
-"""What Google Cloud says, as facts: Pub/Sub's emulator for real, the other APIs as their references document them."""
+"""Google Cloud's answers, as facts: Pub/Sub from its emulator, the other APIs as their references document them."""
 
 import json
 import threading
@@ -33,7 +33,7 @@ HERE = f"{PARENT}/locations/europe-west1"
 
 @dataclass
 class Cloud:
-    """Answers as told, by path; anything else is not found."""
+    """Gives a scripted answer by path; 404 for any other."""
 
     answers: dict[str, Any] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
@@ -100,7 +100,7 @@ FUNCTION = {
 }
 
 
-def test_functions_come_from_all_pages_with_the_revision_that_serves(cloud: Cloud) -> None:
+def test_functions_come_from_all_pages_with_the_revision_that_serves_requests(cloud: Cloud) -> None:
     listing = f"/functions/{PARENT}/locations/-/functions"
     other = {**FUNCTION, "name": f"{HERE}/functions/somebody-elses"}
     cloud.answers = {
@@ -130,13 +130,13 @@ def test_functions_come_from_all_pages_with_the_revision_that_serves(cloud: Clou
 @pytest.mark.parametrize(
     ("policy", "retries"), [("RETRY_POLICY_RETRY", True), ("RETRY_POLICY_DO_NOT_RETRY", False), (None, False)]
 )
-def test_a_trigger_retries_only_when_it_says_so(cloud: Cloud, policy: str | None, retries: bool) -> None:
+def test_a_trigger_retries_only_when_its_policy_says_so(cloud: Cloud, policy: str | None, retries: bool) -> None:
     trigger = {"eventType": "x", **({"retryPolicy": policy} if policy else {})}
     cloud.answers = {f"/functions/{PARENT}/locations/-/functions": {"functions": [{**FUNCTION, "eventTrigger": trigger}]}}
     assert cloud.platform().functions()["acme-watch"].retries is retries
 
 
-def test_jobs_tell_whether_they_run_and_why_they_failed(cloud: Cloud) -> None:
+def test_jobs_are_read_with_their_state_and_last_error(cloud: Cloud) -> None:
     target = {"topicName": f"{PARENT}/topics/acme-ticks", "data": "e30="}
     tick = {
         "name": f"{HERE}/jobs/acme-tick",
@@ -155,7 +155,7 @@ def test_jobs_tell_whether_they_run_and_why_they_failed(cloud: Cloud) -> None:
     assert cloud.platform().jobs("europe-west1") == {"acme-tick": well, "acme-drift": ill}
 
 
-def test_a_secret_has_a_version_or_it_has_none_or_there_is_no_such_secret(cloud: Cloud) -> None:
+def test_a_secret_counts_only_with_an_enabled_version(cloud: Cloud) -> None:
     cloud.answers = {
         f"/secrets/{PARENT}/secrets/chat/versions": {"versions": [{"name": "…/versions/3", "state": "ENABLED"}]},
         f"/secrets/{PARENT}/secrets/empty/versions": {},
@@ -165,7 +165,7 @@ def test_a_secret_has_a_version_or_it_has_none_or_there_is_no_such_secret(cloud:
     assert "filter=state%3AENABLED" in cloud.asked[0]
 
 
-def test_grants_of_services_and_secrets(cloud: Cloud) -> None:
+def test_grants_on_services_and_secrets_are_read(cloud: Cloud) -> None:
     bindings = [
         {"role": "roles/run.invoker", "members": ["allUsers"]},
         {"role": "roles/run.invoker", "members": ["user:a@example.com"], "condition": {"expression": "true"}},
@@ -184,7 +184,7 @@ def test_grants_of_services_and_secrets(cloud: Cloud) -> None:
     assert platform.grants(Resource(ResourceKind.SECRET, "gone")) == {}
 
 
-def test_the_platforms_clock_is_the_date_of_an_answer(cloud: Cloud) -> None:
+def test_the_platforms_time_is_the_date_header_of_an_answer(cloud: Cloud) -> None:
     assert abs(cloud.platform().now() - datetime.now(UTC)) < timedelta(seconds=30)
 
 
@@ -195,11 +195,11 @@ def test_the_platforms_clock_is_the_date_of_an_answer(cloud: Cloud) -> None:
         ((429, {}), "429 Too Many Requests", True),
         ((503, b"<html>"), "503 Service Unavailable", True),
         ((200, b"<html>"), "no answer", True),
-        ({"functions": [{"labels": 7}]}, "an answer that makes no sense", False),
+        ({"functions": [{"labels": 7}]}, "an unexpected answer", False),
         ({"functions": [], "unreachable": ["us-east1"]}, "no answer from us-east1", True),
     ],
 )
-def test_what_an_api_refuses_could_not_be_looked_at(cloud: Cloud, answer: Any, message: str, retryable: bool) -> None:
+def test_a_refused_request_is_an_error_with_its_reason(cloud: Cloud, answer: Any, message: str, retryable: bool) -> None:
     cloud.answers = {f"/functions/{PARENT}/locations/-/functions": answer}
     with pytest.raises(PlatformError) as caught:
         cloud.platform().functions()
@@ -207,7 +207,7 @@ def test_what_an_api_refuses_could_not_be_looked_at(cloud: Cloud, answer: Any, m
     assert caught.value.retryable is retryable
 
 
-def test_without_credentials_or_network_nothing_can_be_looked_at() -> None:
+def test_missing_credentials_or_network_are_errors() -> None:
     looked = []
 
     def none() -> requests.Session:
@@ -233,7 +233,7 @@ PIPELINE = Pipeline(
 
 @pytest.fixture
 def pubsub(pubsub_emulator: str, project: str, monkeypatch: pytest.MonkeyPatch) -> str:
-    """A project in the emulator with the topics of an installation, and one subscription that was made without a thought."""
+    """A project in the emulator with the topics of an installation, and one subscription with default settings."""
     monkeypatch.setenv("PUBSUB_EMULATOR_HOST", pubsub_emulator)
     publisher, subscriber = PublisherClient(), SubscriberClient()
     for name in ("acme-shop-raw-complete", "acme-shop-raw-dead", "acme-ticks", "acme-dead", "other"):
@@ -262,27 +262,27 @@ def pubsub(pubsub_emulator: str, project: str, monkeypatch: pytest.MonkeyPatch) 
     return project
 
 
-def test_real_subscriptions_are_seen_as_they_are(pubsub: str) -> None:
+def test_real_subscriptions_are_read_in_full(pubsub: str) -> None:
     found = GooglePlatform(pubsub, "acme").subscriptions()
     assert found.keys() == {"acme-ticks", "acme-shop-raw-complete"}
     assert found["acme-ticks"] == Subscription(
         topic=f"projects/{pubsub}/topics/acme-ticks",
         ack_seconds=600,
         never_expires=True,
-        kept_seconds=604_800.0,
+        retention_seconds=604_800.0,
         endpoint="http://127.0.0.1:1/watch",
         audience="http://127.0.0.1:1/watch",
         account=f"acme-push@{pubsub}.iam.gserviceaccount.com",
-        least_wait=10.0,
-        longest_wait=600.0,
-        dead_topic=f"projects/{pubsub}/topics/acme-dead",
+        min_backoff=10.0,
+        max_backoff=600.0,
+        dead_letter_topic=f"projects/{pubsub}/topics/acme-dead",
         attempts=20,
     )
     careless = found["acme-shop-raw-complete"]
-    assert (careless.ack_seconds, careless.least_wait, careless.dead_topic, careless.endpoint) == (10, None, "", "")
+    assert (careless.ack_seconds, careless.min_backoff, careless.dead_letter_topic, careless.endpoint) == (10, None, "", "")
 
 
-def test_the_doctor_finds_the_traps_of_a_real_subscription_and_says_what_it_could_not_look_at(pubsub: str) -> None:
+def test_the_doctor_finds_the_faults_of_a_real_subscription_and_what_it_could_not_read(pubsub: str) -> None:
     def nobody() -> requests.Session:
         raise DefaultCredentialsError("none")  # type: ignore[no-untyped-call]
 
@@ -305,16 +305,16 @@ def test_the_doctor_finds_the_traps_of_a_real_subscription_and_says_what_it_coul
         by_subject.setdefault(each.subject, []).append(each.message if each.health is Health.WRONG else str(each.health))
     assert by_subject["subscription acme-ticks"] == ["ok"]
     careless = by_subject["subscription acme-shop-raw-complete"]
-    assert careless[0] == "it waits 10 s for an answer, not 600 s: what takes longer is delivered twice"
-    assert "it delivers again at once, not after 10 s to 600 s" in careless
-    assert any(message.startswith("it gives a message up never") for message in careless)
-    assert "it pushes to nobody" in careless
-    assert by_subject["subscription acme-shop-raw-dead"] == ["it is not there: what arrives there is lost"]
+    assert careless[0] == "its ack deadline is 10 s, not 600 s: messages that take longer are delivered twice"
+    assert "it redelivers immediately, not after 10 s to 600 s" in careless
+    assert any(message.startswith("it dead-letters messages never") for message in careless)
+    assert "it has no push endpoint" in careless
+    assert by_subject["subscription acme-shop-raw-dead"] == ["it does not exist: messages sent there are lost"]
     unseen = {each.subject for each in findings if each.health is Health.NOT_CHECKED}
     assert {"functions", "scheduler", "grants on subscription acme-ticks", "clock", "heartbeat", "table raw.orders"} <= unseen
 
 
-def test_a_broker_that_does_not_answer_could_not_be_looked_at() -> None:
+def test_a_broker_that_does_not_answer_is_a_retryable_error() -> None:
     class Silent:
         def list_subscriptions(self, **_: object) -> None:
             raise ServiceUnavailable("no answer")
@@ -325,8 +325,8 @@ def test_a_broker_that_does_not_answer_could_not_be_looked_at() -> None:
     assert caught.value.retryable
 
 
-def test_a_platform_that_hangs_does_not_hold_up_whoever_waits() -> None:
-    """Each request takes a minute: after two minutes the rest is not asked, and is told as not looked at."""
+def test_a_platform_that_hangs_is_given_up_after_two_minutes() -> None:
+    """Each request takes a minute; after two minutes the rest is skipped, and reported as not checked."""
     clock = ManualClock(NOW)
     asked = []
 
@@ -352,6 +352,6 @@ def test_a_platform_that_hangs_does_not_hold_up_whoever_waits() -> None:
     findings = doctor.examine()
     assert len(asked) <= 3
     unseen = [each for each in findings if each.health is Health.NOT_CHECKED]
-    assert {each.message for each in unseen} >= {"no answer", "there was no time left: looking had taken 120 s already"}
+    assert {each.message for each in unseen} >= {"no answer", "skipped: the examination had already taken 120 s"}
     ok = {each.subject for each in findings if each.health is Health.OK}
     assert ok <= {"calendar of shop", "time zones (UTC)"}

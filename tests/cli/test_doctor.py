@@ -66,9 +66,9 @@ def test_what_is_wrong_stands_first_with_what_mends_it(shop: Path, capsys: pytes
     lines = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
     assert lines[:4] == [
         "✗ wrong          table raw.orders      column id is missing",
-        "    correct the table, or its columns in the file of shop",
-        "✗ wrong          dataset raw           nobody watches raw.strange",
-        "    name each under outputs: of a phase, or under unwatched:, in a pipeline file",
+        "    correct the table, or its columns in the pipeline file of shop",
+        "✗ wrong          dataset raw           no pipeline file names raw.strange",
+        "    list each under outputs: of a phase, or under unwatched:, in a pipeline file",
     ]
     assert lines[-1] == "2 wrong, 5 ok"
 

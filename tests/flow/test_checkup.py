@@ -23,16 +23,16 @@ WELL = Finding("clock", Health.OK, "right")
 ACK = Finding("subscription acme-ticks", Health.WRONG, "it waits 10 s", "gcloud … --ack-deadline=600")
 
 
-class Round:
-    """A round over a store, and what it sent."""
+class Checkups:
+    """Checkups over a store, and the alerts they sent."""
 
     def __init__(self, store: SQLiteStore) -> None:
         self.store, self.bus, self.clock, self.calls = store, Bus(), ManualClock(START), Countdown()
         self.findings: Sequence[Finding] = [WELL]
-        self.looked = 0
+        self.runs = 0
 
     def examine(self) -> Sequence[Finding]:
-        self.looked += 1
+        self.runs += 1
         return self.findings
 
     def tick(self, after: timedelta = timedelta()) -> None:
@@ -41,60 +41,60 @@ class Round:
         Checkup(self.examine, store, Relay(store, self.bus, self.clock), self.clock).check()  # type: ignore[arg-type]
 
     @property
-    def told(self) -> list[str]:
+    def states(self) -> list[str]:
         return [message.body["state"] for message in self.bus.taken]
 
 
 @pytest.fixture
-def round_(tmp_path: Path) -> Round:
-    return Round(SQLiteStore(str(tmp_path / "s.sqlite")))
+def checkups(tmp_path: Path) -> Checkups:
+    return Checkups(SQLiteStore(str(tmp_path / "s.sqlite")))
 
 
-def test_it_looks_an_hour_after_the_first_tick_and_then_daily(round_: Round) -> None:
+def test_the_first_checkup_comes_an_hour_after_the_first_tick_then_one_a_day(checkups: Checkups) -> None:
     for _ in range(59):
-        round_.tick(timedelta(minutes=1))
-    assert round_.looked == 0
-    round_.tick(SOON)
-    assert round_.looked == 1
+        checkups.tick(timedelta(minutes=1))
+    assert checkups.runs == 0
+    checkups.tick(SOON)
+    assert checkups.runs == 1
     for _ in range(23):
-        round_.tick(SOON)
-    assert round_.looked == 1
-    round_.tick(SOON)
-    assert round_.looked == 2
-    assert round_.told == []
+        checkups.tick(SOON)
+    assert checkups.runs == 1
+    checkups.tick(SOON)
+    assert checkups.runs == 2
+    assert checkups.states == []
 
 
-def test_what_is_wrong_is_told_and_its_end_within_the_hour(round_: Round) -> None:
-    round_.tick()
-    round_.findings = [WELL, ACK]
-    round_.tick(SOON)
-    round_.tick(SOON)
-    assert round_.told == ["firing"]
-    round_.findings = [WELL]
-    round_.tick(SOON)
-    assert round_.told == ["firing", "recovered"]
-    round_.tick(DAILY)
-    assert round_.told == ["firing", "recovered"]
+def test_a_fault_raises_an_alert_and_its_fix_a_recovery_within_the_hour(checkups: Checkups) -> None:
+    checkups.tick()
+    checkups.findings = [WELL, ACK]
+    checkups.tick(SOON)
+    checkups.tick(SOON)
+    assert checkups.states == ["firing"]
+    checkups.findings = [WELL]
+    checkups.tick(SOON)
+    assert checkups.states == ["firing", "recovered"]
+    checkups.tick(DAILY)
+    assert checkups.states == ["firing", "recovered"]
 
 
-def test_a_crash_at_any_step_loses_nothing_and_a_second_tick_at_once_doubles_nothing(tmp_path: Path) -> None:
+def test_a_crash_at_any_step_loses_nothing_and_a_second_tick_repeats_nothing(tmp_path: Path) -> None:
     for steps in range(8):
-        round_ = Round(SQLiteStore(str(tmp_path / f"{steps}.sqlite")))
-        round_.tick()
-        round_.findings = [ACK]
-        round_.calls.left = steps
+        checkups = Checkups(SQLiteStore(str(tmp_path / f"{steps}.sqlite")))
+        checkups.tick()
+        checkups.findings = [ACK]
+        checkups.calls.left = steps
         try:
-            round_.tick(SOON)
+            checkups.tick(SOON)
         except Crash:
-            round_.tick()
-        round_.calls.left = None
-        round_.tick()
-        Relay(round_.store, round_.bus, round_.clock).send_pending()
-        assert len({message.key for message in round_.bus.taken}) == 1, steps
+            checkups.tick()
+        checkups.calls.left = None
+        checkups.tick()
+        Relay(checkups.store, checkups.bus, checkups.clock).send_pending()
+        assert len({message.key for message in checkups.bus.taken}) == 1, steps
 
 
-def test_the_tick_of_an_installation_does_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Over the real wiring: a table that nobody watches appears, and is told on the screen."""
+def test_a_tick_runs_the_checkup(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Over the real wiring: a table that no pipeline file names appears, and raises an alert on the console."""
     (tmp_path / "shop.yaml").write_text(FILE)
     with duckdb.connect(str(tmp_path / "w.duckdb")) as con:
         con.execute("CREATE SCHEMA raw; CREATE TABLE raw.orders (day DATE, id VARCHAR); CREATE TABLE raw.strange (x INT)")
@@ -109,4 +109,4 @@ def test_the_tick_of_an_installation_does_it(tmp_path: Path, capsys: pytest.Capt
     wiring.tick.run()
     clock.advance(SOON)
     wiring.tick.run()
-    assert "dataset raw: nobody watches raw.strange" in capsys.readouterr().err
+    assert "dataset raw: no pipeline file names raw.strange" in capsys.readouterr().err

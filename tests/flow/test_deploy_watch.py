@@ -50,20 +50,20 @@ def watch(request: pytest.FixtureRequest, tmp_path: Path) -> Watch:
     return Watch(request.getfixturevalue("firestore_store"))
 
 
-def test_a_failed_deployment_is_told_once_and_the_next_success_ends_it(watch: Watch) -> None:
-    failed, mended = build(id="b1"), build("SUCCESS", NOW + 5 * MINUTE, id="b2")
-    outcomes = [watch.receive(body).handled for body in (failed, failed, mended, mended, failed)]
+def test_a_failed_deployment_raises_one_alert_and_the_next_success_ends_it(watch: Watch) -> None:
+    failed, fixed = build(id="b1"), build("SUCCESS", NOW + 5 * MINUTE, id="b2")
+    outcomes = [watch.receive(body).handled for body in (failed, failed, fixed, fixed, failed)]
     assert outcomes == [Handled.DECIDED, Handled.DUPLICATE, Handled.DECIDED, Handled.DUPLICATE, Handled.DUPLICATE]
     assert watch.alerts == [("acme-deploy", "build_failed", "firing"), ("acme-deploy", "build_failed", "recovered")]
 
 
-def test_a_failure_that_comes_after_the_later_success_is_never_told(watch: Watch) -> None:
+def test_a_failure_that_arrives_after_a_later_success_raises_no_alert(watch: Watch) -> None:
     watch.receive(build("SUCCESS", NOW + 5 * MINUTE, id="b2"))
     watch.receive(build(id="b1"))
     assert watch.alerts == []
 
 
-def test_drift_lasts_until_a_plan_is_empty_and_a_failed_plan_does_not_end_it(watch: Watch) -> None:
+def test_drift_stays_open_until_a_plan_is_empty_and_a_failed_plan_does_not_end_it(watch: Watch) -> None:
     at = [NOW + n * 10 * MINUTE for n in range(4)]
     watch.receive(drift(at=at[0], build="c1"))
     watch.receive(drift("failed", at=at[1], build="c2", errors=["Error: no right"]))
@@ -74,16 +74,16 @@ def test_drift_lasts_until_a_plan_is_empty_and_a_failed_plan_does_not_end_it(wat
     assert len(watch.alerts) == 4
 
 
-def test_a_comparison_that_met_a_deployment_half_way_is_passed_over(watch: Watch) -> None:
+def test_a_drift_check_during_a_deployment_is_ignored(watch: Watch) -> None:
     watch.receive(build("WORKING", finishTime=None))
-    assert watch.receive(drift()).handled is Handled.PASSED_OVER
+    assert watch.receive(drift()).handled is Handled.IGNORED
     watch.receive(build("SUCCESS", NOW + MINUTE))
-    assert watch.receive(drift()).handled is Handled.PASSED_OVER, "it comes late"
+    assert watch.receive(drift()).handled is Handled.IGNORED, "it comes late"
     assert watch.receive(drift(at=NOW + 20 * MINUTE)).handled is Handled.DECIDED
     assert watch.alerts == [("infrastructure", "drift", "firing")]
 
 
-def test_in_every_order_the_same_incidents_stand_at_the_end(tmp_path: Path) -> None:
+def test_every_order_of_arrival_leaves_the_same_incidents_open(tmp_path: Path) -> None:
     bodies = [
         build(id="b1"),
         build("SUCCESS", NOW + 5 * MINUTE, id="b2"),
@@ -99,13 +99,13 @@ def test_in_every_order_the_same_incidents_stand_at_the_end(tmp_path: Path) -> N
 
 
 def incidents(sent: list[Outgoing]) -> dict[str, IncidentState]:
-    """What the desk makes of the alerts; incidents that are over are left out."""
+    """The open incidents that the alert desk makes of the alerts."""
     boards: dict[str, Board] = {}
     for message in sent:
-        said = read_alert(message.body)
-        boards[said.subject] = fold(boards.get(said.subject, Board(pipeline="", subject=said.subject)), said)
-    found = [incident for board in boards.values() for incident in board.incidents.values()]
-    return {incident.key: incident.state for incident in found if incident.open_members}
+        alert = read_alert(message.body)
+        boards[alert.subject] = fold(boards.get(alert.subject, Board(pipeline="", subject=alert.subject)), alert)
+    every = [incident for board in boards.values() for incident in board.incidents.values()]
+    return {incident.key: incident.state for incident in every if incident.open_members}
 
 
 def test_a_crash_at_any_step_loses_nothing_and_doubles_nothing(tmp_path: Path) -> None:
@@ -126,7 +126,7 @@ def test_a_crash_at_any_step_loses_nothing_and_doubles_nothing(tmp_path: Path) -
         assert len(set(keys)) == 2, "what is sent twice has the same key"
 
 
-def test_many_at_once_leave_the_newest(watch: Watch) -> None:
+def test_many_concurrent_reports_leave_the_newest(watch: Watch) -> None:
     bodies = [build("FAILURE", NOW + n * MINUTE, id=f"b{n}") for n in range(6)] + [build("SUCCESS", NOW + 10 * MINUTE, id="b9")]
     threads = [Thread(target=watch.receive, args=(body,)) for body in bodies]
     for thread in threads:
@@ -138,13 +138,13 @@ def test_many_at_once_leave_the_newest(watch: Watch) -> None:
 
 
 @pytest.mark.parametrize("body", [b"\xff", b"{}", json.dumps(build("SPLENDID")).encode()])
-def test_what_makes_no_sense_is_recorded_and_told_once(watch: Watch, body: bytes) -> None:
+def test_a_malformed_message_is_stored_and_raises_one_alert(watch: Watch, body: bytes) -> None:
     assert [watch.receive(body).handled for _ in range(2)] == [Handled.REJECTED, Handled.DUPLICATE]
     assert [rejected.data for rejected in watch.store.rejected(10)] == [body.decode(errors="replace")]
     assert [cause for _, cause, _ in watch.alerts] == ["message_rejected"]
 
 
-def test_a_store_that_does_not_answer_brings_the_message_again() -> None:
+def test_a_message_is_redelivered_when_the_store_does_not_answer() -> None:
     class Silent(SQLiteStore):
         def commit(self, change: Any) -> bool:
             raise StateError("no answer", retryable=True)
@@ -155,7 +155,7 @@ def test_a_store_that_does_not_answer_brings_the_message_again() -> None:
     assert watch.alerts == []
 
 
-def test_the_time_of_a_message_is_its_builds_and_not_ours(watch: Watch) -> None:
+def test_an_alert_has_the_time_of_the_build_not_of_its_arrival(watch: Watch) -> None:
     watch.receive(build())
     assert datetime.fromisoformat(watch.bus.taken[0].body["at"]) == NOW
     assert NOW.tzinfo is UTC

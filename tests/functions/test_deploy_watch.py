@@ -1,4 +1,4 @@
-"""The watch over deployments as functions-framework serves it: pushes as Pub/Sub makes them, real state."""
+"""The function `deploy_watch`, as functions-framework serves it: pushes as Pub/Sub makes them, real state."""
 
 import base64
 import json
@@ -19,7 +19,7 @@ def push(body: object, **attributes: str) -> bytes:
     return json.dumps({"message": message, "subscription": "projects/p/subscriptions/acme-builds"}).encode()
 
 
-def test_builds_and_drift_are_taken_in_and_nonsense_is_recorded(tmp_path: Path) -> None:
+def test_builds_and_drift_are_handled_and_a_malformed_message_is_stored(tmp_path: Path) -> None:
     (tmp_path / "tiny.yaml").write_text(PIPELINE)
     environ = {
         "PHASEGATE_PIPELINES": str(tmp_path / "tiny.yaml"),
@@ -41,6 +41,6 @@ def test_builds_and_drift_are_taken_in_and_nonsense_is_recorded(tmp_path: Path) 
     details = [line.get("detail") for line in lines if line["event"] in ("decided", "passed_over")]
     assert details == [
         "phasegate-deploy: build 8f5c1a52 failed in step apply",
-        "build 8f5c1a52-aaaa is not one of phasegate's",
-        "infrastructure: well; drift-check: well",
+        "build 8f5c1a52-aaaa does not belong to phasegate",
+        "infrastructure: ok; drift-check: ok",
     ]

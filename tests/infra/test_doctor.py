@@ -1,4 +1,4 @@
-"""What the doctor demands is what Terraform declares: neither moves without the other, and what is changed by hand is seen live."""
+"""The doctor requires what Terraform declares: neither changes without the other, and manual changes are found."""
 
 import json
 import os
@@ -16,17 +16,16 @@ from phasegate.app.pipeline_file import load_all
 from phasegate.core.installation.finding import Finding, Health
 from phasegate.core.pipeline.model import Pipeline
 from phasegate.installation.deployment import Installation
-from phasegate.installation.examination import (
+from phasegate.installation.examination import Facts, examine
+from phasegate.installation.platform import Function, Job, Resource, ResourceKind, Subscription, Table
+from phasegate.installation.requirements import (
     TIMEOUTS,
-    Facts,
-    examine,
     history_table,
-    ours,
+    own_functions,
     wanted_grants,
     wanted_secrets,
     wanted_subscriptions,
 )
-from phasegate.installation.platform import Function, Job, Resource, ResourceKind, Subscription, Table
 
 from tests.cli.test_doctor import FILE
 from tests.infra.test_simulated_drift import DRIFTS, Drift
@@ -48,7 +47,7 @@ KINDS = (
     "google_secret_manager_secret_iam_binding",
     "google_bigquery_table",
 )
-"""What the doctor looks at."""
+"""Resources that the doctor checks."""
 
 
 def seconds(text: str) -> float:
@@ -70,17 +69,17 @@ def subscription(values: Values) -> Subscription:
         topic=values["topic"],
         ack_seconds=values["ack_deadline_seconds"],
         never_expires=values["expiration_policy"] == [{"ttl": ""}],
-        kept_seconds=seconds(values["message_retention_duration"]),
+        retention_seconds=seconds(values["message_retention_duration"]),
         endpoint=push.get("push_endpoint") or "",
         audience=token.get("audience") or "",
         account=token.get("service_account_email") or "",
         table=one(values["bigquery_config"]).get("table") or "",
-        least_wait=seconds(one(retry)["minimum_backoff"]) if retry else None,
-        longest_wait=seconds(one(retry)["maximum_backoff"]) if retry else None,
-        dead_topic=dead.get("dead_letter_topic") or "",
+        min_backoff=seconds(one(retry)["minimum_backoff"]) if retry else None,
+        max_backoff=seconds(one(retry)["maximum_backoff"]) if retry else None,
+        dead_letter_topic=dead.get("dead_letter_topic") or "",
         attempts=dead.get("max_delivery_attempts") or 0,
         ordered=bool(values["enable_message_ordering"]),
-        filtered=values["filter"] or "",
+        filter=values["filter"] or "",
     )
 
 
@@ -124,7 +123,7 @@ def grants(state: State) -> dict[Resource, dict[str, frozenset[str]]]:
 
 
 class Installed:
-    """An installation as Terraform made it, seen as the doctor sees one."""
+    """An installation as Terraform made it, with the facts that the doctor would read."""
 
     def __init__(self, module: Module) -> None:
         self.pipelines: tuple[Pipeline, ...] = load_all(Path(module.variables["pipelines"]))
@@ -133,7 +132,7 @@ class Installed:
 
     def facts(self, state: State) -> Facts:
         functions = {values["name"]: function(values) for values in state["google_cloudfunctions2_function"].values()}
-        regions = {name: each.region for name, each in ours(self.installation, functions).items()}
+        regions = {name: each.region for name, each in own_functions(self.installation, functions).items()}
         granted, wanted = grants(state), wanted_grants(self.pipelines, self.installation, regions)
         secrets = {values["secret_id"] for values in state["google_secret_manager_secret"].values()}
         project, prefix = self.installation.project, self.installation.prefix
@@ -159,7 +158,7 @@ class Installed:
         )
 
     def wrong(self, state: State | None = None) -> list[Finding]:
-        """What of the platform is not as it must be; what only runs, such as a heartbeat, is not Terraform's."""
+        """Findings about the platform that are not ok; what only happens at run time, such as a heartbeat, is left out."""
         findings = examine(self.pipelines, self.installation, self.facts(state or self.state), now=NOW)
         others = ("heartbeat", "calendar", "time zones", "destinations")
         return [each for each in findings if each.health is not Health.OK and not each.subject.startswith(others)]
@@ -179,7 +178,7 @@ def test_the_doctor_finds_nothing_wrong_with_what_terraform_declares(installed: 
     assert installed.wrong() == []
 
 
-def test_the_doctor_knows_every_subscription_and_function_and_job_that_terraform_declares(installed: Installed) -> None:
+def test_the_doctor_checks_every_subscription_function_and_job_that_terraform_declares(installed: Installed) -> None:
     prefix = installed.installation.prefix
     declared = {values["name"] for values in installed.state["google_pubsub_subscription"].values()}
     assert {f"{prefix}-{name}" for name in wanted_subscriptions(installed.pipelines)} == declared
@@ -192,8 +191,8 @@ def test_the_doctor_knows_every_subscription_and_function_and_job_that_terraform
     }
 
 
-def test_the_doctor_wants_every_grant_on_a_resource_that_phasegates_own_accounts_get(installed: Installed) -> None:
-    """What `access` gives to others is theirs; on the topic of results the check's account publishes, which nobody watches here."""
+def test_the_doctor_requires_every_grant_that_phasegates_own_accounts_get(installed: Installed) -> None:
+    """Grants from `access` belong to others; the drift check's account publishes to its topic, which the doctor does not check."""
     regions = dict.fromkeys(TIMEOUTS, "us-central1")
     wanted = wanted_grants(installed.pipelines, installed.installation, regions)
     own = f"serviceAccount:{installed.installation.prefix}-"
@@ -228,56 +227,56 @@ def drifted(state: State, drift: Drift) -> State:
     return {**state, drift.kind: found}
 
 
-SEEN_LIVE: Mapping[str, str] = {
-    "ack deadline back at 10 s": "it waits 10 s for an answer",
-    "subscription that expires": "it expires when it is idle",
-    "back-off taken away": "it delivers again",
-    "dead letters off": "it gives a message up never",
+FOUND: Mapping[str, str] = {
+    "ack deadline back at 10 s": "its ack deadline is 10 s",
+    "subscription that expires": "it expires when idle",
+    "back-off taken away": "it redelivers",
+    "dead letters off": "it dead-letters messages never",
     "five attempts": "after 5 deliveries",
-    "another audience": "its token is for https://example.com",
+    "another audience": "its token's audience is https://example.com",
     "another endpoint": "it pushes to https://example.com",
-    "dead-letter subscription deleted": "it is not there: what arrives there is lost",
+    "dead-letter subscription deleted": "it does not exist: messages sent there are lost",
     "environment wiped": "PHASEGATE_BUS is not set",
-    "kept warm, with less memory and time": "it may take 60 s",
-    "open to the world": "it can be reached from outside",
+    "kept warm, with less memory and time": "its timeout is 60 s",
+    "open to the world": "it accepts requests from the internet",
     "runs as somebody else": "it runs as x@demo-project",
-    "another digest deployed": "it was made from source f00",
-    "anybody may call": "allUsers has a right on it",
-    "publisher removed": "has no roles/pubsub.publisher",
+    "another digest deployed": "it was built from source f00",
+    "anybody may call": "it is public: allUsers has a role",
+    "publisher removed": "lacks roles/pubsub.publisher",
     "clock paused": "it is paused",
     "clock slower": "its schedule is 0 * * * *",
-    "history written elsewhere": "it writes into demo-project.other.history",
+    "history written elsewhere": "it writes to demo-project.other.history",
 }
-"""What the doctor says of the drifts that it can see; the check for drift sees all."""
+"""The doctor's message for each drift that it can find; the drift check finds all."""
 
-NOT_LOOKED_AT = {
+NOT_CHECKED = {
     "a label lost": "does no harm",
-    "go topic keeps nothing": "harms nobody who listens",
-    "role taken away": "shows as tables that can't be looked at, once the function asks",
+    "go topic keeps nothing": "harms no subscriber",
+    "role taken away": "shows as tables that can't be read, once the function needs them",
     "lifetime off": "costs money, loses nothing",
-    "index deleted": "shows as ticks that fail: no heartbeat",
-    "protection off": "is the check's",
-    "alert policy disabled": "is the check's",
-    "trigger disabled": "shows as a check for drift that is late",
-    "heartbeats not counted": "is the check's",
+    "index deleted": "shows as failed ticks: no heartbeat",
+    "protection off": "is left to the drift check",
+    "alert policy disabled": "is left to the drift check",
+    "trigger disabled": "shows as an overdue drift check",
+    "heartbeats not counted": "is left to the drift check",
 }
 
 
-def test_of_every_simulated_drift_it_is_known_whether_the_doctor_sees_it() -> None:
-    assert set(SEEN_LIVE) | set(NOT_LOOKED_AT) == set(DRIFTS)
-    assert not set(SEEN_LIVE) & set(NOT_LOOKED_AT)
+def test_every_simulated_drift_is_listed_as_found_or_not_by_the_doctor() -> None:
+    assert set(FOUND) | set(NOT_CHECKED) == set(DRIFTS)
+    assert not set(FOUND) & set(NOT_CHECKED)
 
 
-@pytest.mark.parametrize("name", SEEN_LIVE)
-def test_the_doctor_sees_live_what_was_changed_by_hand_and_says_what_mends_it(name: str, demo_installed: Installed) -> None:
+@pytest.mark.parametrize("name", FOUND)
+def test_the_doctor_finds_a_manual_change_and_its_fix(name: str, demo_installed: Installed) -> None:
     wrong = demo_installed.wrong(drifted(demo_installed.state, DRIFTS[name]))
     assert wrong
-    assert any(SEEN_LIVE[name] in each.message for each in wrong), wrong
+    assert any(FOUND[name] in each.message for each in wrong), wrong
     assert all(each.fix for each in wrong)
-    assert len({each.subject for each in wrong}) == 1, "one change is told as one"
+    assert len({each.subject for each in wrong}) == 1, "one change gives findings on one subject"
 
 
-def test_a_subscription_that_listens_elsewhere_is_told_by_its_topic(demo_installed: Installed) -> None:
+def test_a_subscription_that_is_attached_to_another_topic_is_found(demo_installed: Installed) -> None:
     facts = demo_installed.facts(demo_installed.state)
     assert isinstance(facts.subscriptions, dict)
     ticks = replace(facts.subscriptions["phasegate-ticks"], topic="projects/demo-project/topics/other")
@@ -288,7 +287,7 @@ def test_a_subscription_that_listens_elsewhere_is_told_by_its_topic(demo_install
     ]
 
 
-def test_the_deployments_last_step_asks_the_doctor_with_the_settings_of_what_was_deployed(tmp_path: Path) -> None:
+def test_the_last_step_of_a_deployment_runs_the_doctor_with_the_deployed_settings(tmp_path: Path) -> None:
     """As `make deploy` and Cloud Build run it, here against an installation on this machine."""
     (tmp_path / "infra").mkdir()
     shutil.copy(REPO / "infra/deploy.sh", tmp_path / "infra")

@@ -1,4 +1,4 @@
-"""What builds and comparisons say: which concern us, which are newer, what of them people are told."""
+"""Messages of builds and drift checks: which are ours, which are newer, which raise an alert."""
 
 import itertools
 import json
@@ -16,15 +16,15 @@ from phasegate.errors import MessageError
 from phasegate.installation.deployment import (
     COMPARISON,
     INFRASTRUCTURE,
-    LONGEST_BUILD,
+    MAX_DEPLOYMENT_TIME,
     Deployment,
     DeploymentMessage,
     Installation,
     SubjectState,
+    apply_report,
     newer_run,
-    overlapping,
+    overlaps,
     read_message,
-    take,
 )
 from phasegate.messaging.bodies import trouble_message
 
@@ -37,7 +37,7 @@ MINUTE = timedelta(minutes=1)
 
 
 def build(status: str = "FAILURE", at: datetime = NOW, **more: Any) -> dict[str, Any]:
-    """A build as Cloud Build publishes it; fields that mean nothing here are left out."""
+    """A build as Cloud Build publishes it; fields that are not read are left out."""
     return {
         "name": "projects/123/locations/europe-west1/builds/8f5c1a52-aaaa",
         "id": "8f5c1a52-aaaa",
@@ -69,25 +69,25 @@ def read(body: object, now: datetime = NOW) -> DeploymentMessage:
     return read_message(Envelope("m1", data, {}), OURS, now=now)
 
 
-def told(body: object, known: SubjectState | None = None) -> Trouble | None:
-    """What the first word of a message makes people told."""
-    taken = take(read(body).words[0], known)
-    assert taken is not None
-    return taken[1]
+def alert(body: object, known: SubjectState | None = None) -> Trouble | None:
+    """The alert that the first report of a message raises."""
+    applied = apply_report(read(body).reports[0], known)
+    assert applied is not None
+    return applied[1]
 
 
 @pytest.mark.parametrize(
     ("status", "says"),
     [
         ("FAILURE", "build 8f5c1a52 failed in step apply"),
-        ("INTERNAL_ERROR", "build 8f5c1a52 was broken off by an error of Cloud Build in step apply"),
-        ("TIMEOUT", "build 8f5c1a52 took too long and was stopped in step apply"),
+        ("INTERNAL_ERROR", "build 8f5c1a52 was stopped by an error of Cloud Build in step apply"),
+        ("TIMEOUT", "build 8f5c1a52 timed out in step apply"),
         ("CANCELLED", "build 8f5c1a52 was cancelled in step apply"),
-        ("EXPIRED", "build 8f5c1a52 was never begun: it waited too long in step apply"),
+        ("EXPIRED", "build 8f5c1a52 expired in the queue in step apply"),
     ],
 )
-def test_a_build_that_ended_without_success_is_told_with_its_step_its_reason_and_its_log(status: str, says: str) -> None:
-    trouble = told(build(status))
+def test_a_failed_build_raises_an_alert_with_its_step_reason_and_log(status: str, says: str) -> None:
+    trouble = alert(build(status))
     assert trouble is not None
     assert (trouble.subject, trouble.cause, trouble.detail) == ("acme-deploy", TroubleCause.BUILD_FAILED, says)
     assert trouble.evidence == (
@@ -101,8 +101,8 @@ def test_a_build_that_ended_without_success_is_told_with_its_step_its_reason_and
 
 
 @pytest.mark.parametrize("status", ["STATUS_UNKNOWN", "PENDING", "QUEUED", "WORKING"])
-def test_a_build_that_has_not_ended_is_no_trouble(status: str) -> None:
-    assert read(build(status, finishTime=None)).words == ()
+def test_a_build_that_has_not_ended_raises_no_alert(status: str) -> None:
+    assert read(build(status, finishTime=None)).reports == ()
 
 
 @pytest.mark.parametrize(
@@ -118,71 +118,71 @@ def test_a_build_that_has_not_ended_is_no_trouble(status: str) -> None:
         ({"substitutions": {}}, None),
     ],
 )
-def test_of_all_builds_of_the_project_only_ours_count(more: dict[str, Any], subject: str | None) -> None:
-    said = read(build(**more))
-    assert [word.subject for word in said.words] == ([subject] if subject else [])
-    assert bool(said.passed_over) is (subject is None)
+def test_builds_of_others_in_the_project_are_ignored(more: dict[str, Any], subject: str | None) -> None:
+    message = read(build(**more))
+    assert [report.subject for report in message.reports] == ([subject] if subject else [])
+    assert bool(message.ignored) is (subject is None)
 
 
-def test_a_build_of_somebody_else_is_not_read_further_than_it_takes_to_know_that() -> None:
-    assert read({"id": "b", "status": "FAILURE"}).passed_over
+def test_the_rest_of_a_foreign_build_is_not_read() -> None:
+    assert read({"id": "b", "status": "FAILURE"}).ignored
 
 
 def test_a_build_that_expired_in_the_queue_has_neither_start_nor_end() -> None:
-    said = read(build("EXPIRED", startTime=None, finishTime=None, steps=[]))
-    assert said.run is None and said.words[0].at == datetime(2026, 3, 2, 7, 49, 0, 123456, tzinfo=UTC)
+    message = read(build("EXPIRED", startTime=None, finishTime=None, steps=[]))
+    assert message.run is None and message.reports[0].at == datetime(2026, 3, 2, 7, 49, 0, 123456, tzinfo=UTC)
 
 
-def test_drift_names_resources_and_arguments_and_says_how_to_go_on() -> None:
+def test_drift_names_resources_and_arguments_and_the_next_commands() -> None:
     changes = [
         {"address": 'google_pubsub_subscription.dead["dead"]', "action": "create", "arguments": [], "omitted": 0},
         {"address": "google_cloud_scheduler_job.this", "action": "update", "arguments": ["paused", "schedule"], "omitted": 2},
         {"address": "google_pubsub_topic.this", "action": "delete", "arguments": [], "omitted": 0},
         {"address": "google_pubsub_topic.that", "action": "replace", "arguments": ["name"], "omitted": 0},
     ]
-    trouble = told(drift(changes=changes, omitted=3))
+    trouble = alert(drift(changes=changes, omitted=3))
     assert trouble is not None
     assert trouble.about == (
-        'google_pubsub_subscription.dead["dead"] is gone',
+        'google_pubsub_subscription.dead["dead"] is missing',
         "google_cloud_scheduler_job.this differs (paused, schedule and 2 more)",
         "google_pubsub_topic.this is left over",
-        "google_pubsub_topic.that differs, and would be made anew (name)",
+        "google_pubsub_topic.that differs and must be replaced (name)",
     )
     assert trouble.detail == (
-        'resources are not as deployed: google_pubsub_subscription.dead["dead"] is gone, google_cloud_scheduler_job.this '
+        'resources are not as deployed: google_pubsub_subscription.dead["dead"] is missing, google_cloud_scheduler_job.this '
         "differs (paused, schedule and 2 more), google_pubsub_topic.this is left over, and 4 more"
     ).join(("7 ", ""))
     assert trouble.evidence[-2:] == ("compared with commit 4f2a", "build: b-1")
     assert trouble.next == ("make plan PROJECT=some-project PREFIX=acme", "make deploy PROJECT=some-project PREFIX=acme")
 
 
-def test_what_the_script_makes_of_a_real_plan_is_understood() -> None:
+def test_the_message_that_the_script_makes_of_a_real_plan_is_read() -> None:
     message = DRIFT["message"](json.loads(PLAN.read_text()), code=2, now=NOW, commit="4f2a", build="b-1")
-    word = read(message, now=datetime(2027, 1, 1, tzinfo=UTC)).words[0]
-    assert (word.subject, len(word.about)) == (INFRASTRUCTURE, 6)
-    assert word.wrong.startswith("6 resources are not as deployed: google_cloudfunctions2_function.monitor differs (")
+    report = read(message, now=datetime(2027, 1, 1, tzinfo=UTC)).reports[0]
+    assert (report.subject, len(report.about)) == (INFRASTRUCTURE, 6)
+    assert report.problem.startswith("6 resources are not as deployed: google_cloudfunctions2_function.monitor differs (")
 
 
-def test_a_plan_that_failed_says_nothing_of_the_infrastructure_and_is_a_trouble_of_its_own() -> None:
+def test_a_failed_plan_is_an_incident_of_its_own_and_says_nothing_about_drift() -> None:
     message = DRIFT["message"](None, code=1, now=NOW, log="Error: Error acquiring the state lock\n\nLock Info")
-    said = read(message)
-    assert [word.subject for word in said.words] == [COMPARISON]
-    assert said.words[0].wrong == "the plan failed: Error: Error acquiring the state lock"
+    message = read(message)
+    assert [report.subject for report in message.reports] == [COMPARISON]
+    assert message.reports[0].problem == "the plan failed: Error: Error acquiring the state lock"
 
 
-def test_an_empty_plan_ends_both() -> None:
+def test_an_empty_plan_ends_both_incidents() -> None:
     since = NOW - 60 * MINUTE
-    for word in read(drift("clean")).words:
-        taken = take(word, SubjectState("b-0", since, since))
-        assert taken is not None and taken[1] is not None
-        assert (taken[0].since, taken[1].state, taken[1].since) == (None, AlertState.RECOVERED, since)
+    for report in read(drift("clean")).reports:
+        applied = apply_report(report, SubjectState("b-0", since, since))
+        assert applied is not None and applied[1] is not None
+        assert (applied[0].since, applied[1].state, applied[1].since) == (None, AlertState.RECOVERED, since)
 
 
-def test_a_drift_that_lasts_keeps_its_beginning_and_a_success_after_a_success_says_nothing() -> None:
+def test_an_open_incident_keeps_its_start_and_a_second_success_raises_no_alert() -> None:
     since = NOW - 60 * MINUTE
-    lasting = told(drift(), SubjectState("b-0", since, since))
+    lasting = alert(drift(), SubjectState("b-0", since, since))
     assert lasting is not None and lasting.since == since
-    assert told(drift("clean"), SubjectState("b-0", since)) is None
+    assert alert(drift("clean"), SubjectState("b-0", since)) is None
 
 
 @pytest.mark.parametrize(
@@ -214,8 +214,8 @@ def test_a_drift_that_lasts_keeps_its_beginning_and_a_success_after_a_success_sa
         drift(build=None),
     ],
 )  # fmt: skip
-def test_what_makes_no_sense_is_rejected_with_a_reason(body: object) -> None:
-    with pytest.raises(MessageError, match=r"neither a build nor a drift report|that makes no sense"):
+def test_a_malformed_message_is_rejected_with_a_reason(body: object) -> None:
+    with pytest.raises(MessageError, match=r"neither a build nor a drift report|malformed build or drift report"):
         read(body)
 
 
@@ -226,7 +226,7 @@ def test_texts_of_any_length_and_kind_fit_into_an_alert() -> None:
         drift(changes=[{"address": hostile, "action": "update", "arguments": [hostile] * 20, "omitted": 0}] * 400),
         drift("failed", errors=[hostile] * 5, build=hostile, commit=hostile),
     ):
-        trouble = told(body)
+        trouble = alert(body)
         assert trouble is not None
         message = trouble_message(trouble)
         assert len(json.dumps(message.body)) < 200_000
@@ -234,47 +234,47 @@ def test_texts_of_any_length_and_kind_fit_into_an_alert() -> None:
         assert all("rm -rf" not in line or "'$(rm" in line for line in trouble.next), "quoted for a shell"
 
 
-def test_whatever_the_order_and_however_often_words_come_the_newest_stands() -> None:
+def test_the_newest_report_wins_in_any_order_of_arrival() -> None:
     bodies = [
         build("FAILURE", NOW - 30 * MINUTE, id="b1"),
         build("FAILURE", NOW - 20 * MINUTE, id="b2"),
         build("SUCCESS", NOW - 10 * MINUTE, id="b3"),
     ]
-    words = [read(body).words[0] for body in bodies]
-    for order in itertools.permutations(words + words, 4):
+    reports = [read(body).reports[0] for body in bodies]
+    for order in itertools.permutations(reports + reports, 4):
         known: SubjectState | None = None
-        for word in (*order, words[2]):
-            taken = take(word, known)
-            known = taken[0] if taken else known
-        assert known == SubjectState("b3", words[2].at), order
+        for report in (*order, reports[2]):
+            applied = apply_report(report, known)
+            known = applied[0] if applied else known
+        assert known == SubjectState("b3", reports[2].at), order
 
 
 def test_a_word_that_is_known_or_old_changes_nothing() -> None:
-    word = read(build()).words[0]
-    assert take(word, SubjectState(word.id, word.at, word.at)) is None
-    assert take(word, SubjectState("a newer one", word.at + MINUTE)) is None
+    report = read(build()).reports[0]
+    assert apply_report(report, SubjectState(report.id, report.at, report.at)) is None
+    assert apply_report(report, SubjectState("a newer one", report.at + MINUTE)) is None
 
 
-def test_a_comparison_during_a_deployment_says_nothing() -> None:
+def test_a_drift_check_during_a_deployment_is_ignored() -> None:
     run = read(build("WORKING", finishTime=None)).run
     assert run == Deployment("8f5c1a52-aaaa", datetime(2026, 3, 2, 7, 50, 0, 123456, tzinfo=UTC))
-    assert not overlapping(read(drift(at=NOW - 11 * MINUTE)), run)
-    assert overlapping(read(drift()), run)
-    assert not overlapping(read(drift(at=run.began + LONGEST_BUILD + MINUTE), now=NOW + 2 * LONGEST_BUILD), run), (
-        "its end is lost"
+    assert not overlaps(read(drift(at=NOW - 11 * MINUTE)), run)
+    assert overlaps(read(drift()), run)
+    assert not overlaps(read(drift(at=run.began + MAX_DEPLOYMENT_TIME + MINUTE), now=NOW + 2 * MAX_DEPLOYMENT_TIME), run), (
+        "its end was never reported"
     )
     ended = read(build("SUCCESS", NOW - MINUTE)).run
-    assert overlapping(read(drift(at=NOW - 2 * MINUTE)), ended)
-    assert not overlapping(read(drift()), ended)
-    assert not overlapping(read(drift("failed", at=NOW - 2 * MINUTE)), ended), "that nothing could be compared is true"
+    assert overlaps(read(drift(at=NOW - 2 * MINUTE)), ended)
+    assert not overlaps(read(drift()), ended)
+    assert not overlaps(read(drift("failed", at=NOW - 2 * MINUTE)), ended), "a failed check is a failure at any time"
     assert read(build(substitutions={"TRIGGER_NAME": "acme-drift"})).run is None, "this build changes nothing"
 
 
-def test_of_deployments_the_last_that_began_is_remembered_with_its_end() -> None:
+def test_the_deployment_that_started_last_is_stored_with_its_end() -> None:
     first, second = Deployment("a", NOW), Deployment("b", NOW + MINUTE)
     over = Deployment("a", NOW, NOW + MINUTE)
     assert newer_run(None, first) == first
     assert newer_run(first, over) == over
-    assert newer_run(over, first) is None, "its beginning comes after its end"
+    assert newer_run(over, first) is None, "its start is reported after its end"
     assert newer_run(first, second) == second
     assert newer_run(second, over) is None

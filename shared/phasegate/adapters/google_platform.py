@@ -1,7 +1,7 @@
-"""What Google Cloud says of an installation: Pub/Sub by its client, the rest by a few REST requests.
+"""Reads an installation on Google Cloud: Pub/Sub through its client, the rest with a few REST requests.
 
-A client library for each of functions, Cloud Run, the scheduler and secrets would cost a cold start 60 ms each, for one request
-a day. Of names, only those that begin with the installation's prefix are taken.
+Client libraries for functions, Cloud Run, the scheduler and secrets would each add 60 ms to a cold start, for one request a day.
+Only resources whose names start with the installation's prefix are read.
 
 Source: REST references of cloudfunctions v2, run v2, cloudscheduler v1, secretmanager v1.
 """
@@ -27,11 +27,11 @@ from phasegate.adapters.google_errors import GoogleError, is_retryable
 from phasegate.errors import PlatformError
 from phasegate.installation.platform import Function, Grants, Job, Resource, ResourceKind, Subscription
 
-WITHIN = 20.0
-"""Seconds after which a request counts as unanswered."""
+TIMEOUT = 20.0
+"""Seconds after which a request fails."""
 
-REFUSED_FOR = 60.0
-"""Seconds for which credentials that were not found are not looked for again."""
+RETRY_CREDENTIALS_AFTER = 60.0
+"""Seconds before missing credentials are looked for again."""
 
 HOSTS: Mapping[str, str] = {
     "functions": "https://cloudfunctions.googleapis.com/v2",
@@ -40,7 +40,7 @@ HOSTS: Mapping[str, str] = {
     "secrets": "https://secretmanager.googleapis.com/v1",
     "clock": "https://www.googleapis.com/generate_204",
 }
-"""Where each is asked."""
+"""Base URLs of the APIs."""
 
 _SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 
@@ -52,12 +52,12 @@ def _authorized() -> requests.Session:
 
 
 class GooglePlatform:
-    """Looks at the resources of one installation; changes nothing.
+    """Reads the resources of one installation; changes nothing.
 
     Args:
-        prefix: What their names begin with.
-        session: Makes what REST requests are sent by; called once, on first use.
-        connect: Makes the client of Pub/Sub; called once, on first use.
+        prefix: Their names start with it.
+        session: Makes the session for REST requests; called once, on first use.
+        connect: Makes the Pub/Sub client; called once, on first use.
     """
 
     def __init__(
@@ -81,30 +81,30 @@ class GooglePlatform:
     def subscriptions(self) -> Mapping[str, Subscription]:
         """See `Platform.subscriptions`."""
         with _translated("Pub/Sub"):
-            found = self._pubsub().list_subscriptions(project=f"projects/{self._project}", timeout=WITHIN)
-            return {name: _subscription(each) for each in found for name in self._own(each.name)}
+            listed = self._pubsub().list_subscriptions(project=f"projects/{self._project}", timeout=TIMEOUT)
+            return {name: _subscription(subscription) for subscription in listed for name in self._own(subscription.name)}
 
     def functions(self) -> Mapping[str, Function]:
         """See `Platform.functions`."""
-        found = {}
+        functions = {}
         with _translated("functions"):
-            for each in self._all("functions", f"projects/{self._project}/locations/-/functions", "functions"):
-                for name in self._own(each["name"]):
-                    region = _part(each["name"], "locations")
+            for listed in self._all("functions", f"projects/{self._project}/locations/-/functions", "functions"):
+                for name in self._own(listed["name"]):
+                    region = _part(listed["name"], "locations")
                     service = self._get("run", f"projects/{self._project}/locations/{region}/services/{name}") or {}
-                    found[name] = _function(each, region, _last(service.get("latestReadyRevision", "")))
-        return found
+                    functions[name] = _function(listed, region, _last(service.get("latestReadyRevision", "")))
+        return functions
 
     def jobs(self, region: str) -> Mapping[str, Job]:
         """See `Platform.jobs`."""
         with _translated("scheduler"):
-            found = self._all("scheduler", f"projects/{self._project}/locations/{region}/jobs", "jobs")
-            return {name: _job(each, region) for each in found for name in self._own(each["name"])}
+            listed = self._all("scheduler", f"projects/{self._project}/locations/{region}/jobs", "jobs")
+            return {name: _job(job, region) for job in listed for name in self._own(job["name"])}
 
     def has_secret(self, name: str) -> bool:
         """See `Platform.has_secret`."""
-        found = self._get("secrets", f"projects/{self._project}/secrets/{name}/versions", filter="state:ENABLED", pageSize="1")
-        return bool(found and found.get("versions"))
+        page = self._get("secrets", f"projects/{self._project}/secrets/{name}/versions", filter="state:ENABLED", pageSize="1")
+        return bool(page and page.get("versions"))
 
     def grants(self, resource: Resource) -> Grants:
         """See `Platform.grants`."""
@@ -112,27 +112,27 @@ class GooglePlatform:
         if kind in (ResourceKind.TOPIC, ResourceKind.SUBSCRIPTION):
             with _translated("Pub/Sub"):
                 try:
-                    asked = {"resource": f"projects/{self._project}/{kind}/{name}"}
-                    policy = self._pubsub().get_iam_policy(asked, timeout=WITHIN)
+                    request = {"resource": f"projects/{self._project}/{kind}/{name}"}
+                    policy = self._pubsub().get_iam_policy(request, timeout=TIMEOUT)
                 except NotFound:
                     return {}
                 return _by_role((binding.role, binding.members) for binding in policy.bindings)
         host = "run" if kind is ResourceKind.SERVICE else "secrets"
         where = f"locations/{resource.region}/services" if kind is ResourceKind.SERVICE else "secrets"
-        found = self._get(host, f"projects/{self._project}/{where}/{name}:getIamPolicy") or {}
-        return _by_role((binding["role"], binding.get("members", ())) for binding in found.get("bindings", ()))
+        answer = self._get(host, f"projects/{self._project}/{where}/{name}:getIamPolicy") or {}
+        return _by_role((binding["role"], binding.get("members", ())) for binding in answer.get("bindings", ()))
 
     def now(self) -> datetime:
-        """See `Platform.now`. It is asked without a token: with a wrong clock there would be none."""
+        """See `Platform.now`. Asked without a token: a wrong clock here would get none."""
         with _translated("the platform's clock"):
-            answer = requests.head(self._hosts["clock"], timeout=WITHIN)
+            answer = requests.head(self._hosts["clock"], timeout=TIMEOUT)
             try:
                 return parsedate_to_datetime(answer.headers.get("Date", ""))
             except ValueError:
-                raise PlatformError(f"{self._hosts['clock']} does not tell the time", retryable=True) from None
+                raise PlatformError(f"{self._hosts['clock']} gives no time", retryable=True) from None
 
     def _own(self, name: str) -> Iterator[str]:
-        """The last part of a name, if it is one of the installation's."""
+        """The last part of a name, if the resource belongs to the installation."""
         last = _last(name)
         if last.startswith(f"{self._prefix}-"):
             yield last
@@ -148,16 +148,16 @@ class GooglePlatform:
                 return
 
     def _get(self, host: str, path: str, **query: str) -> Mapping[str, Any] | None:
-        """What an API answers; None when there is no such thing."""
+        """What an API answers; None for 404."""
         with _translated(path):
-            answer = self._session().get(f"{self._hosts[host]}/{path}", params=query, timeout=WITHIN)
+            answer = self._session().get(f"{self._hosts[host]}/{path}", params=query, timeout=TIMEOUT)
             if answer.status_code == 404:
                 return None
             if answer.status_code >= 400:
                 status = answer.status_code
-                raise PlatformError(f"{path}: {status} {_said(answer)}", retryable=status == 429 or status >= 500)
-            found: Mapping[str, Any] = answer.json()
-            return found
+                raise PlatformError(f"{path}: {status} {_error_message(answer)}", retryable=status == 429 or status >= 500)
+            body: Mapping[str, Any] = answer.json()
+            return body
 
     def _session(self) -> requests.Session:
         session: requests.Session = self._once("session", self._open_session)
@@ -176,8 +176,8 @@ class GooglePlatform:
                 try:
                     self._made[name] = make()
                 except GoogleAuthError as exc:
-                    # Looking for credentials that are not there takes seconds, and everything that is asked would do it anew.
-                    self._refused[name] = exc, monotonic() + REFUSED_FOR
+                    # Looking for missing credentials takes seconds, and without this every request would do it again.
+                    self._refused[name] = exc, monotonic() + RETRY_CREDENTIALS_AFTER
                     raise
             return self._made[name]
 
@@ -187,54 +187,54 @@ def _translated(what: str) -> Iterator[None]:
     try:
         yield
     except GoogleAuthError as exc:
-        # What the library says ends in an address, or quotes what a token server answered.
+        # Only the type: the library's message holds a URL, or quotes the answer of a token server.
         raise PlatformError(
             f"{what}: no credentials for Google Cloud ({type(exc).__name__})", retryable=is_retryable(exc)
         ) from exc
     except GoogleError as exc:
-        said = str(exc).splitlines()[0] if str(exc) else type(exc).__name__
-        raise PlatformError(f"{what}: {said}", retryable=is_retryable(exc)) from exc
+        message = str(exc).splitlines()[0] if str(exc) else type(exc).__name__
+        raise PlatformError(f"{what}: {message}", retryable=is_retryable(exc)) from exc
     except requests.RequestException as exc:
         raise PlatformError(f"{what}: no answer ({type(exc).__name__})", retryable=True) from exc
     except (KeyError, TypeError, AttributeError) as exc:
-        raise PlatformError(f"{what}: an answer that makes no sense ({exc!r})", retryable=False) from exc
+        raise PlatformError(f"{what}: an unexpected answer ({exc!r})", retryable=False) from exc
 
 
-def _said(answer: requests.Response) -> str:
+def _error_message(answer: requests.Response) -> str:
     try:
         return str(answer.json()["error"]["message"]).splitlines()[0]
     except (ValueError, KeyError, TypeError, IndexError):
         return answer.reason
 
 
-def _subscription(found: PubSubSubscription) -> Subscription:
-    push, retry, dead = found.push_config, found.retry_policy, found.dead_letter_policy
-    waits = "retry_policy" in found
+def _subscription(listed: PubSubSubscription) -> Subscription:
+    push, retry, dead = listed.push_config, listed.retry_policy, listed.dead_letter_policy
+    waits = "retry_policy" in listed
     return Subscription(
-        topic=found.topic,
-        ack_seconds=found.ack_deadline_seconds,
-        # Never is an expiration policy without a time; no policy at all means 31 days.
-        never_expires="expiration_policy" in found and not found.expiration_policy.ttl,
-        kept_seconds=found.message_retention_duration.total_seconds(),
+        topic=listed.topic,
+        ack_seconds=listed.ack_deadline_seconds,
+        # "Never" is an expiration policy without a TTL; no policy at all means 31 days.
+        never_expires="expiration_policy" in listed and not listed.expiration_policy.ttl,
+        retention_seconds=listed.message_retention_duration.total_seconds(),
         endpoint=push.push_endpoint,
         audience=push.oidc_token.audience,
         account=push.oidc_token.service_account_email,
-        table=found.bigquery_config.table.replace(":", "."),
-        least_wait=retry.minimum_backoff.total_seconds() if waits else None,
-        longest_wait=retry.maximum_backoff.total_seconds() if waits else None,
-        dead_topic=dead.dead_letter_topic,
+        table=listed.bigquery_config.table.replace(":", "."),
+        min_backoff=retry.minimum_backoff.total_seconds() if waits else None,
+        max_backoff=retry.maximum_backoff.total_seconds() if waits else None,
+        dead_letter_topic=dead.dead_letter_topic,
         attempts=dead.max_delivery_attempts,
-        ordered=found.enable_message_ordering,
-        filtered=found.filter,
+        ordered=listed.enable_message_ordering,
+        filter=listed.filter,
     )
 
 
-def _function(found: Mapping[str, Any], region: str, serving: str) -> Function:
-    service, trigger = found.get("serviceConfig", {}), found.get("eventTrigger")
+def _function(listed: Mapping[str, Any], region: str, serving: str) -> Function:
+    service, trigger = listed.get("serviceConfig", {}), listed.get("eventTrigger")
     return Function(
         region=region,
-        state=found.get("state", "UNKNOWN"),
-        digest=found.get("labels", {}).get("digest", ""),
+        state=listed.get("state", "UNKNOWN"),
+        digest=listed.get("labels", {}).get("digest", ""),
         environment=service.get("environmentVariables", {}),
         account=service.get("serviceAccountEmail", ""),
         timeout_seconds=int(service.get("timeoutSeconds", 0)),
@@ -246,24 +246,25 @@ def _function(found: Mapping[str, Any], region: str, serving: str) -> Function:
     )
 
 
-def _job(found: Mapping[str, Any], region: str) -> Job:
-    status = found.get("status", {})
+def _job(listed: Mapping[str, Any], region: str) -> Job:
+    status = listed.get("status", {})
     failed = status.get("message") or f"code {status['code']}" if status.get("code") else ""
     return Job(
         region=region,
-        enabled=found.get("state") == "ENABLED",
-        schedule=found.get("schedule", ""),
-        zone=found.get("timeZone", ""),
-        topic=found.get("pubsubTarget", {}).get("topicName", ""),
+        enabled=listed.get("state") == "ENABLED",
+        schedule=listed.get("schedule", ""),
+        zone=listed.get("timeZone", ""),
+        topic=listed.get("pubsubTarget", {}).get("topicName", ""),
         failed=failed,
     )
 
 
 def _by_role(bindings: Any) -> Grants:
-    found: dict[str, frozenset[str]] = {}
+    grants: dict[str, frozenset[str]] = {}
+    # With conditions, a role has several bindings.
     for role, members in bindings:
-        found[role] = found.get(role, frozenset()) | frozenset(members)
-    return found
+        grants[role] = grants.get(role, frozenset()) | frozenset(members)
+    return grants
 
 
 def _last(name: str) -> str:
@@ -271,5 +272,5 @@ def _last(name: str) -> str:
 
 
 def _part(name: str, after: str) -> str:
-    found = re.search(rf"(?:^|/){after}/([^/]+)", name)
-    return found[1] if found else ""
+    part = re.search(rf"(?:^|/){after}/([^/]+)", name)
+    return part[1] if part else ""

@@ -1,4 +1,4 @@
-"""Once a day the clock lets the doctor look, and people are told what is wrong."""
+"""Once a day a tick runs the doctor, and what is wrong becomes an incident."""
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -13,16 +13,16 @@ from phasegate.ports import Change, Clock, Record, State
 from phasegate.serialization import from_object, to_object
 
 KIND = "checkup"
-"""The one record of this kind holds what was found last."""
+"""The one record of this kind holds the result of the last checkup."""
 
 KEY = "doctor"
 
 
 class Checkup:
-    """Lets the doctor look when it is time.
+    """Runs the doctor when a checkup is due.
 
     Args:
-        examine: Looks at everything.
+        examine: Checks the whole installation.
     """
 
     def __init__(self, examine: Callable[[], Sequence[Finding]], store: State, relay: Relay, clock: Clock) -> None:
@@ -32,26 +32,27 @@ class Checkup:
         self._clock = clock
 
     def check(self) -> None:
-        """Look, if it is time; the first time is a while after the first tick, when grants count and everything has begun."""
+        """Run the doctor if a checkup is due, and raise or end the incident."""
         now = self._clock.now()
         record = self._store.find(KIND, [KEY]).get(KEY)
         if record is None:
-            self._keep(Record(KIND, KEY, to_object(Checked(now + SOON))))
+            # New grants take minutes to work, so the first checkup waits for a while after the first tick.
+            self._store_first(Record(KIND, KEY, to_object(Checked(now + SOON))))
             return
-        known = from_object(Checked, record.body)
-        if now < known.next:
+        last = from_object(Checked, record.body)
+        if now < last.next:
             return
         findings = self._examine()
         for finding in findings:
             if finding.health is not Health.OK:
-                message = {"subject": finding.subject, "said": finding.message, "mend": finding.fix or None}
-                log("not_as_it_must_be", severity="WARNING", health=str(finding.health), **message)
-        after, trouble = check_up(known, findings, now)
+                fields = {"subject": finding.subject, "said": finding.message, "mend": finding.fix or None}
+                log("not_as_it_must_be", severity="WARNING", health=str(finding.health), **fields)
+        after, trouble = check_up(last, findings, now)
         messages = (trouble_message(trouble),) if trouble else ()
-        with suppress(Conflict):  # another tick has looked at the same time
+        with suppress(Conflict):  # another tick ran a checkup at the same time, and reports it
             self._store.commit(Change(records=(Record(KIND, KEY, to_object(after), record.version),), outbox=messages))
             self._relay.send(messages)
 
-    def _keep(self, record: Record) -> None:
-        with suppress(Conflict):
+    def _store_first(self, record: Record) -> None:
+        with suppress(Conflict):  # another tick was the first
             self._store.commit(Change(records=(record,)))

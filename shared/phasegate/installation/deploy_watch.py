@@ -1,4 +1,4 @@
-"""Failed deployments and drift become incidents: the newest word about each counts, in whatever order words come."""
+"""Turns failed deployments and drift into incidents. The newest report on each counts, in whatever order reports arrive."""
 
 from collections.abc import Mapping
 
@@ -8,10 +8,10 @@ from phasegate.installation.deployment import (
     DeploymentMessage,
     Installation,
     SubjectState,
+    apply_report,
     newer_run,
-    overlapping,
+    overlaps,
     read_message,
-    take,
 )
 from phasegate.messaging.bodies import trouble_message
 from phasegate.messaging.inbox import Handled, Inbox, InboxResult
@@ -21,13 +21,13 @@ from phasegate.ports import Change, Clock, Record, Records, StateStore
 from phasegate.serialization import from_object, to_object
 
 KIND = "deployment"
-"""Records of this kind: by subject, the newest that is known of it; by `RUN`, the last deployment that began."""
+"""Records of this kind hold the newest state of each subject, and under `RUN` the deployment that started last."""
 
 RUN = "run"
 
 
 class DeployWatch:
-    """Watches the deployments of an installation, and whether it stays as it was deployed.
+    """Watches the deployments and the drift of an installation.
 
     Args:
         records: The same store as *store*, read.
@@ -39,44 +39,47 @@ class DeployWatch:
         self._records = records
         self._relay = relay
         self._clock = clock
-        self._intake = Inbox(store, relay, clock)
+        self._inbox = Inbox(store, relay, clock)
 
     def receive(self, headers: Mapping[str, str], body: bytes) -> InboxResult:
-        """Take in one message as an HTTP request brings it; when this returns, its effect is stored.
+        """Handle one message, as an HTTP request brings it. When this returns, its effect is stored.
 
         Raises:
-            AdapterError: The effect is not stored; the message must come again.
+            AdapterError: The effect is not stored; the message must be delivered again.
         """
-        return self._intake.receive(headers, body, self._handle)
+        return self._inbox.receive(headers, body, self._handle)
 
     def _handle(self, envelope: Envelope) -> InboxResult:
-        said = read_message(envelope, self._installation, now=self._clock.now())
-        if said.passed_over:
-            return InboxResult(envelope.message_id, Handled.PASSED_OVER, detail=said.passed_over)
-        return until_written(lambda: self._note(envelope.message_id, said), "deployments: others kept writing first")
+        message = read_message(envelope, self._installation, now=self._clock.now())
+        if message.ignored:
+            return InboxResult(envelope.message_id, Handled.IGNORED, detail=message.ignored)
+        return until_written(
+            lambda: self._apply(envelope.message_id, message), "deployments: other processes kept writing first"
+        )
 
-    def _note(self, message_id: str, said: DeploymentMessage) -> InboxResult:
-        keys = [word.subject for word in said.words]
-        known = self._records.find(KIND, [*keys, RUN])
-        last = from_object(Deployment, known[RUN].body) if RUN in known else None
-        if overlapping(said, last):
-            return InboxResult(message_id, Handled.PASSED_OVER, detail="a deployment was under way when it compared")
-        records, outbox, told = [], [], []
-        if said.run is not None and (run := newer_run(last, said.run)) is not None:
-            records.append(_after(known, RUN, run))
-        for word in said.words:
-            standing = from_object(SubjectState, known[word.subject].body) if word.subject in known else None
-            if (taken := take(word, standing)) is not None:
-                after, trouble = taken
-                records.append(_after(known, word.subject, after))
+    def _apply(self, message_id: str, message: DeploymentMessage) -> InboxResult:
+        keys = [report.subject for report in message.reports]
+        stored = self._records.find(KIND, [*keys, RUN])
+        last_run = from_object(Deployment, stored[RUN].body) if RUN in stored else None
+        if overlaps(message, last_run):
+            return InboxResult(message_id, Handled.IGNORED, detail="a deployment was running during this check")
+        records, outbox, details = [], [], []
+        if message.run is not None and (run := newer_run(last_run, message.run)) is not None:
+            records.append(_record(stored, RUN, run))
+        for report in message.reports:
+            state = from_object(SubjectState, stored[report.subject].body) if report.subject in stored else None
+            if (applied := apply_report(report, state)) is not None:
+                after, trouble = applied
+                records.append(_record(stored, report.subject, after))
                 outbox += [trouble_message(trouble)] if trouble else []
-                told.append(f"{word.subject}: {word.wrong or 'well'}")
+                details.append(f"{report.subject}: {report.problem or 'ok'}")
+        # No message id is stored: a report that is not newer than the stored state is a duplicate, or too late.
         if not records:
             return InboxResult(message_id, Handled.DUPLICATE)
         self._store.commit(Change(records=tuple(records), outbox=tuple(outbox)))
         self._relay.send(outbox)
-        return InboxResult(message_id, Handled.DECIDED, detail="; ".join(told))
+        return InboxResult(message_id, Handled.DECIDED, detail="; ".join(details))
 
 
-def _after(known: Mapping[str, Record], key: str, value: Deployment | SubjectState) -> Record:
-    return Record(KIND, key, to_object(value), known[key].version if key in known else 0)
+def _record(stored: Mapping[str, Record], key: str, value: Deployment | SubjectState) -> Record:
+    return Record(KIND, key, to_object(value), stored[key].version if key in stored else 0)

@@ -1,4 +1,4 @@
-"""Look at an installation, at everything of it that can be looked at, and say of each thing how it is."""
+"""Checks an installation: reads everything about it that can be read, and compares it with what it must have."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -14,36 +14,35 @@ from phasegate.errors import AdapterError, ConfigError
 from phasegate.gates.heartbeat import WATCH, last_heartbeats
 from phasegate.installation.deploy_watch import KIND as DEPLOYMENT
 from phasegate.installation.deployment import COMPARISON, Installation, SubjectState
-from phasegate.installation.examination import (
-    Facts,
-    Observed,
-    datasets,
-    examine,
+from phasegate.installation.examination import Facts, Observed, examine
+from phasegate.installation.platform import Function, Platform, Tables
+from phasegate.installation.requirements import (
     history_table,
-    ours,
+    own_functions,
     wanted_columns,
     wanted_grants,
     wanted_secrets,
+    watched_datasets,
 )
-from phasegate.installation.platform import Function, Platform, Tables
 from phasegate.ports import Clock, Records, Secrets
 from phasegate.serialization import from_object
 
 EXAMINATION_TIMEOUT = timedelta(minutes=2)
-"""After this time nothing more is asked."""
+"""After this time no further request is made."""
 
 K = TypeVar("K")
 T = TypeVar("T")
 
 
 class Doctor:
-    """Compares what is there with what the pipeline files and the platform's traps demand.
+    """Compares an installation with what its pipeline files and the platform's rules require.
 
     Args:
         platform: The live platform; None for an installation on one machine.
-        zones: What the rules of the time zones are from, and their version.
-        digest: Of the source that the functions should run; empty when it is not known.
-        settings: The environment that the functions should see.
+        tables, records, secrets: Called when first needed, so that one that can't be opened is a finding, not an error.
+        zones: Where the time-zone rules come from, and their version.
+        digest: Of the source that the functions should run; empty when that is not known.
+        settings: The environment variables that the functions should have.
     """
 
     def __init__(
@@ -72,84 +71,86 @@ class Doctor:
         self._settings = settings or {}
 
     def examine(self) -> tuple[Finding, ...]:
-        """Look at everything; what can't be looked at is among the findings."""
-        return examine(self._pipelines, self._installation, self._look(), now=self._clock.now())
+        """A finding for everything that was checked; what could not be read is among them."""
+        return examine(self._pipelines, self._installation, self._facts(), now=self._clock.now())
 
-    def _look(self) -> Facts:
-        eyes = _Observer(self._clock)
+    def _facts(self) -> Facts:
+        observer = _Observer(self._clock)
         names = dict.fromkeys(table for pipeline in self._pipelines for table in wanted_columns(pipeline))
-        on_platform = self._of_platform(self._platform, eyes) if self._platform is not None else Facts()
+        of_platform = self._platform_facts(self._platform, observer) if self._platform is not None else Facts()
         history = (history_table(self._installation),) if self._platform is not None else ()
         return replace(
-            on_platform,
+            of_platform,
             digest=self._digest,
             settings=self._settings,
-            secrets=eyes.see_each(wanted_secrets(self._pipelines), self._unreadable),
-            tables=eyes.see_each((*names, *history), lambda name: self._tables().describe_table(name)),
-            datasets=eyes.see_each(datasets(self._pipelines), lambda name: self._tables().tables_in(name)),
+            secrets=observer.read_each(wanted_secrets(self._pipelines), self._secret_problem),
+            tables=observer.read_each((*names, *history), lambda name: self._tables().describe_table(name)),
+            datasets=observer.read_each(watched_datasets(self._pipelines), lambda name: self._tables().tables_in(name)),
             zones=self._zones,
-            beat=eyes.see(self._beat),
-            compared=eyes.see(self._compared),
-            down=eyes.see(self._down),
+            last_tick=observer.read(self._last_tick),
+            last_drift_check=observer.read(self._last_drift_check),
+            down_destinations=observer.read(self._down_destinations),
         )
 
-    def _of_platform(self, platform: Platform, eyes: "_Observer") -> Facts:
-        functions: Observed[Mapping[str, Function]] = eyes.see(platform.functions)
-        known = functions if isinstance(functions, Mapping) else {}
-        regions = {name: function.region for name, function in ours(self._installation, known).items()}
+    def _platform_facts(self, platform: Platform, observer: "_Observer") -> Facts:
+        functions: Observed[Mapping[str, Function]] = observer.read(platform.functions)
+        existing = functions if isinstance(functions, Mapping) else {}
+        regions = {name: function.region for name, function in own_functions(self._installation, existing).items()}
+        # The scheduler lists jobs by region, and only the functions tell which one that is.
         region = next(iter(regions.values()), None)
-        nowhere = NotChecked("it is not known in which region the functions are")
+        no_region = NotChecked("the region of the functions is not known")
         wanted = wanted_grants(self._pipelines, self._installation, regions)
         return Facts(
             functions=functions,
-            subscriptions=eyes.see(platform.subscriptions),
-            jobs=nowhere if region is None else eyes.see(lambda: platform.jobs(region)),
-            grants=eyes.see_each(wanted, platform.grants),
-            platform_time=eyes.see(lambda: (platform.now(), self._clock.now())),
+            subscriptions=observer.read(platform.subscriptions),
+            jobs=no_region if region is None else observer.read(lambda: platform.jobs(region)),
+            grants=observer.read_each(wanted, platform.grants),
+            platform_time=observer.read(lambda: (platform.now(), self._clock.now())),
         )
 
-    def _unreadable(self, name: str) -> str:
-        """Why a secret can't be read; of one on the platform only its functions may read what is in it."""
+    def _secret_problem(self, name: str) -> str:
+        """Why a secret can't be read; empty when it can.
+
+        On the platform only the functions that need a secret may read it, so there it is enough that it has a version.
+        """
         if self._platform is not None:
-            return "" if self._platform.has_secret(name) else "it has no version that can be read"
+            return "" if self._platform.has_secret(name) else "it has no enabled version"
         try:
             self._secrets().get(f"secret://{name}", fresh=True)
         except ConfigError as error:
             return str(error)
         return ""
 
-    def _beat(self) -> datetime | None:
+    def _last_tick(self) -> datetime | None:
         return last_heartbeats(self._records()).get(WATCH)
 
-    def _down(self) -> Mapping[str, str]:
+    def _down_destinations(self) -> Mapping[str, str]:
         names = [f"{pipeline.name}/{name}" for pipeline in self._pipelines for name in pipeline.alerts.destinations]
-        lines = {
-            name: from_object(DestinationHealth, record.body)
-            for name, record in self._records().find(DESTINATION, names).items()
-        }
-        return {name: line.why for name, line in lines.items() if line.is_down}
+        records = self._records().find(DESTINATION, names)
+        health = {name: from_object(DestinationHealth, record.body) for name, record in records.items()}
+        return {name: line.why for name, line in health.items() if line.is_down}
 
-    def _compared(self) -> datetime | None:
-        found = self._records().find(DEPLOYMENT, [COMPARISON]).get(COMPARISON)
-        return None if found is None else from_object(SubjectState, found.body).at
+    def _last_drift_check(self) -> datetime | None:
+        record = self._records().find(DEPLOYMENT, [COMPARISON]).get(COMPARISON)
+        return None if record is None else from_object(SubjectState, record.body).at
 
 
 class _Observer:
-    """Looks, until there is no time left: a platform that does not answer must not hold up the clock that waits for it."""
+    """Reads until the time is up: a platform that does not answer must not hold up the tick that waits for it."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._until = clock.now() + EXAMINATION_TIMEOUT
 
-    def see(self, look: Callable[[], T]) -> Observed[T]:
-        """What is seen, or why nothing is."""
+    def read(self, read: Callable[[], T]) -> Observed[T]:
+        """What *read* gives, or why it could not."""
         if self._clock.now() > self._until:
-            return NotChecked(f"there was no time left: looking had taken {EXAMINATION_TIMEOUT.total_seconds():.0f} s already")
+            return NotChecked(f"skipped: the examination had already taken {EXAMINATION_TIMEOUT.total_seconds():.0f} s")
         try:
-            return look()
+            return read()
         except AdapterError as error:
             return NotChecked(str(error))
 
-    def see_each(self, names: Iterable[K], look: Callable[[K], T]) -> Mapping[K, Observed[T]]:
-        """The same of several."""
-        return {name: self.see(partial(look, name)) for name in names}
+    def read_each(self, names: Iterable[K], read: Callable[[K], T]) -> Mapping[K, Observed[T]]:
+        """The same for each name."""
+        return {name: self.read(partial(read, name)) for name in names}

@@ -1,4 +1,4 @@
-"""The live platform under an installation: what it can be asked, and what it answers."""
+"""The live platform of an installation: what can be read of it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,46 +9,45 @@ from typing import Protocol, TypeAlias
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subscription:
-    """A subscription as it is.
+    """A subscription, as it exists.
 
     Args:
         topic: In full, as projects/PROJECT/topics/NAME.
-        endpoint: Where it pushes to; empty when it does not push.
-        audience: Of the token that it brings; empty when it brings none.
-        table: The table that it writes into, as PROJECT.DATASET.TABLE.
-        dead_topic: In full; empty when nothing is given up.
-        filtered: The filter on attributes; what it leaves out is never delivered.
+        endpoint: The URL it pushes to; empty when it does not push.
+        audience: Of its token; empty when it sends none.
+        account: The service account of its token.
+        table: The table it writes to, as PROJECT.DATASET.TABLE.
+        dead_letter_topic: In full; empty when there is none.
+        filter: The filter on attributes; messages that don't match are never delivered.
     """
 
     topic: str
     ack_seconds: int
     never_expires: bool
-    kept_seconds: float
+    retention_seconds: float
     endpoint: str = ""
     audience: str = ""
     account: str = ""
     table: str = ""
-    least_wait: float | None = None
-    longest_wait: float | None = None
-    dead_topic: str = ""
+    min_backoff: float | None = None
+    max_backoff: float | None = None
+    dead_letter_topic: str = ""
     attempts: int = 0
     ordered: bool = False
-    filtered: str = ""
+    filter: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Function:
-    """A function as it is.
+    """A function, as it exists.
 
     Args:
-        region: Where it is.
-        state: As the platform calls it; ACTIVE when it works.
-        digest: Of its source, as far as its label holds it.
-        environment: The variables that it sees.
-        uri: Where it is called.
-        retries: Whether a trigger of its own retries; None when it has no such trigger, and is pushed to.
-        revision: The one that was deployed.
-        serving: The one that answers; empty when that is not known.
+        state: In the platform's words; ACTIVE when it works.
+        digest: The start of its source's digest, from its label.
+        environment: Its environment variables.
+        retries: Whether its own trigger retries; None for a function that a subscription pushes to.
+        revision: The revision that was deployed.
+        serving: The revision that serves requests; empty when that is not known.
     """
 
     region: str
@@ -66,10 +65,10 @@ class Function:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """A job of the scheduler as it is.
+    """A scheduler job, as it exists.
 
     Args:
-        failed: Why its last attempt failed; empty when it did not.
+        failed: Why its last attempt failed; empty when it succeeded.
     """
 
     region: str
@@ -82,11 +81,11 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table as it is.
+    """A table, as it exists.
 
     Args:
-        types: GoogleSQL types by column in lower case.
-        partition: The column that it is partitioned by; empty when it is not, None where no table is.
+        types: GoogleSQL types, by column name in lower case.
+        partition: The column it is partitioned by; empty for none, None where the warehouse has no partitions.
     """
 
     types: Mapping[str, str]
@@ -94,7 +93,7 @@ class Table:
 
 
 class ResourceKind(StrEnum):
-    """What may be granted on."""
+    """Kinds of resources with grants of their own."""
 
     SUBSCRIPTION = "subscriptions"
     TOPIC = "topics"
@@ -104,7 +103,7 @@ class ResourceKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Resource:
-    """Something that rights are granted on; a service has a region."""
+    """A resource with grants of its own; a service also has a region."""
 
     kind: ResourceKind
     name: str
@@ -116,25 +115,25 @@ Grants: TypeAlias = Mapping[str, frozenset[str]]
 
 
 class Tables(Protocol):
-    """What the warehouse's tables are like; no rows are read."""
+    """The tables of a warehouse, without their rows."""
 
     def describe_table(self, name: str) -> "Table | None":
-        """A table, by `dataset.table` or `project.dataset.table`; None when there is none.
+        """A table, by `dataset.table` or `project.dataset.table`; None when it does not exist.
 
         Raises:
-            WarehouseError: It could not be looked at.
+            WarehouseError: It could not be read.
         """
 
     def tables_in(self, dataset: str) -> Sequence[str]:
-        """Every table and view of a dataset, by the names that `describe_table` takes; none, when there is no such dataset.
+        """The tables and views of a dataset, by the names that `describe_table` takes; none when the dataset does not exist.
 
         Raises:
-            WarehouseError: It could not be looked at.
+            WarehouseError: It could not be read.
         """
 
 
 class Platform(Protocol):
-    """The live platform under an installation. Read only; every verb raises a PlatformError when it can't look."""
+    """The live platform of an installation. Read only; every method raises a PlatformError when it can't read."""
 
     def subscriptions(self) -> "Mapping[str, Subscription]":
         """The installation's subscriptions, by name."""
@@ -146,10 +145,10 @@ class Platform(Protocol):
         """The installation's scheduler jobs, by name."""
 
     def has_secret(self, name: str) -> bool:
-        """Whether a secret has a version that can be read; False, too, when there is no such secret."""
+        """True when a secret exists and has an enabled version."""
 
     def grants(self, resource: "Resource") -> "Grants":
-        """Who has which role on a resource itself; none, when there is no such resource."""
+        """The grants on a resource itself, not on its project; none when the resource does not exist."""
 
     def now(self) -> datetime:
-        """What time the platform says it is, to the second."""
+        """The platform's time, to the second."""

@@ -23,7 +23,7 @@ class Handled(StrEnum):
     DUPLICATE = "duplicate"
     STORED = "kept"
     REJECTED = "rejected"
-    PASSED_OVER = "passed_over"
+    IGNORED = "passed_over"
     """It makes sense, and does not concern this installation."""
 
 

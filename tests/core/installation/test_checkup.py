@@ -1,10 +1,10 @@
-"""The daily round: told once, told again when there is more, over when it is seen to be over."""
+"""The daily checkup: one alert for a fault, another when there are more, a recovery when all are fixed."""
 
 from datetime import UTC, datetime
 
 from phasegate.core.alerts.causes import TroubleCause
 from phasegate.core.gates.gate import AlertState
-from phasegate.core.installation.checkup import BLIND, DAILY, SOON, Checked, check_up
+from phasegate.core.installation.checkup import BLIND_LIMIT, DAILY, SOON, Checked, check_up
 from phasegate.core.installation.finding import Finding, Health
 
 NOW = datetime(2026, 3, 2, 8, tzinfo=UTC)
@@ -15,11 +15,11 @@ BLINDED = Finding("functions", Health.NOT_CHECKED, "403 no right")
 DUE = Checked(NOW)
 
 
-def test_while_all_is_well_it_looks_once_a_day_and_says_nothing() -> None:
+def test_without_faults_it_runs_once_a_day_and_raises_no_alert() -> None:
     assert check_up(DUE, [WELL], NOW) == (Checked(NOW + DAILY), None)
 
 
-def test_what_is_wrong_is_told_with_what_mends_it_and_looked_at_soon() -> None:
+def test_a_fault_raises_an_alert_with_its_fix_and_is_checked_again_soon() -> None:
     after, trouble = check_up(DUE, [WELL, ACK], NOW)
     assert after == Checked(NOW + SOON, NOW, ("subscription acme-ticks: it waits 10 s",))
     assert trouble is not None
@@ -28,7 +28,7 @@ def test_what_is_wrong_is_told_with_what_mends_it_and_looked_at_soon() -> None:
     assert trouble.next == ("phasegate doctor", "gcloud … --ack-deadline=600")
 
 
-def test_the_same_again_is_not_told_more_is_and_keeps_its_beginning() -> None:
+def test_only_a_new_fault_raises_another_alert_and_the_start_stays() -> None:
     once, _ = check_up(DUE, [ACK], NOW)
     again, trouble = check_up(once, [ACK], NOW + SOON)
     assert trouble is None
@@ -39,7 +39,7 @@ def test_the_same_again_is_not_told_more_is_and_keeps_its_beginning() -> None:
     assert (trouble.since, len(trouble.about), more.since) == (NOW, 2, NOW)
 
 
-def test_once_it_is_mended_that_is_told_once() -> None:
+def test_a_fix_raises_one_recovery() -> None:
     once, _ = check_up(DUE, [ACK], NOW)
     after, trouble = check_up(once, [WELL], NOW + SOON)
     assert trouble is not None
@@ -47,7 +47,7 @@ def test_once_it_is_mended_that_is_told_once() -> None:
     assert check_up(after, [WELL], NOW + 2 * DAILY)[1] is None
 
 
-def test_what_can_no_longer_be_looked_at_has_not_recovered() -> None:
+def test_a_fault_that_can_no_longer_be_checked_has_not_recovered() -> None:
     once, _ = check_up(DUE, [ACK], NOW)
     blind, trouble = check_up(once, [WELL, BLINDED], NOW + SOON)
     assert (trouble, blind.since, blind.blind) == (None, NOW, NOW + SOON)
@@ -55,15 +55,15 @@ def test_what_can_no_longer_be_looked_at_has_not_recovered() -> None:
     assert trouble is not None and trouble.state is AlertState.RECOVERED
 
 
-def test_what_cannot_be_looked_at_for_a_day_is_told() -> None:
-    known, told, at = DUE, [], NOW
-    while at <= NOW + BLIND:
-        known, trouble = check_up(known, [WELL, BLINDED], at)
-        told += [(at, trouble.about)] if trouble else []
+def test_what_cannot_be_checked_for_a_day_raises_an_alert() -> None:
+    last, alerts, at = DUE, [], NOW
+    while at <= NOW + BLIND_LIMIT:
+        last, trouble = check_up(last, [WELL, BLINDED], at)
+        alerts += [(at, trouble.about)] if trouble else []
         at += SOON
-    assert told == [(NOW + BLIND, ("functions: 403 no right",))]
+    assert alerts == [(NOW + BLIND_LIMIT, ("functions: 403 no right",))]
 
 
-def test_the_heartbeat_is_not_asked_of_a_clock_that_ticks() -> None:
-    stood = Finding("heartbeat", Health.WRONG, "the clock has not ticked", "x")
+def test_the_heartbeat_is_left_out_because_the_checkup_runs_in_a_tick() -> None:
+    stood = Finding("heartbeat", Health.WRONG, "the scheduler has not run", "x")
     assert check_up(DUE, [WELL, stood], NOW)[1] is None

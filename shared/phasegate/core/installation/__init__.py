@@ -1,1 +1,1 @@
-"""What is known of an installation itself, whatever the platform."""
+"""Findings about an installation, on any platform."""

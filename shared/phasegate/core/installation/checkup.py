@@ -1,4 +1,4 @@
-"""The doctor's daily round: when to look again, and what of it people are told."""
+"""The daily checkup: when the doctor runs next, and which of its findings raise an alert."""
 
 import re
 from collections.abc import Sequence
@@ -11,26 +11,26 @@ from phasegate.core.gates.gate import AlertState
 from phasegate.core.installation.finding import Finding, Health
 
 DAILY = timedelta(days=1)
-"""While all is well."""
+"""Time between two checkups while everything is fine."""
 
 SOON = timedelta(hours=1)
-"""After the first tick, and while something is wrong or can't be looked at."""
+"""Time to the next checkup after the first tick, and while something is wrong or could not be checked."""
 
-BLIND = timedelta(days=1)
-"""What could not be looked at for so long is told."""
+BLIND_LIMIT = timedelta(days=1)
+"""What could not be checked for this time raises an alert, too."""
 
 SUBJECT = "installation"
 
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """What was found last.
+    """The result of the last checkup.
 
     Args:
-        next: When to look again.
-        since: Since when people know that something is wrong; None while they know of nothing.
-        wrong: What was told, by subject and what was said.
-        blind: Since when something can't be looked at; None while everything can.
+        next: When the next one is due.
+        since: Since when the incident is open; None while there is none.
+        wrong: What the incident reports, each as `subject: message`.
+        blind: Since when something could not be checked; None while everything can.
     """
 
     next: datetime
@@ -39,49 +39,46 @@ class Checked:
     blind: datetime | None = None
 
 
-def check_up(known: Checked, findings: Sequence[Finding], now: datetime) -> tuple[Checked, Trouble | None]:
-    """What to remember, and what to tell.
-
-    What is no longer seen to be wrong because it can't be looked at has not recovered. The heartbeat is left out: whoever looks
-    here has just ticked.
-    """
-    seen = [finding for finding in findings if finding.subject != "heartbeat"]
-    unseen = [finding for finding in seen if finding.health is Health.NOT_CHECKED]
-    blind = (known.blind or now) if unseen else None
-    ill = [finding for finding in seen if finding.health is Health.WRONG]
-    if blind is not None and now - blind >= BLIND:
-        ill += unseen
-    wrong = tuple(f"{finding.subject}: {finding.message}" for finding in ill)
-    again = now + (SOON if ill or unseen else DAILY)
-    if not ill:
-        if known.since is None or unseen:
-            return Checked(again, known.since, known.wrong, blind), None
-        return Checked(again), _trouble((), (), known.since, now)
-    since = known.since or now
-    if set(map(_gist, wrong)) == set(map(_gist, known.wrong)):
-        return Checked(again, since, wrong, blind), None
-    return Checked(again, since, wrong, blind), _trouble(wrong, [finding.fix for finding in ill], since, now)
+def check_up(last: Checked, findings: Sequence[Finding], now: datetime) -> tuple[Checked, Trouble | None]:
+    """The result to store, and the change to the incident, if any."""
+    # Whoever runs a checkup has just ticked, so the heartbeat says nothing here.
+    relevant = [finding for finding in findings if finding.subject != "heartbeat"]
+    unchecked = [finding for finding in relevant if finding.health is Health.NOT_CHECKED]
+    blind = (last.blind or now) if unchecked else None
+    faults = [finding for finding in relevant if finding.health is Health.WRONG]
+    if blind is not None and now - blind >= BLIND_LIMIT:
+        faults += unchecked
+    wrong = tuple(f"{finding.subject}: {finding.message}" for finding in faults)
+    due = now + (SOON if faults or unchecked else DAILY)
+    if not faults:
+        # What was wrong and can't be checked now has not recovered: the incident stays open.
+        if last.since is None or unchecked:
+            return Checked(due, last.since, last.wrong, blind), None
+        return Checked(due), _trouble((), (), last.since, now)
+    since = last.since or now
+    if set(map(_without_figures, wrong)) == set(map(_without_figures, last.wrong)):
+        return Checked(due, since, wrong, blind), None
+    return Checked(due, since, wrong, blind), _trouble(wrong, [finding.fix for finding in faults], since, now)
 
 
-def _gist(message: str) -> str:
-    """What is told without its figures: that a clock is two seconds later than an hour ago is nothing new."""
+def _without_figures(message: str) -> str:
+    """A message without its numbers: a clock that is two seconds later than an hour ago is no news."""
     return re.sub(r"\d+", "0", message)
 
 
-def _trouble(wrong: Sequence[str], mends: Sequence[str], since: datetime, now: datetime) -> Trouble:
-    number = len(wrong)
-    things = "1 thing is" if number == 1 else f"{number} things are"
-    ill = f"{things} not as the pipeline files and the platform demand; {wrong[0]}" if wrong else ""
+def _trouble(wrong: Sequence[str], fixes: Sequence[str], since: datetime, now: datetime) -> Trouble:
+    problems = "1 problem" if len(wrong) == 1 else f"{len(wrong)} problems, first"
+    detail = f"the doctor found {problems}: {wrong[0]}" if wrong else "the doctor finds no problems"
     return Trouble(
         key=f"{TroubleCause.MISCONFIGURED}/{SUBJECT}/{now.isoformat()}",
         cause=TroubleCause.MISCONFIGURED,
         subject=SUBJECT,
         state=AlertState.FIRING if wrong else AlertState.RECOVERED,
-        detail=ill or "everything is as it must be",
+        detail=detail,
         about=tuple(wrong),
         evidence=tuple(wrong[:10]),
-        effect="Messages, gates or alerts may go missing because of it." if wrong else "",
-        next=("phasegate doctor", *dict.fromkeys(fix for fix in mends if fix))[:10] if wrong else (),
+        effect="Messages, gates or alerts may be lost until this is fixed." if wrong else "",
+        next=("phasegate doctor", *dict.fromkeys(fix for fix in fixes if fix))[:10] if wrong else (),
         since=since,
         at=now,
     )

@@ -1,11 +1,11 @@
-"""What an examination of an installation found."""
+"""Findings of the doctor."""
 
 from dataclasses import dataclass
 from enum import StrEnum
 
 
 class Health(StrEnum):
-    """How something is."""
+    """The result of one check of the installation."""
 
     OK = "ok"
     WRONG = "wrong"
@@ -14,12 +14,12 @@ class Health(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was looked at.
+    """One thing of the installation that was checked.
 
     Args:
-        subject: What: `subscription phasegate-ticks`.
-        said: What was found, and what it should be.
-        mend: A command, or what else to do; empty when nothing need be done.
+        subject: What was checked: `subscription phasegate-ticks`.
+        message: What was found, and what was expected.
+        fix: A command or sentence that fixes it; empty when there is nothing to fix.
     """
 
     subject: str
@@ -30,6 +30,6 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class NotChecked:
-    """Why something could not be looked at."""
+    """Why something could not be read."""
 
     reason: str
