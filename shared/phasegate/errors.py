@@ -1,17 +1,17 @@
-"""Every error phasegate raises on purpose.
+"""Every error that phasegate raises on purpose.
 
 PhasegateError
 ├── ConfigError          a file, setting or argument is wrong; nothing was done
-├── NotNow               a phase must not start yet; says what stands in the way (core.gates.preflight)
-├── MessageError         a message makes no sense; it is recorded as rejected and acknowledged
+├── NotNow               a phase must not start yet; says what blocks it (core.gates.preflight)
+├── MessageError         a message is invalid; it is stored as rejected and acknowledged
 │   └── UnknownPhase
-├── Refused              an act by hand makes no sense on that gate; nothing was done
-└── AdapterError         an outside system failed; `retryable` says whether again may help
+├── ActionRefused        a manual action does not fit the gate; nothing was done
+└── AdapterError         an outside system failed; `retryable` says whether a retry may help
     ├── WarehouseError
     ├── StateError
-    │   └── Conflict     someone else wrote first; load again and decide again
+    │   └── Conflict     another process wrote first; load and decide again
     ├── PublishError
-    ├── SecretError      whether there is a secret could not be found out
+    ├── SecretError      the place of the secrets did not answer
     ├── NotifyError
     └── PlatformError
 """
@@ -26,7 +26,7 @@ class PhasegateError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing that is wrong with an input: where it stands, what was expected, what was got."""
+    """One fault of an input: where it is, what was expected, what was found."""
 
     path: str
     expected: str
@@ -49,7 +49,7 @@ class ConfigError(PhasegateError):
 
 
 class MessageError(PhasegateError):
-    """A message that will not get better by coming again; recorded as rejected and acknowledged."""
+    """A message that no redelivery will fix; it is stored as rejected and acknowledged."""
 
 
 class UnknownPhase(MessageError):
@@ -57,14 +57,14 @@ class UnknownPhase(MessageError):
 
 
 class ActionRefused(PhasegateError):
-    """An act by hand makes no sense on that gate, as it stands now."""
+    """A manual action does not fit the present state of the gate."""
 
 
 class AdapterError(PhasegateError):
     """An outside system failed.
 
     Args:
-        retryable: True when the same request may succeed later. Raised out of a function, it makes the message come again.
+        retryable: True when the same request may succeed later.
     """
 
     def __init__(self, message: str, *, retryable: bool) -> None:
@@ -81,33 +81,33 @@ class StateError(AdapterError):
 
 
 class Conflict(StateError):
-    """The gate changed since it was loaded; nothing was written."""
+    """A gate or record changed since it was loaded; nothing was written."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message, retryable=True)
 
 
 class PlatformError(AdapterError):
-    """The live platform could not be looked at."""
+    """The live platform could not be read."""
 
 
 class PublishError(AdapterError):
-    """A message could not be handed to the bus."""
+    """The bus did not accept a message."""
 
 
 class SecretError(AdapterError):
-    """The place where secrets are kept did not answer."""
+    """The place of the secrets did not answer."""
 
 
 class NotifyError(AdapterError):
-    """A notice was not taken by its destination.
+    """A destination did not accept a notice.
 
     Args:
-        retryable: False when the destination will refuse every notice until somebody mends it: its address is gone, its
-            secret is wrong, it takes not even plain text.
-        status: The HTTP or SMTP status that came back; None when none came.
-        retry_after: Seconds that the destination asks to wait before the next attempt, to whatever it is sent.
-        maybe_sent: True when it may have been taken after all: the connection ended before the answer came.
+        retryable: False when the destination will refuse every notice until somebody fixes it: its address is gone, its
+            secret is wrong, or it refuses even plain text.
+        status: The HTTP or SMTP status of the answer; None without one.
+        retry_after: Seconds that the destination asks to wait before the next attempt, with any notice.
+        maybe_sent: True when it may have accepted the notice: the connection ended before the answer arrived.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""The outside systems as phasegate sees them. The docstrings are the contract; one suite tests every adapter against it."""
+"""The outside systems as phasegate sees them. The docstrings are the contract, and one suite per port tests every adapter."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,7 +10,7 @@ from phasegate.core.field_syntax import Span
 from phasegate.core.gates.completion import RunKey
 from phasegate.core.gates.gate import Gate, GatesByPhase, GateState, Reason
 
-# Named by ports that few processes need.
+# Only ports that few processes need name these.
 if TYPE_CHECKING:
     from phasegate.core.alerts.notice import Notice
     from phasegate.core.secret import Secret
@@ -20,14 +20,14 @@ class Warehouse(Protocol):
     """Where the pipeline's tables are. Read only."""
 
     def measure(self, queries: Sequence[Query], span: Span) -> Iterator[Answer]:
-        """Answer each query for all dates of *span*, one `Answer` per query, in any order, as they finish.
+        """One `Answer` per query for all dates of *span*, in the order in which they finish.
 
-        A table or column that is missing, SQL that the warehouse refuses, or a warehouse that does not answer makes the
-        metrics that need it `Unmeasured`, and no others. `Fault.UNAVAILABLE` is what may go away by itself.
+        A missing table or column, SQL that the warehouse refuses, or a warehouse that does not answer makes the metrics that
+        need it `Unmeasured`, and no others. `Fault.UNAVAILABLE` is what may go away by itself.
 
         Raises:
-            ConfigError: SQL of the pipeline file does not parse; names the text.
-            WarehouseError: Nothing at all could be asked (no such file, no permission to open it).
+            ConfigError: SQL in the pipeline file does not parse; names the text.
+            WarehouseError: Nothing could be measured (no such file, no permission to open it).
         """
         ...
 
@@ -38,9 +38,9 @@ class Outgoing:
 
     Args:
         key: Deterministic: the same effect has the same key, however often it is decided.
-        topic: Logical name; the publisher knows where it is.
+        topic: Its logical name; the publisher maps it to a real one.
         body: A JSON object.
-        attributes: Carried beside the body, for filters and for de-duplication.
+        attributes: Sent with the body, for filters and de-duplication.
     """
 
     key: str
@@ -51,7 +51,7 @@ class Outgoing:
 
 @dataclass(frozen=True, slots=True)
 class Pending:
-    """An outgoing message that has not been sent yet, and how often that was tried."""
+    """An outgoing message that was not sent yet, with its failed attempts and the last error."""
 
     message: Outgoing
     attempts: int = 0
@@ -60,11 +60,11 @@ class Pending:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """A line of a gate's history.
+    """An entry in a gate's history.
 
     Args:
-        trigger: What led to the decision: a message id, `tick`, or who did it by hand.
-        act: What was done by hand, and why; empty where nothing was.
+        trigger: What led to the decision: a message id, `tick`, or the person who acted.
+        act: The manual action and its reason; empty when there was none.
     """
 
     run: RunKey
@@ -81,12 +81,12 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """A message that made no sense, or could not be delivered; kept so that it can be looked at and replayed.
+    """A message that was invalid or could not be delivered; stored for inspection and replay.
 
     Args:
-        data: Its body as text; cut, when it is very long.
-        published_at: When the broker took it; None when that is not known.
-        source: The subscription that gave it up; empty for one that was delivered and made no sense.
+        data: Its body as text, cut when very long.
+        published_at: When the broker accepted it; None when that is not known.
+        source: The subscription that gave up on it; empty for one that was delivered but invalid.
     """
 
     message_id: str
@@ -100,14 +100,14 @@ class Rejected:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What is kept beside the gates: an incident, a delivery, a pause, a heartbeat, a day's budget.
+    """State other than gates: an incident, a delivery, a pause, a heartbeat, a day's budget.
 
     Args:
         kind: What it is; keys are unique within a kind.
         body: A JSON object.
-        version: Raised by one with every commit; a commit names the version that it has read, 0 for one that did not exist.
-        due: When it wants to be looked at next; None when nothing is planned.
-        expires: From when on it may be deleted; None while it is live.
+        version: Raised by one with every commit. A commit names the version it read, 0 for a record that did not exist.
+        due: When it must be handled next; None when nothing is planned.
+        expires: From then on it may be deleted; None while it is live.
     """
 
     kind: str
@@ -120,14 +120,14 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What one message or tick changes, all at once or not at all.
+    """What one message or tick changes, in one commit.
 
     Args:
         gate: The gate to store; its `version` is the one that was read, 0 for a gate that did not exist.
-        beside: Versions of other gates that the decision rests on and that must not have moved.
-        handled: The id of the message that led to it.
-        outbox: What must be sent because of it.
-        records: Records to store, each at the version that was read.
+        related_versions: Versions read of other gates that the decision rests on; the commit fails if one has changed.
+        handled: The id of the message that led to it; makes a redelivery a duplicate.
+        outbox: Messages that must be sent because of it.
+        records: Records to store, each with the version that was read.
     """
 
     gate: Gate | None = None
@@ -140,77 +140,77 @@ class Change:
 
 
 class StateStore(Protocol):
-    """Where gates are kept."""
+    """Where gates are stored."""
 
     def load(self, pipeline: str, span: Span) -> Mapping[date, GatesByPhase]:
-        """The gates of a pipeline that are known, by run date and phase; dates without any are absent."""
+        """The stored gates of a pipeline, by run date and phase; dates without any are absent."""
         ...
 
     def awaiting_clock(self, pipeline: str, before: date, limit: int) -> Sequence[Gate]:
-        """Gates of run dates before *before* that the clock has not done with (`Gate.awaits_clock`), newest run dates first."""
+        """Gates of run dates before *before* that a tick must still look at (`Gate.awaits_clock`), newest run dates first."""
         ...
 
     def latest(self, pipeline: str) -> date | None:
-        """The newest run date of which a gate is known."""
+        """The newest run date with a stored gate; None without any."""
         ...
 
     def commit(self, change: Change) -> bool:
-        """Write a change as one; False, and nothing written, when its message was handled before.
+        """Write a change atomically; False, with nothing written, when its message was handled before.
 
-        The stored versions of the gate and of the records are one above the given ones.
+        The stored versions of the gate and the records are one above those of the change.
 
         Raises:
-            Conflict: The gate, one beside it, or a record is no longer at the version that was read. Nothing was written.
-            StateError: The store did not answer; it may have written. The same change may be committed again.
+            Conflict: The gate, a related gate or a record is no longer at the version that was read. Nothing was written.
+            StateError: The store did not answer, and may have written. The same change may be committed again.
         """
         ...
 
     def history(self, run: RunKey) -> Sequence[Event]:
-        """What was decided about a gate, oldest first."""
+        """The decisions about a gate, oldest first."""
         ...
 
     def rejected(self, limit: int) -> Sequence[Rejected]:
-        """Messages that made no sense or could not be delivered, newest first."""
+        """Messages that were invalid or could not be delivered, newest first."""
         ...
 
 
 class Records(Protocol):
-    """What is kept beside the gates; written by `StateStore.commit`."""
+    """State other than gates; written by `StateStore.commit`."""
 
     def find(self, kind: str, keys: Sequence[str]) -> Mapping[str, Record]:
-        """Records by key, in one request; those that do not exist are absent."""
+        """Records by key, in one request; missing ones are absent."""
         ...
 
     def live(self, kind: str) -> Sequence[Record]:
-        """All records of a kind that do not expire, in the order of their keys."""
+        """All live records of a kind, those without an expiry, by key."""
         ...
 
     def due(self, kind: str, now: datetime, limit: int) -> Sequence[Record]:
-        """Records that want to be looked at, longest due first."""
+        """Records that are due, longest due first."""
         ...
 
 
 class State(StateStore, Records, Protocol):
-    """Gates and what is kept beside them in one store, so that one commit covers both."""
+    """Gates and records in one store, so that one commit covers both."""
 
 
 class Outbox(Protocol):
-    """What was decided and must still be sent."""
+    """Messages that were committed and must still be sent."""
 
     def pending(self, now: datetime, limit: int) -> Sequence[Pending]:
-        """Entries whose next attempt is due, in the order in which they were committed. Parked ones are not among them."""
+        """Entries whose next attempt is due, in the order of their commits; parked ones are left out."""
         ...
 
-    def sent(self, keys: Sequence[str], now: datetime) -> None:
-        """Entries were taken by the bus. Saying it twice is harmless."""
+    def mark_sent(self, keys: Sequence[str], now: datetime) -> None:
+        """Record that the bus accepted entries. Doing so twice is harmless."""
         ...
 
-    def failed(self, key: str, error: str, again: datetime | None) -> None:
-        """An attempt failed; try at *again*, or park the entry when that is None."""
+    def mark_failed(self, key: str, error: str, again: datetime | None) -> None:
+        """Record a failed attempt; the next one is due at *again*, or the entry is parked when that is None."""
         ...
 
     def parked(self) -> Sequence[Pending]:
-        """Entries that will not be tried again by themselves."""
+        """Entries without a next attempt: the bus refused them for good."""
         ...
 
 
@@ -222,22 +222,22 @@ class Publisher(Protocol):
     """Hands messages to the bus."""
 
     def publish(self, message: Outgoing) -> str:
-        """Hand a message to the bus and wait until it is taken; gives the bus's id for it.
+        """Hand a message to the bus, wait until it is accepted, and give the bus's id for it.
 
         Raises:
-            PublishError: It was not taken, as far as can be known; consumers see its key when it comes twice.
+            PublishError: It was not accepted, as far as can be known. Consumers recognise a duplicate by its key.
         """
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """A destination's word that it took a notice.
+    """A destination's confirmation that it accepted a notice.
 
     Args:
-        status: Its HTTP or SMTP status; None where there is no such thing.
-        message_id: Its id for what it took; empty where it gives none.
-        plain: True when it refused the card and took plain text in its place.
+        status: Its HTTP or SMTP status; None for a destination without one.
+        message_id: Its id for the notice; empty when it gives none.
+        plain: True when it refused the card and accepted plain text instead.
     """
 
     status: int | None = None
@@ -246,34 +246,34 @@ class Receipt:
 
 
 class Notifier(Protocol):
-    """Brings notices to one destination."""
+    """Delivers notices to one destination."""
 
     def notify(self, notice: "Notice") -> Receipt:
-        """Hand over a notice and wait until it is taken; at most one attempt.
+        """Deliver a notice and wait until it is accepted; at most one attempt.
 
-        A second one is made at once where the first was refused in words that leave no doubt: plain text in place of a card,
-        or with a secret that was replaced meanwhile.
+        A second attempt follows immediately only after a clear refusal: with plain text instead of a card, or with a secret
+        that was replaced meanwhile.
 
-        The same notice may be handed over again: its key tells a receiver that looks, its `possible_duplicate` a reader.
+        The same notice may be delivered again. A receiver recognises it by its key, a reader by its `possible_duplicate`.
 
         Raises:
-            NotifyError: It was not taken, as far as can be known. No error of a notifier holds a secret.
+            NotifyError: It was not accepted, as far as can be known. No error of a notifier holds a secret.
         """
         ...
 
 
 class Secrets(Protocol):
-    """Where passwords, keys and addresses are that the pipeline file only refers to."""
+    """Where the passwords, keys and addresses are that a pipeline file refers to."""
 
     def get(self, reference: str, *, fresh: bool = False) -> "Secret":
         """The secret that a reference like `secret://chat-webhook` stands for.
 
         Args:
-            fresh: Look again, whatever is remembered: the one that is known was refused.
+            fresh: Read it again even when it is cached, because the cached one was refused.
 
         Raises:
-            ConfigError: There is none, it is empty, or it may not be read; says how to set it.
-            SecretError: The place where it is kept did not answer.
+            ConfigError: It is missing, empty, or may not be read; says how to set it.
+            SecretError: The place of the secrets did not answer.
         """
         ...
 

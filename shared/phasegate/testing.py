@@ -1,4 +1,4 @@
-"""Parts for tests, of phasegate and of pipelines that use it: a clock to set, a warehouse to fill, ports that crash."""
+"""Parts for tests of phasegate and of pipelines that use it: a manual clock, a scripted warehouse, ports that crash."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ from phasegate.errors import WarehouseError
 
 
 class ManualClock:
-    """A clock that stands until it is moved."""
+    """A clock that moves only when it is told to."""
 
     def __init__(self, now: datetime = datetime(2026, 3, 2, tzinfo=UTC)) -> None:
         self._now = now
@@ -21,12 +21,12 @@ class ManualClock:
         return self._now
 
     def advance(self, span: timedelta) -> datetime:
-        """Move it forward."""
+        """Move it forward, and give the new time."""
         self._now += span
         return self._now
 
     def set(self, now: datetime) -> None:
-        """Move it anywhere."""
+        """Move it to any time."""
         self._now = now
 
 
@@ -35,11 +35,12 @@ class ScriptedWarehouse:
     """Answers every metric of a table on a date with one scripted number.
 
     Args:
-        numbers: By (table, date). A number answers every metric of the table; a mapping answers by metric, 0 where it says
-            nothing. A missing entry is an empty partition.
-        down: When set, nothing can be asked, for this reason.
+        numbers: By (table, date). A number answers every metric of the table; a mapping answers by metric, with 0 for the
+            others. A missing entry is an empty partition.
+        down: When set, every call fails for this reason.
         broken: Tables that can't be measured.
-        asking: Called before each answer is given, to let something happen meanwhile.
+        before_answer: Called between reading the numbers and giving the answers, to let something happen meanwhile.
+        queries: Every query so far.
     """
 
     numbers: dict[tuple[str, date], Number | Mapping[AnyMetric, Number]] = field(default_factory=dict)
@@ -53,7 +54,7 @@ class ScriptedWarehouse:
         if self.down:
             raise WarehouseError(self.down, retryable=True)
         self.queries.extend(queries)
-        # What is read is read before anything else happens, as in a real query.
+        # The numbers are read before `before_answer` may change them, as in a real query.
         answers = [self._answer(query, span) for query in queries]
         if self.before_answer:
             self.before_answer()
@@ -64,24 +65,24 @@ class ScriptedWarehouse:
             fault = Unmeasured(Fault.UNAVAILABLE, f"table {query.source.table} does not answer")
             return Answer(query, {}, dict.fromkeys(query.metrics, fault), cost=Cost(1))
         days = {day: self.numbers[query.source.table, day] for day in span.days() if (query.source.table, day) in self.numbers}
-        rows = {day: tuple(_number(found, metric) for metric in query.metrics) for day, found in days.items()}
+        rows = {day: tuple(_number(scripted, metric) for metric in query.metrics) for day, scripted in days.items()}
         return Answer(query, rows, {}, cost=Cost(1))
 
 
-def _number(found: Number | Mapping[AnyMetric, Number], metric: AnyMetric) -> Number:
-    return found.get(metric, 0) if isinstance(found, Mapping) else found
+def _number(scripted: Number | Mapping[AnyMetric, Number], metric: AnyMetric) -> Number:
+    return scripted.get(metric, 0) if isinstance(scripted, Mapping) else scripted
 
 
 class Crash(BaseException):
-    """The process dies here. Not an Exception, so that nothing can catch it by mistake."""
+    """The process dies here. Not an Exception, so that no handler catches it by mistake."""
 
 
 class Crashing:
-    """A port whose process dies at a chosen call: before the call, or after it and before anyone knows.
+    """A port whose process dies at a chosen step: before a call, or after it but before its result is seen.
 
     Args:
-        port: The real one.
-        calls: Counts down over all ports that share it; the process dies when it reaches zero.
+        port: The real port.
+        calls: Counts down over all ports that share it; the process dies when it passes zero.
     """
 
     def __init__(self, port: Any, calls: "Countdown") -> None:
@@ -89,11 +90,11 @@ class Crashing:
         self._calls = calls
 
     def __getattr__(self, name: str) -> Any:
-        verb = getattr(self._port, name)
+        method = getattr(self._port, name)
 
         def call(*args: Any, **kwargs: Any) -> Any:
             self._calls.step()
-            result = verb(*args, **kwargs)
+            result = method(*args, **kwargs)
             self._calls.step()
             return result
 
@@ -102,7 +103,7 @@ class Crashing:
 
 @dataclass
 class Countdown:
-    """Steps that are left until the crash; None never crashes."""
+    """Steps left until the crash; None never crashes."""
 
     left: int | None = None
 

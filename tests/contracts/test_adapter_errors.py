@@ -56,7 +56,7 @@ def store(error: Exception) -> FirestoreStore:
 
 CALLS: dict[tuple[str, str], Callable[[Exception], object]] = {
     ("firestore", "reads"): lambda error: store(error).load("shop", DAY),
-    ("firestore", "marks as sent"): lambda error: store(error).sent(["a", "b"], NOW),
+    ("firestore", "marks as sent"): lambda error: store(error).mark_sent(["a", "b"], NOW),
     ("firestore", "commits"): lambda error: store(error).commit(Change(outbox=(MESSAGE,))),
     ("pubsub", "publishes"): lambda error: PubSubPublisher("p", connect=lambda: Failing(error)).publish(MESSAGE),
 }
@@ -82,7 +82,7 @@ def rows() -> Iterator[tuple[str, str, str, str, bool]]:
 @pytest.mark.parametrize(("adapter", "call", "name", "becomes", "retryable"), tuple(rows()))
 def test_a_clients_error_becomes_what_the_table_says(adapter: str, call: str, name: str, becomes: str, retryable: bool) -> None:
     error = made(name)
-    with pytest.raises(errors.AdapterError, match=r"a reason|kept moving") as caught:
+    with pytest.raises(errors.AdapterError, match=r"a reason|kept changing") as caught:
         CALLS[adapter, call](error)
     assert (type(caught.value).__name__, caught.value.retryable) == (becomes, retryable)
     assert caught.value.__cause__ is error

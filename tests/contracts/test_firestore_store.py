@@ -203,7 +203,7 @@ def test_pending_keeps_the_order_of_commits_and_of_messages_within_one(firestore
     assert keys(firestore_store) == expected
     assert [entry.message.key for entry in firestore_store.pending(NOW, 5)] == expected[:5]
 
-    firestore_store.failed("0z", "the bus is silent", NOW + timedelta(minutes=1))
+    firestore_store.mark_failed("0z", "the bus is silent", NOW + timedelta(minutes=1))
     assert keys(firestore_store) == expected[1:]
     later = firestore_store.pending(NOW + timedelta(minutes=1), 2)
     assert [(entry.message.key, entry.attempts, entry.error) for entry in later] == [
@@ -215,9 +215,9 @@ def test_pending_keeps_the_order_of_commits_and_of_messages_within_one(firestore
 def test_an_attempt_that_failed_after_another_one_was_taken_changes_nothing(firestore_store: FirestoreStore) -> None:
     """Two relays had the entry in hand."""
     firestore_store.commit(Change(handled="m1", outbox=(message("k"),)))
-    firestore_store.sent(["k"], NOW)
-    firestore_store.failed("k", "too late", NOW)
-    firestore_store.failed("k", "too late", None)
+    firestore_store.mark_sent(["k"], NOW)
+    firestore_store.mark_failed("k", "too late", NOW)
+    firestore_store.mark_failed("k", "too late", None)
     assert not firestore_store.pending(NOW, 9)
     assert not firestore_store.parked()
 
@@ -227,8 +227,8 @@ def test_sent_knows_more_entries_than_one_batch_holds_and_entries_that_are_gone(
     firestore_store.commit(Change(handled="m1", outbox=tuple(map(message, many))))
     assert len(firestore_store.pending(NOW, 1_000)) == len(many)
 
-    firestore_store.sent([*many, "gone long ago"], NOW)
-    firestore_store.sent(many[:3], NOW)
+    firestore_store.mark_sent([*many, "gone long ago"], NOW)
+    firestore_store.mark_sent(many[:3], NOW)
     assert not firestore_store.pending(NOW, 1_000)
 
 
@@ -236,7 +236,7 @@ def test_only_what_is_garbage_one_day_has_an_end(firestore_store: FirestoreStore
     """Gates, and what is unsent, stay; the field that ends the rest is a timestamp."""
     firestore_store.commit(release(RAW, related_versions={CLEAN: 0}))
     firestore_store.commit(Change(handled="m2", outbox=(message("k"),), rejected=Rejected("m2", NOW, "no date", "{}", {})))
-    firestore_store.sent(["k"], NOW)
+    firestore_store.mark_sent(["k"], NOW)
     ends = {
         found.reference.path.split("/")[-2]: found.to_dict().get("expires_at")
         for group in (firestore.GATES, firestore.HISTORY, firestore.HANDLED, firestore.REJECTED)
@@ -261,7 +261,11 @@ def test_a_store_that_does_not_answer_says_so_in_time(monkeypatch: pytest.Monkey
     monkeypatch.setenv("FIRESTORE_EMULATOR_HOST", "127.0.0.1:9")
     store = FirestoreStore("nowhere", "(default)", within=0.5)
     started = datetime.now(UTC)
-    for ask in (lambda: store.load("shop", Span(DAY, DAY)), lambda: store.commit(release(RAW)), lambda: store.sent(["k"], NOW)):
+    for ask in (
+        lambda: store.load("shop", Span(DAY, DAY)),
+        lambda: store.commit(release(RAW)),
+        lambda: store.mark_sent(["k"], NOW),
+    ):
         with pytest.raises(StateError, match=r"state at firestore:nowhere/\(default\): ") as caught:
             ask()
         assert caught.value.retryable

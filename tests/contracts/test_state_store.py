@@ -103,8 +103,8 @@ FULL = Gate(
 def test_an_empty_store_holds_nothing(store: Store) -> None:
     assert everything(store) == ({}, [], [], [], [])
     assert store.latest("shop") is None
-    store.sent(["unknown"], NOW)
-    store.failed("unknown", "x", NOW)
+    store.mark_sent(["unknown"], NOW)
+    store.mark_failed("unknown", "x", NOW)
     assert everything(store) == ({}, [], [], [], [])
 
 
@@ -244,19 +244,19 @@ def test_pending_entries_come_in_the_order_of_their_commits(store: Store) -> Non
 
 def test_a_failed_entry_waits_for_its_next_attempt(store: Store) -> None:
     store.commit(Change(outbox=(message("a"), message("b"))))
-    store.failed("a", "the bus is silent", NOW + MINUTE)
+    store.mark_failed("a", "the bus is silent", NOW + MINUTE)
     assert keys(store, NOW) == ["b"]
     assert keys(store, NOW + MINUTE - timedelta(microseconds=1)) == ["b"]
     assert keys(store, NOW + MINUTE) == ["a", "b"]
     assert [(e.attempts, e.error) for e in store.pending(NOW + MINUTE, 9)] == [(1, "the bus is silent"), (0, "")]
-    store.failed("a", "still", NOW + 2 * MINUTE)
+    store.mark_failed("a", "still", NOW + 2 * MINUTE)
     assert [(e.attempts, e.error) for e in store.pending(NOW + 2 * MINUTE, 1)] == [(2, "still")]
 
 
 def test_a_whole_second_is_not_later_than_the_same_with_decimals(store: Store) -> None:
     whole = NOW.replace(microsecond=0)
     store.commit(Change(outbox=(message("a"),)))
-    store.failed("a", "x", whole)
+    store.mark_failed("a", "x", whole)
     assert keys(store, whole) == ["a"]
     assert keys(store, whole + timedelta(microseconds=1)) == ["a"]
     assert keys(store, whole - timedelta(microseconds=1)) == []
@@ -264,16 +264,16 @@ def test_a_whole_second_is_not_later_than_the_same_with_decimals(store: Store) -
 
 def test_a_parked_entry_is_kept_and_not_tried_again(store: Store) -> None:
     store.commit(Change(outbox=(message("a"), message("b"))))
-    store.failed("a", "no such topic", None)
+    store.mark_failed("a", "no such topic", None)
     assert keys(store) == ["b"]
     assert [(e.message, e.attempts, e.error) for e in store.parked()] == [(message("a"), 1, "no such topic")]
 
 
 def test_a_sent_entry_is_gone_however_often_that_is_said(store: Store) -> None:
     store.commit(Change(outbox=(message("a"), message("b"), message("c"))))
-    store.sent(["a"], NOW)
-    store.sent(["a", "b"], NOW + MINUTE)
-    store.sent([], NOW)
+    store.mark_sent(["a"], NOW)
+    store.mark_sent(["a", "b"], NOW + MINUTE)
+    store.mark_sent([], NOW)
     assert keys(store) == ["c"]
     assert store.parked() == []
 
@@ -282,15 +282,15 @@ def test_a_sent_entry_is_gone_however_often_that_is_said(store: Store) -> None:
 def test_an_entry_that_was_taken_stays_taken(store: Store, again: datetime | None) -> None:
     """Two processes may send one entry; that the second failed is no reason to try again, or to park it."""
     store.commit(Change(outbox=(message("a"),)))
-    store.sent(["a"], NOW)
-    store.failed("a", "the bus is silent", again)
+    store.mark_sent(["a"], NOW)
+    store.mark_failed("a", "the bus is silent", again)
     assert (keys(store), store.parked()) == ([], [])
 
 
 def test_a_parked_entry_that_is_sent_is_parked_no_more(store: Store) -> None:
     store.commit(Change(outbox=(message("a"),)))
-    store.failed("a", "no such topic", None)
-    store.sent(["a"], NOW)
+    store.mark_failed("a", "no such topic", None)
+    store.mark_sent(["a"], NOW)
     assert (keys(store), store.parked()) == ([], [])
 
 
@@ -429,8 +429,8 @@ def test_a_file_that_is_opened_again_still_has_everything(tmp_path: Path) -> Non
     path = str(tmp_path / "state.sqlite")
     first = SQLiteStore(path)
     first.commit(Change(FULL, {}, "m1", (message("a"), message("b"), message("c")), event("rule"), rejected("m1")))
-    first.failed("a", "x", NOW + MINUTE)
-    first.failed("b", "x", None)
+    first.mark_failed("a", "x", NOW + MINUTE)
+    first.mark_failed("b", "x", None)
     second = SQLiteStore(path)
     assert everything(second) == everything(first)
     assert loaded(second) == replace(FULL, version=1)

@@ -1,6 +1,6 @@
 """Reads an installation on Google Cloud: Pub/Sub through its client, the rest with a few REST requests.
 
-Client libraries for functions, Cloud Run, the scheduler and secrets would each add 60 ms to a cold start, for one request a day.
+Client libraries for functions, Cloud Run, the scheduler and secrets would add 60 ms each to a cold start, for a request a day.
 Only resources whose names start with the installation's prefix are read.
 
 Source: REST references of cloudfunctions v2, run v2, cloudscheduler v1, secretmanager v1.

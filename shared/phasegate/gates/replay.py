@@ -10,7 +10,7 @@ from phasegate.errors import Conflict, MessageError
 from phasegate.gates.monitor import Monitor
 from phasegate.messaging.bodies import ALERTS, EVENTS
 from phasegate.messaging.dead_letters import FORWARDED
-from phasegate.messaging.inbox import LONGEST_KEPT
+from phasegate.messaging.inbox import MAX_STORED
 from phasegate.ports import Change, Clock, Outgoing, Record, Rejected, State
 
 REPLAYED = "replayed"
@@ -71,7 +71,7 @@ class Replay:
                 return self._send(message, AGAIN[kind], dry_run)
             return self._handle(message, dry_run)
         except MessageError as error:
-            cut = "it is longer than what is kept of a message, and " if len(message.data) >= LONGEST_KEPT else ""
+            cut = "it is longer than what is kept of a message, and " if len(message.data) >= MAX_STORED else ""
             return Replayed(message, settled=False, result=f"stays: {cut}still makes no sense: {error}")
 
     def _handle(self, message: Rejected, dry_run: bool) -> Replayed:

@@ -1,6 +1,6 @@
-"""What goes out, as messages: completions, go-signals, alerts, and the complaint about a message that made no sense.
+"""Outgoing messages: completions, go-signals, rerun requests, decisions and alerts.
 
-`schemas/` says what stands in each; a test holds every message that is written here against it.
+`schemas/` has the JSON Schema of each; a test checks every message that is written here against it.
 """
 
 import re
@@ -18,7 +18,7 @@ from phasegate.core.pipeline.model import AlertSeverity, Messages
 from phasegate.ports import Event, Outgoing, Rejected
 
 PREFIX = "phasegate"
-"""Stands before every name in the cloud, unless the settings say another, so that several installations fit into a project."""
+"""The default prefix of every resource name in the cloud; several installations in one project have different ones."""
 
 ALERTS = "alerts"
 """The topic of all alerts."""
@@ -26,28 +26,27 @@ ALERTS = "alerts"
 EVENTS = "events"
 """The topic of all decisions, as rows for analysis."""
 
-
 REPLAY = "phasegate replay"
-"""The command that lists messages that had no effect, and puts them through again."""
+"""The command that lists messages without effect and handles them again."""
 
 
 def go_topic(pipeline: str, phase: str) -> str:
-    """The topic on which the release of a phase is announced."""
+    """The topic of a phase's go-signals."""
     return f"{pipeline}-{phase}-go"
 
 
 def complete_topic(pipeline: str, phase: str) -> str:
-    """The topic on which the producers of a phase report."""
+    """The topic to which the producers of a phase report."""
     return f"{pipeline}-{phase}-complete"
 
 
 def retry_topic(pipeline: str, phase: str) -> str:
-    """The topic on which the producers of a phase are asked to run again."""
+    """The topic of a phase's rerun requests."""
     return f"{pipeline}-{phase}-retry"
 
 
 def retry_message(request: RerunRequest) -> Outgoing:
-    """A request to run again."""
+    """A rerun request."""
     run = request.run
     body = {
         "key": request.key,
@@ -59,34 +58,30 @@ def retry_message(request: RerunRequest) -> Outgoing:
         "why": request.why,
         "not_before": request.not_before.isoformat(),
     }
-    told = ("key", "pipeline", "phase", "run_date", "producer")
-    attributes = {name: str(body[name]) for name in told}
+    attributes = {name: str(body[name]) for name in ("key", "pipeline", "phase", "run_date", "producer")}
     return Outgoing(request.key, retry_topic(run.pipeline, run.phase), body, attributes)
 
 
 def completion_message(topic: str, run: RunKey, report: Report, names: Messages) -> Outgoing:
-    """A producer's report, in given field names.
+    """A producer's report, in the pipeline's field names.
 
-    The key tells runs apart by when they ended, too: a job that is started again may keep its run id. The attributes repeat,
-    under the names of the body, what a subscription may want to filter on.
+    The attributes repeat what a subscription may filter on, under the names of the body.
     """
     body = completion_fields(run, report, names)
-    told = (names.pipeline, names.phase, names.producer, names.run_date, names.status_field, TRACEPARENT)
+    repeated = (names.pipeline, names.phase, names.producer, names.run_date, names.status_field, TRACEPARENT)
+    # The end is a part of the key, because a restarted job may keep its run id.
     ended = report.finished_at.isoformat() if report.finished_at else report.status
     key = f"{run}/{report.producer or run.phase}/{report.run_id}/{ended}"
-    return Outgoing(key, topic, body, {name: str(body[name]) for name in told if name in body})
+    return Outgoing(key, topic, body, {name: str(body[name]) for name in repeated if name in body})
 
 
 def event_message(event: Event, decision: Decision) -> Outgoing:
-    """A decision and the results of its checks, as one row of the history; `schemas/history.bigquery.json` is its table.
-
-    The key tells one version of a gate from the next, so a row that comes twice is seen. What is not known is left out: a
-    subscription that writes into a table takes a column that is absent for null.
-    """
+    """A decision and the results of its checks, as one row of the history; `schemas/history.bigquery.json` is its table."""
     run, verdict = event.run, decision.verdict
     cost = verdict.cost if verdict else None
+    # The version in the key makes a row that is delivered twice recognisable.
     key = f"{run}/v{decision.gate.version + 1}"
-    known = {
+    optional = {
         "decision_id": decision.signal.decision_id if decision.signal else None,
         "verdict": verdict.verdict if verdict else None,
         "score": verdict.score if verdict else None,
@@ -107,7 +102,8 @@ def event_message(event: Event, decision: Decision) -> Outgoing:
         "detail": event.detail,
         "generation": event.generation,
         "trigger": event.trigger,
-        **{name: value for name, value in known.items() if value is not None},
+        # A subscription that writes to a table stores null for an absent column.
+        **{name: value for name, value in optional.items() if value is not None},
         "checks": [_check(result) for result in verdict.results] if verdict else [],
     }
     return Outgoing(key, EVENTS, body, {"pipeline": run.pipeline, "phase": run.phase, "state": event.state})
@@ -129,7 +125,7 @@ def _check(result: CheckResult) -> Mapping[str, Any]:
 
 
 def signal_message(signal: GoSignal) -> Outgoing:
-    """A go-signal; its key is the decision id, on which consumers de-duplicate."""
+    """A go-signal. Its key is the decision id, by which consumers recognise a duplicate."""
     run = signal.run
     body = {**signal.extra, **signal.fields}
     attributes = {
@@ -173,11 +169,11 @@ def rejected_message(rejected: Rejected) -> Outgoing:
         key=f"rejected/{rejected.message_id}",
         cause=TroubleCause.MESSAGE_REJECTED,
         subject="messages",
-        # What differs only in its numbers is rejected for one reason.
+        # Reasons that differ only in numbers are one reason, and one incident.
         about=(re.sub(r"\d+", "#", rejected.reason)[:200],),
         detail=f"a message was rejected: {rejected.reason}",
         evidence=(rejected.data[:500],),
-        effect="It counts for no gate; it is kept and can be replayed.",
+        effect="It counts for no gate; it is stored and can be replayed.",
         next=(REPLAY,),
         since=rejected.at,
         at=rejected.at,
@@ -185,25 +181,25 @@ def rejected_message(rejected: Rejected) -> Outgoing:
     return trouble_message(trouble)
 
 
-def undelivered_message(kept: Rejected) -> Outgoing:
-    """An alert about a message that could not be delivered; one incident for all that one subscription gives up."""
+def undelivered_message(letter: Rejected) -> Outgoing:
+    """An alert about a dead letter. All dead letters of one subscription are one incident."""
     trouble = Trouble(
-        key=f"undelivered/{kept.message_id}",
+        key=f"undelivered/{letter.message_id}",
         cause=TroubleCause.MESSAGE_UNDELIVERED,
-        subject=kept.source or "messages",
-        detail=f"a message could not be delivered: {kept.reason}",
+        subject=letter.source or "messages",
+        detail=f"a message could not be delivered: {letter.reason}",
         severity=AlertSeverity.CRITICAL,
-        evidence=(kept.data[:500],),
-        effect="It has had no effect; it is kept and can be replayed once the cause is mended.",
+        evidence=(letter.data[:500],),
+        effect="It had no effect; it is stored and can be replayed once the cause is fixed.",
         next=(REPLAY,),
-        since=kept.at,
-        at=kept.at,
+        since=letter.at,
+        at=letter.at,
     )
     return trouble_message(trouble)
 
 
 def trouble_message(trouble: Trouble) -> Outgoing:
-    """An alert about something else than a gate."""
+    """An alert about anything but a gate."""
     body: Mapping[str, Any] = {
         "key": trouble.key,
         "severity": trouble.severity,

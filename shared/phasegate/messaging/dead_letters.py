@@ -1,4 +1,4 @@
-"""Take in what Pub/Sub gave up delivering: keep it, raise an alert, acknowledge it."""
+"""Handles messages that Pub/Sub gave up on: stores them, raises an alert, acknowledges them."""
 
 from collections.abc import Mapping
 
@@ -9,37 +9,38 @@ from phasegate.messaging.outbox import Relay
 from phasegate.ports import Change, Clock, State
 
 FORWARDED = "CloudPubSubDeadLetter"
-"""What the names of the attributes begin with that Pub/Sub adds when it gives a message up.
+"""Prefix of the attributes that Pub/Sub adds to a dead letter.
 
 Source: Pub/Sub, "Handle message failures", "Attributes of forwarded messages"."""
 
 
 class DeadLetters:
-    """Takes in what Pub/Sub has given up delivering: it is kept, told, and acknowledged."""
+    """Stores dead letters, raises an alert for each, and acknowledges them."""
 
     def __init__(self, store: State, relay: Relay, clock: Clock) -> None:
         self._store = store
         self._relay = relay
         self._clock = clock
-        self._intake = Inbox(store, relay, clock)
+        self._inbox = Inbox(store, relay, clock)
 
     def receive(self, headers: Mapping[str, str], body: bytes) -> InboxResult:
-        """Take in one message as an HTTP request brings it.
+        """Handle one dead letter, as an HTTP request brings it.
 
         Raises:
-            AdapterError: It is not kept; it must come again.
+            AdapterError: It is not stored; it must be delivered again.
         """
-        return self._intake.receive(headers, body, self._keep)
+        return self._inbox.receive(headers, body, self._store_letter)
 
-    def _keep(self, envelope: Envelope) -> InboxResult:
-        told = envelope.attributes
-        source = told.get(f"{FORWARDED}SourceSubscription", "").rpartition("/")[2][:255]
-        times, reason = told.get(f"{FORWARDED}SourceDeliveryCount", ""), "given up"
+    def _store_letter(self, envelope: Envelope) -> InboxResult:
+        attributes = envelope.attributes
+        source = attributes.get(f"{FORWARDED}SourceSubscription", "").rpartition("/")[2][:255]
+        deliveries, reason = attributes.get(f"{FORWARDED}SourceDeliveryCount", ""), "given up"
         if source:
-            reason = f"given up by {source}" + (f" after {times} attempts" if times.isdecimal() else "")
-        kept = as_rejected(envelope, self._clock.now(), reason, source)
-        message = undelivered_message(kept)
-        if not self._store.commit(Change(handled=f"dead/{kept.message_id}", outbox=(message,), rejected=kept)):
-            return InboxResult(kept.message_id, Handled.DUPLICATE)
+            reason = f"given up by {source}" + (f" after {deliveries} attempts" if deliveries.isdecimal() else "")
+        letter = as_rejected(envelope, self._clock.now(), reason, source)
+        message = undelivered_message(letter)
+        # A marker of its own: the other functions mark the messages they handle by their plain ids.
+        if not self._store.commit(Change(handled=f"dead/{letter.message_id}", outbox=(message,), rejected=letter)):
+            return InboxResult(letter.message_id, Handled.DUPLICATE)
         self._relay.send((message,))
-        return InboxResult(kept.message_id, Handled.STORED, detail=reason)
+        return InboxResult(letter.message_id, Handled.STORED, detail=reason)

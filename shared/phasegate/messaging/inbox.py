@@ -1,4 +1,4 @@
-"""How a message is taken in: read, handled once, or recorded as rejected and acknowledged."""
+"""Incoming messages: each is handled once, or stored as rejected and acknowledged."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -12,27 +12,27 @@ from phasegate.messaging.bodies import rejected_message
 from phasegate.messaging.outbox import Relay
 from phasegate.ports import Change, Clock, Rejected, StateStore
 
-LONGEST_KEPT = 100_000
-"""Characters kept of a rejected message."""
+MAX_STORED = 100_000
+"""Characters stored of a rejected message."""
 
 
 class Handled(StrEnum):
-    """What became of a message."""
+    """How a message was handled."""
 
     DECIDED = "decided"
     DUPLICATE = "duplicate"
     STORED = "kept"
     REJECTED = "rejected"
     IGNORED = "passed_over"
-    """It makes sense, and does not concern this installation."""
+    """It is valid, but does not matter to this installation."""
 
 
 @dataclass(frozen=True, slots=True)
 class InboxResult:
-    """What became of a message.
+    """How a message was handled.
 
     Args:
-        decision: What it led to, when it was about a gate.
+        decision: The decision it led to, when it was about a gate.
         detail: What it led to, when it was about something else.
         problem: Why it was rejected.
     """
@@ -45,13 +45,13 @@ class InboxResult:
 
 
 def as_rejected(envelope: Envelope, now: datetime, reason: str, source: str = "") -> Rejected:
-    """A message as it is kept, to be looked at and replayed."""
-    data = envelope.data.decode(errors="replace")[:LONGEST_KEPT]
+    """A message as it is stored for inspection and replay."""
+    data = envelope.data.decode(errors="replace")[:MAX_STORED]
     return Rejected(envelope.message_id, now, reason, data, envelope.attributes, envelope.published_at, source)
 
 
 class Inbox:
-    """What every function that takes messages does in the same way."""
+    """Reads and handles messages in the same way for every function."""
 
     def __init__(self, store: StateStore, relay: Relay, clock: Clock) -> None:
         self._store = store
@@ -59,21 +59,22 @@ class Inbox:
         self._clock = clock
 
     def receive(self, headers: Mapping[str, str], body: bytes, handle: Callable[[Envelope], InboxResult]) -> InboxResult:
-        """Take in one message as an HTTP request brings it; see `take`."""
+        """Handle one message, as an HTTP request brings it; see `take`."""
         try:
             envelope = read_envelope(headers, body)
         except MessageError as error:
+            # An unreadable request has no message id; one made of its content makes a redelivery a duplicate.
             return self._reject(Envelope(content_id(body), body, {}), error)
         return self.take(envelope, handle)
 
     def take(self, envelope: Envelope, handle: Callable[[Envelope], InboxResult]) -> InboxResult:
-        """Take in one message.
+        """Handle one message.
 
         Args:
             handle: Stores the effect of the message; a `MessageError` that it raises rejects the message.
 
         Raises:
-            AdapterError: The effect is not stored; the message must come again.
+            AdapterError: The effect is not stored; the message must be delivered again.
         """
         try:
             return handle(envelope)
@@ -81,7 +82,7 @@ class Inbox:
             return self._reject(envelope, error)
 
     def _reject(self, envelope: Envelope, error: MessageError) -> InboxResult:
-        """Record a message that makes no sense, and tell people once."""
+        """Store an invalid message and raise one alert."""
         rejected = as_rejected(envelope, self._clock.now(), str(error))
         message = rejected_message(rejected)
         if not self._store.commit(Change(handled=envelope.message_id, outbox=(message,), rejected=rejected)):

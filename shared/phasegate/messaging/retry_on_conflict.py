@@ -1,4 +1,4 @@
-"""What is done when somebody else has written first: the same again, from the start, and not all at once."""
+"""Retries a change when another process wrote first."""
 
 import random
 from collections.abc import Callable, Iterator
@@ -7,38 +7,37 @@ from typing import TypeVar
 
 from phasegate.errors import Conflict
 
-CONFLICTS = 20
-"""How often something is done anew because somebody else wrote first."""
+MAX_ATTEMPTS = 20
+"""How often a change is tried while others keep writing first."""
 
-LONGEST_PAUSE = 1.0
-"""Seconds, before it is done anew."""
+MAX_PAUSE = 1.0
+"""The longest pause before another attempt, in seconds."""
 
 T = TypeVar("T")
 
 
 def attempts() -> Iterator[int]:
-    """Counts the attempts from 0, with a pause before each one after the second.
-
-    Of many that collide one wins each time; the others must not come back all at once.
-    """
-    for attempt in range(CONFLICTS):
+    """Counts the attempts from 0, with a random pause before each one after the second."""
+    for attempt in range(MAX_ATTEMPTS):
+        # Of several that collide one wins each time. Without jitter the others would collide again, all together.
         if attempt > 1:
-            sleep(random.uniform(0, min(0.01 * 2**attempt, LONGEST_PAUSE)))  # noqa: S311
+            sleep(random.uniform(0, min(0.01 * 2**attempt, MAX_PAUSE)))  # noqa: S311
         yield attempt
 
 
-def until_written(take: Callable[[], T], otherwise: str) -> T:
-    """Do it, and anew from the start while somebody else writes first.
+def until_written(change: Callable[[], T], message: str) -> T:
+    """What *change* gives, once it is written.
 
     Args:
-        otherwise: What the error says.
+        change: Reads, decides and writes; called again from the start after each conflict.
+        message: Of the error when every attempt fails.
 
     Raises:
         Conflict: Others wrote first every time.
     """
     for _ in attempts():
         try:
-            return take()
+            return change()
         except Conflict:
             continue
-    raise Conflict(otherwise)
+    raise Conflict(message)

@@ -1,35 +1,35 @@
-"""State in Firestore: gates, handled messages, outbox and history, committed together.
+"""State in Firestore: gates, handled messages, outbox and history in one commit.
 
-| document | id: hash of | fields | lives |
+| document | id: hash of | fields | retained |
 |---|---|---|---|
-| `gates/{id}` | pipeline/phase/run date | pipeline, run_date, phase, version, body, restless | for ever |
+| `gates/{id}` | pipeline/phase/run date | pipeline, run_date, phase, version, body, restless | forever |
 | `gates/{id}/history/{id}` | its version and body | body, expires_at | 400 days |
 | `handled/{id}` | message id | message_id, expires_at | 90 days |
 | `outbox/{id}` | key | message, shard, created_at, place, attempts, error | |
-| … that waits | | next_at | until it is sent |
-| … that is parked | | parked | until somebody looks |
-| … that was sent | | sent_at, expires_at | 30 days |
+| … while it waits | | next_at | until it is sent |
+| … while it is parked | | parked | until the topic accepts it |
+| … once it is sent | | sent_at, expires_at | 30 days |
 | `records/{id}` | kind/key | kind, key, version, body, live, shard, due, expires_at | until it is finished |
 | `rejected/{id}` | message id | body, shard, created_at, expires_at | 90 days |
 
-**Compare and set.** A gate's `version` is ours; Firestore's preconditions know a document's update time. A commit reads the
-documents it rests on (no transaction, so no lock), compares versions, and writes one batch on the condition that each of them
-still has the update time that was just read, or still does not exist. When the batch is refused it looks again: the message
-was handled meanwhile, a version moved (`Conflict`), or neither, and the batch is tried anew. Nothing is remembered between
-calls, so any number of processes may share the database. An update time remembered from `load` would save one read, and would
-have to fall back on this one anyhow.
+**Compare and set.** A gate's `version` is ours, but Firestore's preconditions only compare a document's update time. So a
+commit reads the documents it rests on (without a transaction, so without locks), compares versions, and writes one batch on the
+condition that each document still has the update time just read, or still does not exist. When the batch is refused, the store
+reads again: the message was handled meanwhile, a version changed (`Conflict`), or neither, and it tries again. Nothing is
+cached between calls, so any number of processes may share the database. Update times cached by `load` would save one read, but
+would need this path, too.
 
-A gate beside is written with the version that it has, which changes nothing in it and still checks its condition; one that
-does not exist yet is created at version 0, and `load` leaves it out.
+A related gate is written with the version it has. That changes nothing in it, but checks the condition. One that does not exist
+yet is created at version 0, and `load` leaves it out.
 
-**Round trips** of a handled message: `load` one read, `commit` one read and one write, `sent` one write.
+**Round trips** of a handled message: `load` one read, `commit` one read and one write, `mark_sent` one write.
 
-**Unknown outcome.** A commit is tried once. When no answer comes, it may have been written; ids follow from content, so the
-message that comes again finds its own marker and changes nothing, and what was left in the outbox is sent by the tick.
+**Unknown outcome.** A commit is tried once. Without an answer it may or may not have been written. Ids follow from content, so
+a redelivered message finds its own marker and changes nothing, and the tick sends what is left in the outbox.
 
-**Rates.** A collection in which an indexed field only rises takes 500 writes a second. No field is indexed by itself; `INDEXES`
-is all there is. Times stand behind a shard there, sixteen for each collection, and only where they are queried: `next_at` is
-removed from an entry that was sent, so the index holds what is unsent. A run date enters the index once, when its gate is new.
+**Rates.** A collection with an indexed field that only rises takes 500 writes a second. Automatic indexes are off; `INDEXES`
+lists all there are. Times come after one of sixteen shards there, and only where they are queried: `next_at` is removed from a
+sent entry, so the index holds unsent ones only. A run date enters the index once, when its gate is new.
 
 Source: Firestore "Best practices", "Sharded timestamps", "Manage data retention with TTL policies"; the API's
 `StructuredQuery.order_by` (which fields an index needs) and `WriteResult.update_time` (a write that changes nothing).
@@ -79,11 +79,11 @@ INDEXES = (
     (RECORDS, ("kind", "ASCENDING"), ("shard", "ASCENDING"), ("due", "ASCENDING")),
     (REJECTED, ("shard", "ASCENDING"), ("created_at", "DESCENDING")),
 )
-"""Every index that the queries below need. The emulator asks for none, so Terraform must."""
+"""Every index that the queries below need. The emulator works without, so only Terraform and its test notice a missing one."""
 
-# Lifetimes are for garbage only: deletion comes up to a day late, and nothing waits for it.
+# Lifetimes only remove garbage: Firestore deletes up to a day late, and nothing relies on it.
 HANDLED_KEPT = timedelta(days=90)
-"""Longer than `SENT_KEPT`, so that a message that comes again never meets its old outbox entries without its marker."""
+"""Longer than `SENT_KEPT`: a redelivered message without its marker would find the keys of its old outbox entries taken."""
 SENT_KEPT = timedelta(days=30)
 HISTORY_KEPT = timedelta(days=400)
 REJECTED_KEPT = timedelta(days=90)
@@ -92,13 +92,13 @@ SHARDS = tuple("0123456789abcdef")
 """The first digit of a document's id."""
 
 DUE_NOW = datetime(1970, 1, 1, tzinfo=UTC)
-"""When a new entry of the outbox is due, whatever the clock of its reader says."""
+"""A new outbox entry is due at once, on any reader's clock."""
 
-LOOKS = 6
-"""How often a refused batch is prepared anew before the store gives up."""
+MAX_TRIES = 6
+"""How often a refused batch is prepared again before the store gives up."""
 
 BATCH = 500
-"""Entries that are marked as sent at once."""
+"""Entries that one batch marks as sent."""
 
 
 class FirestoreStore:
@@ -107,13 +107,13 @@ class FirestoreStore:
     Args:
         database: `(default)`, or a database of this name.
         client: The library's; made from the environment when left out.
-        within: Seconds that one request may take, repeated reads included.
+        within: Seconds that one request may take, with its retries.
     """
 
     def __init__(self, project: str, database: str, *, client: Client | None = None, within: float = 20.0) -> None:
         self._where = f"firestore:{project}/{database}"
         self._within = within
-        # Given explicitly, because the library's default fails on an error in the middle of a result (python-firestore 596).
+        # Explicit, because the library's default fails on an error in the middle of a result (python-firestore 596).
         self._again = Retry(predicate=if_exception_type(*RETRYABLE), initial=0.1, maximum=2.0, timeout=within)
         with self._translated():
             self._client = client or Client(project=project, database=database)
@@ -129,23 +129,23 @@ class FirestoreStore:
         """See `StateStore.load`."""
         days: dict[date, dict[str, Gate]] = {}
         query = self._gates(pipeline).where(filter=FieldFilter("run_date", ">=", str(span.first)))
-        for found in self._found(query.where(filter=FieldFilter("run_date", "<=", str(span.last)))):
-            if found.get("version"):
-                gate = from_json(Gate, found.get("body"))
+        for document in self._query(query.where(filter=FieldFilter("run_date", "<=", str(span.last)))):
+            if document.get("version"):
+                gate = from_json(Gate, document.get("body"))
                 days.setdefault(gate.run.run_date, {})[gate.run.phase] = gate
         return days
 
     def awaiting_clock(self, pipeline: str, before: date, limit: int) -> Sequence[Gate]:
         """See `StateStore.awaiting_clock`."""
         query = self._gates(pipeline).where(filter=FieldFilter("restless", "==", True))
-        found = self._found(query.where(filter=FieldFilter("run_date", "<", str(before))).limit(limit))
-        return [from_json(Gate, gate.get("body")) for gate in found]
+        documents = self._query(query.where(filter=FieldFilter("run_date", "<", str(before))).limit(limit))
+        return [from_json(Gate, document.get("body")) for document in documents]
 
     def latest(self, pipeline: str) -> date | None:
         """See `StateStore.latest`."""
-        # A gate of version 0 stands beside one that was stored, of the same run date.
-        for found in self._found(self._gates(pipeline).limit(1)):
-            return date.fromisoformat(found.get("run_date"))
+        # A gate of version 0 does no harm here: it has the run date of the stored gate that it is related to.
+        for newest in self._query(self._gates(pipeline).limit(1)):
+            return date.fromisoformat(newest.get("run_date"))
         return None
 
     def _gates(self, pipeline: str) -> Query:
@@ -154,59 +154,62 @@ class FirestoreStore:
 
     def commit(self, change: Change) -> bool:
         """See `StateStore.commit`."""
-        return self._settled(lambda: self._prepare(change))
+        return self._write(lambda: self._prepare(change))
 
-    def _settled(self, prepare: Callable[[], WriteBatch | None]) -> bool:
-        """Write what *prepare* gives, prepared anew when it is refused; False, and nothing written, when it gives None."""
-        for look in range(LOOKS):
-            if look:
-                # Jitter, or those that were refused together would be refused together again.
-                time.sleep(random.uniform(0, 0.01 * 2**look))  # noqa: S311
+    def _write(self, prepare: Callable[[], WriteBatch | None]) -> bool:
+        """Write the batch of *prepare*, prepared again when it is refused; False, with nothing written, when it gives None."""
+        for attempt in range(MAX_TRIES):
+            if attempt:
+                # Without jitter, batches that were refused together would be refused together again.
+                time.sleep(random.uniform(0, 0.01 * 2**attempt))  # noqa: S311
             with self._translated():
                 batch = prepare()
                 if batch is None:
                     return False
                 try:
+                    # No retry by the library: after a lost answer it would take its own write for another process's.
                     batch.commit(retry=None, timeout=self._within)
                 except (Aborted, AlreadyExists, FailedPrecondition, NotFound) as exc:
                     refused = exc
                 else:
                     return True
         if isinstance(refused, Aborted | FailedPrecondition):
-            raise Conflict(f"state at {self._where}: what the change rests on kept moving") from refused
+            raise Conflict(f"state at {self._where}: what the change rests on kept changing") from refused
         raise StateError(f"state at {self._where}: {refused}", retryable=False) from refused
 
     def _prepare(self, change: Change) -> WriteBatch | None:
-        """The change, on the condition that what it rests on stays as it is now; None when its message was handled before."""
+        """The change, on the condition that what it rests on does not change; None when its message was handled before."""
         versions = {self._gate(run).path: version for run, version in change.related_versions.items()}
         if change.gate is not None:
             versions[self._gate(change.gate.run).path] = change.gate.version
-        versions |= {self._kept(record.kind, record.key).path: record.version for record in change.records}
+        versions |= {self._record(record.kind, record.key).path: record.version for record in change.records}
         marker = None if change.handled is None else self._document(HANDLED, change.handled)
-        seen = self._look([*map(self._client.document, versions), *([marker] if marker else [])])
+        seen = self._read([*map(self._client.document, versions), *([marker] if marker else [])])
+        # The marker comes first: a duplicate must give False even where the versions have moved on since.
         if marker and seen[marker.path].exists:
             return None
-        if moved := [path for path, version in versions.items() if _version(seen[path]) != version]:
-            raise Conflict(f"state at {self._where}: {', '.join(moved)} moved since it was read")
+        if changed := [path for path, version in versions.items() if _version(seen[path]) != version]:
+            raise Conflict(f"state at {self._where}: {', '.join(changed)} changed since it was read")
         batch = self._client.batch()
         if marker:
             batch.create(marker, {"message_id": change.handled, "expires_at": _now() + HANDLED_KEPT})
         for run, version in change.related_versions.items():
-            _put(batch, seen[self._gate(run).path], _named(run, version))
+            _put(batch, seen[self._gate(run).path], _gate_key(run, version))
         if change.gate is not None:
             stored = replace(change.gate, version=change.gate.version + 1)
-            fields = {**_named(stored.run, stored.version), "body": to_json(stored), "restless": stored.awaits_clock}
+            fields = {**_gate_key(stored.run, stored.version), "body": to_json(stored), "restless": stored.awaits_clock}
             _put(batch, seen[self._gate(stored.run).path], fields)
         for record in change.records:
-            document = self._kept(record.kind, record.key)
-            _put(batch, seen[document.path], _recorded(record, document))
+            document = self._record(record.kind, record.key)
+            _put(batch, seen[document.path], _record_fields(record, document))
         self._append(batch, change)
         return batch
 
     def _append(self, batch: WriteBatch, change: Change) -> None:
-        """What a change adds beside gates: lines of history, entries of the outbox, a rejected message."""
+        """Add the new documents of a change: an entry of the history, entries of the outbox, a rejected message."""
         if change.event is not None:
             body = to_json(change.event)
+            # The version makes two alike decisions two entries, and a repeated commit one.
             version = change.gate.version if change.gate else ""
             line = self._gate(change.event.run).collection(HISTORY).document(_id(f"{version} {body}"))
             batch.set(line, {"body": body, "expires_at": _now() + HISTORY_KEPT})
@@ -215,38 +218,38 @@ class FirestoreStore:
             fields = {"message": to_json(message), "place": place, "attempts": 0, "error": "", "next_at": DUE_NOW}
             batch.create(entry, {**fields, **_sharded(entry)})
         if change.rejected is not None:
-            kept = self._document(REJECTED, change.rejected.message_id)
+            document = self._document(REJECTED, change.rejected.message_id)
             fields = {"body": to_json(change.rejected), "expires_at": _now() + REJECTED_KEPT}
-            batch.set(kept, {**fields, **_sharded(kept)})
+            batch.set(document, {**fields, **_sharded(document)})
 
     def history(self, run: RunKey) -> Sequence[Event]:
         """See `StateStore.history`."""
-        lines = sorted(self._found(self._gate(run).collection(HISTORY)), key=lambda line: line.create_time)
+        lines = sorted(self._query(self._gate(run).collection(HISTORY)), key=lambda line: line.create_time)
         return [from_json(Event, line.get("body")) for line in lines]
 
     def rejected(self, limit: int) -> Sequence[Rejected]:
         """See `StateStore.rejected`."""
         query = self._client.collection(REJECTED).where(filter=FieldFilter("shard", "in", SHARDS))
-        found = self._found(query.order_by("created_at", direction=Query.DESCENDING).limit(limit))
-        return [from_json(Rejected, kept.get("body")) for kept in found]
+        documents = self._query(query.order_by("created_at", direction=Query.DESCENDING).limit(limit))
+        return [from_json(Rejected, document.get("body")) for document in documents]
 
     def find(self, kind: str, keys: Sequence[str]) -> Mapping[str, Record]:
         """See `Records.find`."""
         with self._translated():
-            references = [self._kept(kind, key) for key in keys]
-            found = list(self._client.get_all(references, retry=self._again, timeout=self._within)) if references else []
-        return {record.key: record for record in map(_record, (snapshot for snapshot in found if snapshot.exists))}
+            references = [self._record(kind, key) for key in keys]
+            documents = list(self._client.get_all(references, retry=self._again, timeout=self._within)) if references else []
+        return {record.key: record for record in map(_read_record, (document for document in documents if document.exists))}
 
     def live(self, kind: str) -> Sequence[Record]:
         """See `Records.live`."""
         query = self._client.collection(RECORDS).where(filter=FieldFilter("kind", "==", kind))
-        return [_record(found) for found in self._found(query.where(filter=FieldFilter("live", "==", True)).order_by("key"))]
+        return [_read_record(one) for one in self._query(query.where(filter=FieldFilter("live", "==", True)).order_by("key"))]
 
     def due(self, kind: str, now: datetime, limit: int) -> Sequence[Record]:
         """See `Records.due`."""
         query = self._client.collection(RECORDS).where(filter=FieldFilter("kind", "==", kind))
         query = query.where(filter=FieldFilter("shard", "in", SHARDS)).where(filter=FieldFilter("due", "<=", now))
-        return [_record(found) for found in self._found(query.order_by("due").limit(limit))]
+        return [_read_record(document) for document in self._query(query.order_by("due").limit(limit))]
 
     def pending(self, now: datetime, limit: int) -> Sequence[Pending]:
         """See `Outbox.pending`."""
@@ -259,13 +262,13 @@ class FirestoreStore:
 
     def _entries(self, query: Query, limit: int | None = None) -> Sequence[Pending]:
         query = query.order_by("created_at").order_by("place")
-        found = self._found(query if limit is None else query.limit(limit))
-        # The server's timestamp is in milliseconds; two commits within one are told apart by what the document itself knows.
-        found.sort(key=lambda entry: (entry.create_time, entry.get("place")))
-        return [_pending(entry) for entry in found]
+        entries = self._query(query if limit is None else query.limit(limit))
+        # The server's timestamp is in milliseconds. A document's creation time is finer, and orders commits within one.
+        entries.sort(key=lambda entry: (entry.create_time, entry.get("place")))
+        return [_pending(entry) for entry in entries]
 
-    def sent(self, keys: Sequence[str], now: datetime) -> None:
-        """See `Outbox.sent`."""
+    def mark_sent(self, keys: Sequence[str], now: datetime) -> None:
+        """See `Outbox.mark_sent`."""
         for start in range(0, len(keys), BATCH):
             self._mark(keys[start : start + BATCH], now)
 
@@ -280,34 +283,35 @@ class FirestoreStore:
                 return
             except NotFound:
                 if len(keys) == 1:
-                    return  # said again after its lifetime
+                    return  # it was marked before, and has expired since
+        # One missing entry fails the whole batch.
         for key in keys:
             self._mark([key], now)
 
-    def failed(self, key: str, error: str, again: datetime | None) -> None:
-        """See `Outbox.failed`."""
-        self._settled(lambda: self._failing(self._document(OUTBOX, key), error, again))
+    def mark_failed(self, key: str, error: str, again: datetime | None) -> None:
+        """See `Outbox.mark_failed`."""
+        self._write(lambda: self._failed_attempt(self._document(OUTBOX, key), error, again))
 
-    def _failing(self, entry: DocumentReference, error: str, again: datetime | None) -> WriteBatch | None:
-        """One more attempt noted; None when the entry was sent meanwhile, which stands."""
-        seen = self._look([entry])[entry.path]
-        known = seen.to_dict() or {"sent_at": None}
-        if "sent_at" in known:
+    def _failed_attempt(self, entry: DocumentReference, error: str, again: datetime | None) -> WriteBatch | None:
+        """One more failed attempt; None when the entry was sent meanwhile, and stays sent."""
+        seen = self._read([entry])[entry.path]
+        fields = seen.to_dict() or {"sent_at": None}
+        if "sent_at" in fields:
             return None
         due = {"next_at": again or DELETE_FIELD, "parked": True if again is None else DELETE_FIELD}
         batch = self._client.batch()
-        _put(batch, seen, {"attempts": known["attempts"] + 1, "error": error, **due})
+        _put(batch, seen, {"attempts": fields["attempts"] + 1, "error": error, **due})
         return batch
 
-    def _look(self, references: Sequence[DocumentReference]) -> Mapping[str, Snapshot]:
-        """Documents as they are now, by path, without their bodies; those that do not exist are among them. One request."""
+    def _read(self, references: Sequence[DocumentReference]) -> Mapping[str, Snapshot]:
+        """Documents by path, without their bodies, in one request; missing ones are among them."""
         if not references:
             return {}
         fields = ("version", "attempts", "sent_at")
-        found = self._client.get_all(list(references), fields, retry=self._again, timeout=self._within)
-        return {snapshot.reference.path: snapshot for snapshot in found}
+        snapshots = self._client.get_all(list(references), fields, retry=self._again, timeout=self._within)
+        return {snapshot.reference.path: snapshot for snapshot in snapshots}
 
-    def _found(self, query: Query) -> list[Snapshot]:
+    def _query(self, query: Query) -> list[Snapshot]:
         with self._translated():
             return list(query.get(retry=self._again, timeout=self._within))
 
@@ -317,40 +321,40 @@ class FirestoreStore:
     def _gate(self, run: RunKey) -> DocumentReference:
         return self._document(GATES, str(run))
 
-    def _kept(self, kind: str, key: str) -> DocumentReference:
+    def _record(self, kind: str, key: str) -> DocumentReference:
         return self._document(RECORDS, f"{kind}/{key}")
 
 
 def _id(name: str) -> str:
-    """A document's id: the same for the same name, and far from that of the next one."""
+    """A document's id: the same for the same name. A hash, because ids in order would concentrate writes on one server."""
     return sha256(name.encode()).hexdigest()[:32]
 
 
 def _now() -> datetime:
-    """The system's time; only the day on which garbage is due depends on it."""
+    """The system's time; only the expiry of garbage depends on it."""
     return datetime.now(UTC)
 
 
-def _named(run: RunKey, version: int) -> Mapping[str, Any]:
+def _gate_key(run: RunKey, version: int) -> Mapping[str, Any]:
     return {"pipeline": run.pipeline, "run_date": str(run.run_date), "phase": run.phase, "version": version}
 
 
-def _recorded(record: Record, document: DocumentReference) -> Mapping[str, Any]:
-    """The fields of a record; its times are left out where it has none, so that no index holds them."""
+def _record_fields(record: Record, document: DocumentReference) -> Mapping[str, Any]:
+    """The fields of a record. Times that it does not have are left out, so that no index holds them."""
     times = {name: moment for name, moment in (("due", record.due), ("expires_at", record.expires)) if moment is not None}
-    gone = {} if record.version == 0 else {"due": DELETE_FIELD, "expires_at": DELETE_FIELD}
+    removed = {} if record.version == 0 else {"due": DELETE_FIELD, "expires_at": DELETE_FIELD}
     fields = {"kind": record.kind, "key": record.key, "version": record.version + 1, "body": json.dumps(record.body)}
-    return {**fields, "live": record.expires is None, "shard": document.id[0], **gone, **times}
+    return {**fields, "live": record.expires is None, "shard": document.id[0], **removed, **times}
 
 
-def _record(found: Snapshot) -> Record:
-    fields = found.to_dict() or {}
+def _read_record(document: Snapshot) -> Record:
+    fields = document.to_dict() or {}
     times = (fields.get(name) and _plain(fields[name]) for name in ("due", "expires_at"))
     return Record(fields["kind"], fields["key"], json.loads(fields["body"]), fields["version"], *times)
 
 
 def _plain(moment: datetime) -> datetime:
-    """The time without the client's own subclass, which compares and prints otherwise."""
+    """A plain datetime: the client's subclass compares and prints differently."""
     return datetime.fromtimestamp(moment.timestamp(), UTC).replace(microsecond=moment.microsecond)
 
 
@@ -363,7 +367,7 @@ def _version(snapshot: Snapshot) -> int:
 
 
 def _put(batch: WriteBatch, seen: Snapshot, fields: Mapping[str, Any]) -> None:
-    """Write fields on the condition that the document is still as it was seen."""
+    """Write fields on the condition that the document has not changed since it was seen."""
     if seen.exists:
         batch.update(seen.reference, dict(fields), option=Client.write_option(last_update_time=seen.update_time))
     else:

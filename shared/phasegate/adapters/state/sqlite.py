@@ -1,4 +1,4 @@
-"""State in a SQLite file: gates, handled messages, outbox and history, committed together; and the history for analysis."""
+"""State in a SQLite file: gates, handled messages, outbox and history in one commit; and the history for analysis."""
 
 import json
 import sqlite3
@@ -40,7 +40,7 @@ CREATE INDEX IF NOT EXISTS record_due ON record (kind, due) WHERE due IS NOT NUL
 CREATE TABLE IF NOT EXISTS rejected (seq INTEGER PRIMARY KEY, message_id TEXT NOT NULL UNIQUE, body TEXT NOT NULL);
 """
 _KINDS = {"INTEGER": "INTEGER", "FLOAT": "REAL"}
-"""How SQLite calls types of BigQuery; everything else is text."""
+"""SQLite's names for types of BigQuery; every other type is text."""
 
 _PENDING = """
 SELECT message, attempts, error FROM outbox WHERE sent_at IS NULL AND NOT parked AND next_at <= ? ORDER BY seq LIMIT ?
@@ -53,14 +53,14 @@ class _SQLiteFile:
     """A SQLite file; safe for several threads and processes.
 
     Args:
-        path: The file, made with its folder when missing; `:memory:` keeps everything in this object.
-        schema: Statements that change nothing when they are said again.
+        path: The file, created with its folder when missing; `:memory:` keeps everything in this object.
+        schema: Statements that are harmless to repeat.
     """
 
     def __init__(self, path: str, schema: str) -> None:
         self._path = path
         self._memory: sqlite3.Connection | None = None
-        self._turn = threading.Lock()  # in memory all threads share one connection, and with it one transaction
+        self._turn = threading.Lock()  # in memory all threads share one connection, and so one transaction
         if path == ":memory:":
             self._memory = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
             self._memory.executescript(schema)
@@ -70,19 +70,22 @@ class _SQLiteFile:
         except OSError as exc:
             raise StateError(f"no state at {path}: {exc.strerror}", retryable=False) from exc
         with self._connected() as connection:
+            # With a write-ahead log readers don't wait for a writer, nor a writer for readers.
             connection.execute("PRAGMA journal_mode = WAL")
             connection.executescript(schema)
 
     @contextmanager
     def _connected(self) -> Iterator[sqlite3.Connection]:
-        """A connection of this call's own: threads share nothing, and a fork inherits nothing."""
+        """A connection for this call only: threads share none, and a fork inherits none."""
         try:
             if self._memory is not None:
                 with self._turn:
                     yield self._memory
                 return
+            # Without an isolation level Python opens no transactions of its own.
             connection = sqlite3.connect(self._path, timeout=30, isolation_level=None)
             try:
+                # With NORMAL, the default of some builds in WAL mode, a power cut may lose the last commits.
                 connection.execute("PRAGMA synchronous = FULL")
                 yield connection
             finally:
@@ -94,18 +97,20 @@ class _SQLiteFile:
     @contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
         with self._connected() as connection:
+            # IMMEDIATE takes the write lock before the first read. A transaction that upgrades later fails at once with
+            # "database is locked" when another wrote since its read, however long the timeout is.
             connection.execute("BEGIN IMMEDIATE")
             try:
                 yield connection
             except BaseException:
-                if connection.in_transaction:  # a full disk has ended it already; that is what must be told
+                if connection.in_transaction:  # a full disk has ended it already, and a failing ROLLBACK would hide that error
                     connection.execute("ROLLBACK")
                 raise
             connection.execute("COMMIT")
 
 
 class SQLiteStore(_SQLiteFile):
-    """State store, records and outbox in one SQLite file; `path` as of `_SQLiteFile`."""
+    """State store, records and outbox in one SQLite file; `path` as in `_SQLiteFile`."""
 
     def __init__(self, path: str) -> None:
         super().__init__(path, _SCHEMA)
@@ -133,23 +138,24 @@ class SQLiteStore(_SQLiteFile):
     def latest(self, pipeline: str) -> date | None:
         """See `StateStore.latest`."""
         with self._connected() as connection:
-            (found,) = connection.execute("SELECT MAX(run_date) FROM gate WHERE pipeline = ?", (pipeline,)).fetchone()
-        return None if found is None else date.fromisoformat(found)
+            (newest,) = connection.execute("SELECT MAX(run_date) FROM gate WHERE pipeline = ?", (pipeline,)).fetchone()
+        return None if newest is None else date.fromisoformat(newest)
 
     def commit(self, change: Change) -> bool:
         """See `StateStore.commit`."""
         with self._writing() as connection:
+            # The marker comes first: a duplicate must give False even where the versions have moved on since.
             if change.handled is not None:
-                done = connection.execute("INSERT OR IGNORE INTO handled (message_id) VALUES (?)", (change.handled,))
-                if done.rowcount == 0:
+                inserted = connection.execute("INSERT OR IGNORE INTO handled (message_id) VALUES (?)", (change.handled,))
+                if inserted.rowcount == 0:
                     return False
             for run, version in change.related_versions.items():
                 if _version(connection, run) != version:
-                    raise Conflict(f"{run} moved since it was read")
+                    raise Conflict(f"{run} changed since it was read")
             if change.gate is not None:
-                _store(connection, change.gate)
+                _store_gate(connection, change.gate)
             for record in change.records:
-                _keep(connection, record)
+                _store_record(connection, record)
             for message in change.outbox:
                 connection.execute("INSERT INTO outbox (key, message) VALUES (?, ?)", (message.key, to_json(message)))
             if change.event is not None:
@@ -198,13 +204,14 @@ class SQLiteStore(_SQLiteFile):
         """See `Outbox.parked`."""
         return self._entries(_PARKED, ())
 
-    def sent(self, keys: Sequence[str], now: datetime) -> None:
-        """See `Outbox.sent`."""
+    def mark_sent(self, keys: Sequence[str], now: datetime) -> None:
+        """See `Outbox.mark_sent`."""
         with self._writing() as connection:
             connection.executemany("UPDATE outbox SET sent_at = ? WHERE key = ?", [(_stamp(now), key) for key in keys])
 
-    def failed(self, key: str, error: str, again: datetime | None) -> None:
-        """See `Outbox.failed`."""
+    def mark_failed(self, key: str, error: str, again: datetime | None) -> None:
+        """See `Outbox.mark_failed`."""
+        # An entry that another process has sent meanwhile stays sent.
         values = (error, _stamp(again) if again else "", again is None, key)
         with self._writing() as connection:
             connection.execute(
@@ -220,26 +227,27 @@ class SQLiteStore(_SQLiteFile):
 
 
 class SQLiteHistory(_SQLiteFile):
-    """The history as a table, `history`, with the columns that it has in BigQuery; lists are JSON in it.
+    """The history as a table `history`, with the columns that it has in BigQuery; lists are stored as JSON.
 
     Args:
-        path: A file of its own, or the one with the state.
+        path: Its own file, or that of the state.
     """
 
     def __init__(self, path: str) -> None:
         super().__init__(path, "CREATE TABLE IF NOT EXISTS history (key TEXT PRIMARY KEY) WITHOUT ROWID")
         columns = {column["name"]: _KINDS.get(column["type"], "TEXT") for column in history_table()["columns"]}
         with self._writing() as connection:
-            known = {name for _, name, *_ in connection.execute("PRAGMA table_info(history)")}
+            # A file from an older version lacks the columns that were added since.
+            existing = {name for _, name, *_ in connection.execute("PRAGMA table_info(history)")}
             for name, kind in columns.items():
-                if name not in known:
+                if name not in existing:
                     connection.execute(f"ALTER TABLE history ADD COLUMN {name} {kind}")
         marks = ", ".join("?" for _ in columns)
         self._columns = tuple(columns)
         self._insert = f"INSERT OR IGNORE INTO history ({', '.join(columns)}) VALUES ({marks})"  # noqa: S608
 
     def keep(self, message: Outgoing) -> None:
-        """Add the row of an event; one that is there already stays as it is."""
+        """Add the row of an event, once: an existing row stays as it is."""
         values = [message.body.get(name) for name in self._columns]
         with self._writing() as connection:
             connection.execute(self._insert, [json.dumps(v, ensure_ascii=False) if isinstance(v, list) else v for v in values])
@@ -261,11 +269,11 @@ def _moment(text: str | None) -> datetime | None:
     return datetime.fromisoformat(text) if text else None
 
 
-def _keep(connection: sqlite3.Connection, record: Record) -> None:
+def _store_record(connection: sqlite3.Connection, record: Record) -> None:
     """Write a record over the version that was read; any other stored version is a conflict."""
-    found = connection.execute("SELECT version FROM record WHERE kind = ? AND key = ?", (record.kind, record.key)).fetchone()
-    if (found[0] if found else 0) != record.version:
-        raise Conflict(f"{record.kind} {record.key} moved since it was read")
+    row = connection.execute("SELECT version FROM record WHERE kind = ? AND key = ?", (record.kind, record.key)).fetchone()
+    if (row[0] if row else 0) != record.version:
+        raise Conflict(f"{record.kind} {record.key} changed since it was read")
     times = (_stamp(moment) if moment else None for moment in (record.due, record.expires))
     values = (record.kind, record.key, record.version + 1, json.dumps(record.body), *times)
     connection.execute(
@@ -279,11 +287,11 @@ def _version(connection: sqlite3.Connection, run: RunKey) -> int:
     return row[0] if row else 0
 
 
-def _store(connection: sqlite3.Connection, gate: Gate) -> None:
+def _store_gate(connection: sqlite3.Connection, gate: Gate) -> None:
     """Write a gate over the version that was read; any other stored version is a conflict."""
     run = gate.run
     if _version(connection, run) != gate.version:
-        raise Conflict(f"{run} moved since it was read")
+        raise Conflict(f"{run} changed since it was read")
     stored = replace(gate, version=gate.version + 1)
     values = (run.pipeline, str(run.run_date), run.phase, stored.version, to_json(stored), stored.awaits_clock)
     connection.execute(
