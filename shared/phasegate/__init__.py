@@ -1,6 +1,6 @@
 """Gates between the phases of a data pipeline.
 
-For the pipeline's own code there are `phasegate.preflight`, `phasegate.report` and `phasegate.retrying`.
+A pipeline's own code uses `phasegate.preflight`, `phasegate.report` and `phasegate.retrying`.
 """
 
 from typing import TYPE_CHECKING
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from phasegate.client.retrying import retrying as retrying
     from phasegate.core.gates.preflight import NotNow as NotNow
 else:
-    # Loaded when they are first used: a function that judges, or a command, does not pay for what it does not call.
+    # Imported on first use: functions and commands that don't need these start faster without.
     _HOMES = {
         "NotNow": "phasegate.core.gates.preflight",
         "preflight": "phasegate.client.preflight",
@@ -20,7 +20,7 @@ else:
     }
 
     def __getattr__(name):
-        """Give what a pipeline's own code uses, from the module where it is."""
+        """Import one of the exported names from its module."""
         if name not in _HOMES:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         from importlib import import_module

@@ -65,5 +65,5 @@ def test_a_silent_google_is_no_answer_and_tells_no_secret(error: Exception) -> N
 
 def test_no_credentials_at_all(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path / "nowhere.json"))
-    with pytest.raises(ConfigError, match="no credentials say who acts"):
+    with pytest.raises(ConfigError, match="no credentials to tell who acts"):
         account()

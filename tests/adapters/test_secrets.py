@@ -220,9 +220,9 @@ def test_missing_secrets_are_told_at_start_by_destination(tmp_path: Path) -> Non
     environ = {"PHASEGATE_SECRET_PAGER": f"http://{canary('no tls')}/", "PHASEGATE_SECRET_SMTP": canary("smtp")}
     told = [str(problem) for problem in secret_problems([shop], RememberedSecrets(environment(environ)))]
     assert told == [
-        "shop: alerts.destinations.chat.webhook: secret://chat is not known: set PHASEGATE_SECRET_CHAT",
+        "shop: alerts.destinations.chat.webhook: secret://chat is missing: set PHASEGATE_SECRET_CHAT",
         "shop: alerts.destinations.pager.webhook: expected secret://pager to hold an address that begins with https://",
-        "shop: alerts.destinations.pager.signing_key: secret://pager-key is not known: set PHASEGATE_SECRET_PAGER_KEY",
+        "shop: alerts.destinations.pager.signing_key: secret://pager-key is missing: set PHASEGATE_SECRET_PAGER_KEY",
     ]
     environ |= {
         "PHASEGATE_SECRET_CHAT": f"https://hooks.example.com/{canary('hook')}",

@@ -160,5 +160,5 @@ def test_a_test_goes_to_every_destination_and_tells_which_takes_none(shop, tmp_p
 def test_missing_secrets_are_found_before_an_alert_needs_them(shop) -> None:
     done = shop("config", "check", "--secrets")
     assert done.returncode == 2
-    assert "alerts.destinations.hook.webhook: secret://hook is not known: set PHASEGATE_SECRET_HOOK" in done.stderr
+    assert "alerts.destinations.hook.webhook: secret://hook is missing: set PHASEGATE_SECRET_HOOK" in done.stderr
     assert shop("config", "check").returncode == 0

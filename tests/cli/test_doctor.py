@@ -91,9 +91,7 @@ def test_on_one_machine_secrets_must_be_readable_and_how_to_set_one_is_told(
     chat = FILE.replace("{screen: {kind: console}}", "{screen: {kind: slack, webhook: secret://chat}}")
     (shop / "shop.yaml").write_text(chat)
     assert doctor() == 1
-    assert (
-        "wrong          secret chat           secret://chat is not known: set PHASEGATE_SECRET_CHAT" in capsys.readouterr().out
-    )
+    assert "wrong          secret chat           secret://chat is missing: set PHASEGATE_SECRET_CHAT" in capsys.readouterr().out
     monkeypatch.setenv("PHASEGATE_SECRET_CHAT", "https://hooks.slack.com/services/x")
     assert doctor() == 0
     assert "hooks.slack.com" not in capsys.readouterr().out

@@ -192,19 +192,19 @@ def test_a_function_that_is_away_for_a_moment_is_asked_again() -> None:
     [
         (503, b'{"go": false, "error": "could not be found out: state"}', "gives no answer: could not be found out: state", 5),
         (500, b"<html>", "gives no answer: status 500", 5),
-        (403, b"<html>Forbidden", "status 403; whoever asks needs roles/run.invoker", 1),
+        (403, b"<html>Forbidden", "status 403; the caller needs roles/run.invoker", 1),
         (404, b"", "status 404", 1),
         (302, b"", "status 302", 1),
         (200, b"", "status 200", 1),
-        (200, b"{}", "no answer of a pre-flight", 1),
-        (200, b'{"go": true}', "no answer of a pre-flight", 1),
+        (200, b"{}", "did not answer as a pre-flight does", 1),
+        (200, b'{"go": true}', "did not answer as a pre-flight does", 1),
         (200, b"true", "status 200", 1),
-        (200, encoded(go="true"), "no answer of a pre-flight", 1),
-        (200, encoded(reasons=[]), "no answer of a pre-flight", 1),
+        (200, encoded(go="true"), "did not answer as a pre-flight does", 1),
+        (200, encoded(reasons=[]), "did not answer as a pre-flight does", 1),
         (200, encoded(reasons=[{**GO["reasons"][0], "word": "no"}]), "the reasons say otherwise", 1),  # type: ignore[index]
-        (200, encoded(reasons=[{**GO["reasons"][0], "word": "perhaps"}]), "no answer of a pre-flight", 1),  # type: ignore[index]
-        (200, encoded(phase="raw"), "answers for shop/raw/2026-03-02, which nobody asked about", 1),
-        (200, encoded(date="2026-03-03"), "which nobody asked about", 1),
+        (200, encoded(reasons=[{**GO["reasons"][0], "word": "perhaps"}]), "did not answer as a pre-flight does", 1),  # type: ignore[index]
+        (200, encoded(phase="raw"), "answered about shop/raw/2026-03-02, which was not the question", 1),
+        (200, encoded(date="2026-03-03"), "which was not the question", 1),
     ],
 )
 def test_what_is_no_answer_is_never_a_go(status: int, body: bytes, said: str, times: int) -> None:

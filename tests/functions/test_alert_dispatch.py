@@ -117,7 +117,7 @@ def test_it_does_not_start_while_a_destination_lacks_its_secret(tmp_path: Path) 
         return subprocess.run([sys.executable, str(source)], env={**environ, **more}, capture_output=True, text=True)
 
     without = start()
-    told = "tiny: alerts.destinations.team.webhook: secret://team-chat is not known: set PHASEGATE_SECRET_TEAM_CHAT"
+    told = "tiny: alerts.destinations.team.webhook: secret://team-chat is missing: set PHASEGATE_SECRET_TEAM_CHAT"
     assert (without.returncode, told in without.stderr) == (1, True)
     wrong = start(PHASEGATE_SECRET_TEAM_CHAT=f"http://hooks.example.com/{canary('hook')}")
     assert (wrong.returncode, "begins with https://" in wrong.stderr) == (1, True)

@@ -1,4 +1,4 @@
-"""Who acts in the cloud: the account that the credentials are for."""
+"""Who acts in the cloud: the owner of the credentials."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,7 +11,7 @@ from google.auth.transport.requests import AuthorizedSession
 from phasegate.errors import AdapterError, ConfigError
 
 USERINFO = "https://openidconnect.googleapis.com/v1/userinfo"
-"""Tells whose access token it is. Source: `userinfo_endpoint` of https://accounts.google.com/.well-known/openid-configuration."""
+"""Gives the owner of an access token. Source: `userinfo_endpoint` of https://accounts.google.com/.well-known/openid-configuration."""
 
 _SCOPES = ("https://www.googleapis.com/auth/cloud-platform", "https://www.googleapis.com/auth/userinfo.email")
 
@@ -20,27 +20,27 @@ Session = Callable[[Credentials], Any]
 
 
 def account(credentials: Credentials | None = None, session: Session = AuthorizedSession) -> str:
-    """The mail address of the person or service account that the credentials are for.
+    """The email address of the person or service account that owns the credentials.
 
     Args:
         credentials: The application default ones, when left out.
 
     Raises:
-        ConfigError: There are no credentials, or they don't say whose they are.
+        ConfigError: There are no credentials, or they have no owner.
         AdapterError: Google did not answer.
     """
     try:
         if credentials is None:
             credentials, _ = google.auth.default(scopes=_SCOPES)
-        known = getattr(credentials, "service_account_email", None) or getattr(credentials, "account", None)
-        # A machine's own account is called "default" until its metadata server was asked.
-        if known and known != "default":
-            return str(known)
+        email = getattr(credentials, "service_account_email", None) or getattr(credentials, "account", None)
+        # A machine's own account is called "default" until its metadata server is asked.
+        if email and email != "default":
+            return str(email)
         answer = session(credentials).get(USERINFO, timeout=30)
     except DefaultCredentialsError as exc:
-        raise ConfigError(f"no credentials say who acts: {exc}") from exc
-    except (GoogleAuthError, OSError) as exc:  # errors of requests are kinds of OSError
-        raise AdapterError(f"Google did not say whose the credentials are: {type(exc).__name__}", retryable=True) from exc
+        raise ConfigError(f"no credentials to tell who acts: {exc}") from exc
+    except (GoogleAuthError, OSError) as exc:  # errors of `requests` are OSErrors
+        raise AdapterError(f"Google did not answer whose credentials these are: {type(exc).__name__}", retryable=True) from exc
     if answer.status_code != 200 or not answer.json().get("email"):
-        raise ConfigError("the credentials don't say whose they are; run gcloud auth application-default login")
+        raise ConfigError("the credentials have no known owner; run gcloud auth application-default login")
     return str(answer.json()["email"])

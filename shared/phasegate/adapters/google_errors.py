@@ -1,10 +1,10 @@
-"""What an error of a Google client means: whether the same request may succeed later. See `README.md` beside this file."""
+"""Which errors of Google's clients are retryable. See `README.md` in this folder."""
 
 from google.api_core import exceptions
 from google.auth.exceptions import GoogleAuthError, TransportError
 
 GoogleError = (exceptions.GoogleAPIError, GoogleAuthError)
-"""Every error that a Google client raises when it was used rightly."""
+"""Every error that a Google client raises when it is used correctly."""
 
 RETRYABLE = (
     exceptions.Aborted,
@@ -18,9 +18,9 @@ RETRYABLE = (
     exceptions.RetryError,
     TransportError,
 )
-"""With these the service, or the way to it, was at fault; DeadlineExceeded and ResourceExhausted are kinds of two of them."""
+"""Errors of the service or the network. DeadlineExceeded and ResourceExhausted are subclasses of two of them."""
 
 
 def is_retryable(error: Exception) -> bool:
-    """True when the same request may succeed later without anybody doing anything."""
+    """True when the same request may succeed later without any fix."""
     return isinstance(error, RETRYABLE) or (isinstance(error, GoogleAuthError) and error.retryable)

@@ -1,4 +1,4 @@
-"""The bus inside one process, the system's clock, and notices on the console."""
+"""The bus inside one process, the system's clock, and alerts on the console."""
 
 import re
 import sys
@@ -18,7 +18,7 @@ Handler = Callable[[Outgoing], object]
 
 
 class LocalBus:
-    """Hands each message to the topic's subscribers before `publish` returns, so that a crash leaves it in the outbox."""
+    """Calls the topic's subscribers before `publish` returns, so that after a crash the message is still in the outbox."""
 
     def __init__(self) -> None:
         self._handlers: dict[str, list[Handler]] = {}
@@ -29,7 +29,7 @@ class LocalBus:
         self._handlers.setdefault(topic, []).append(handler)
 
     def publish(self, message: Outgoing) -> str:
-        """See `Publisher.publish`; an error of a subscriber is an error of the bus."""
+        """See `Publisher.publish`; an error of a subscriber counts as an error of the bus."""
         for handler in self._handlers.get(message.topic, ()):
             try:
                 handler(message)
@@ -47,7 +47,7 @@ class SystemClock:
 
 
 class Console:
-    """Writes notices to a stream, standard error unless told."""
+    """Writes alerts to a stream; standard error by default."""
 
     def __init__(self, stream: TextIO | None = None) -> None:
         self._stream = stream
@@ -59,9 +59,9 @@ class Console:
 
 
 def zone_rules() -> tuple[str, str]:
-    """What the rules of the time zones are read from, and their version; empty where it is not told.
+    """Where the time-zone rules come from, and their version, or empty without one.
 
-    The machine's own come before those of the package, as `zoneinfo` has it.
+    Like `zoneinfo`, this prefers the machine's own rules to those of the package.
     """
     for folder in map(Path, zoneinfo.TZPATH):
         if (folder / "Etc/UTC").exists() or (folder / "UTC").exists():
@@ -76,9 +76,9 @@ def _version(folder: Path) -> str:
     for name, pattern in (("tzdata.zi", r"# version (\S+)"), ("+VERSION", r"(\S+)")):
         try:
             with (folder / name).open(errors="replace") as file:
-                found = re.match(pattern, file.readline())
+                version = re.match(pattern, file.readline())
         except OSError:
             continue
-        if found:
-            return found[1]
+        if version:
+            return version[1]
     return ""

@@ -1,4 +1,4 @@
-"""Messages out through Pub/Sub."""
+"""Publishes messages to Pub/Sub."""
 
 import json
 from collections.abc import Callable, Iterator, Mapping
@@ -14,27 +14,26 @@ from phasegate.errors import PublishError
 from phasegate.messaging.bodies import ALERTS, PREFIX
 from phasegate.ports import Outgoing
 
-WITHIN = 10.0
-"""Seconds after which a message that the broker has not taken counts as not taken."""
+TIMEOUT = 10.0
+"""Seconds after which a message that the broker has not accepted counts as failed."""
 
-_BLIP = Retry(
+_RECONNECT = Retry(
     predicate=if_exception_type(GatewayTimeout, InternalServerError, ServiceUnavailable), initial=0.1, maximum=1.0, timeout=3.0
 )
-"""A connection that broke while nobody used it is made anew. Longer silence is the outbox's to wait out: a relay of many
-entries must not stand before each of them."""
+"""Reconnects when an idle connection broke. Longer outages are left to the outbox: many entries must not each wait for one."""
 
 
 class PubSubPublisher:
     """Publishes to the topics of one project; safe for several threads.
 
-    One message is one request, which ends with the broker's id or an error. The batching publisher of the library is not
-    used: nothing here is sent without being waited for, so a batch would only delay it, and with an ordering key it goes on
-    trying for ever behind a caller that has given up.
+    One message is one request, which ends with the broker's id or an error. The library's batching publisher is not used:
+    every message is waited for, so a batch would only delay it. With an ordering key it would also retry forever, after
+    the caller has given up.
 
     Args:
-        project: The project that has the topics.
-        prefix: Stands before every topic's logical name, as Terraform names them: `<prefix>-<topic>`.
-        connect: Makes the library's client; called once, on first use, so that nothing is connected before a fork.
+        project: The project of the topics.
+        prefix: Of every topic's name, as Terraform creates them: `<prefix>-<topic>`.
+        connect: Makes the library's client; called once, on first use, because a connection must not be made before a fork.
     """
 
     def __init__(self, project: str, *, prefix: str = PREFIX, connect: Callable[[], PublisherClient] = PublisherClient) -> None:
@@ -51,8 +50,8 @@ class PubSubPublisher:
         """
         topic = f"projects/{self._project}/topics/{self._prefix}-{message.topic}"
         with _translated(topic):
-            taken = self._client().publish(topic=topic, messages=[_pubsub(message)], retry=_BLIP, timeout=WITHIN)
-        return str(taken.message_ids[0])
+            answer = self._client().publish(topic=topic, messages=[_pubsub(message)], retry=_RECONNECT, timeout=TIMEOUT)
+        return str(answer.message_ids[0])
 
     def _client(self) -> PublisherClient:
         with self._making:
@@ -84,10 +83,10 @@ def _attributes(message: Outgoing) -> Mapping[str, str]:
 
 
 def _ordering_key(message: Outgoing) -> str:
-    """The gate, for alerts: a recovery that overtakes its alarm would leave the incident open for ever.
+    """The gate, for alerts: a recovery that arrives before its alert would leave the incident open forever.
 
-    Go-signals need no order: they carry their generation, and consumers do each decision id once. An ordering key would make
-    one release that a consumer refuses stand before all later ones.
+    Go-signals need no order: they carry their generation, and consumers handle each decision id once. With an ordering key, a
+    release that a consumer refuses would block all later ones.
     """
     body = message.body
     if message.topic != ALERTS or not {"pipeline", "phase", "run_date"} <= body.keys():

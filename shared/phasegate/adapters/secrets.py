@@ -1,4 +1,4 @@
-"""Secrets by reference: a pipeline file says `secret://NAME`; the environment, a folder or Secret Manager has what is meant."""
+"""Secrets by reference: a pipeline file has `secret://NAME`; the value is in the environment, a folder or Secret Manager."""
 
 import base64
 import binascii
@@ -13,30 +13,30 @@ from phasegate.core.secret import Secret
 from phasegate.errors import ConfigError, SecretError
 
 Read = Callable[[str], str]
-"""Gives the secret of a name; raises ConfigError when there is none, SecretError when that could not be found out."""
+"""Gives the secret of a name; raises ConfigError when there is none, SecretError when the place does not answer."""
 
 _PREFIX = "secret://"
-_SECONDS = 10.0
+_TIMEOUT = 10.0
 
 
 class RememberedSecrets:
-    """Secrets that are read once, and again when whoever uses one was refused."""
+    """Caches secrets; one is read again when a destination refused it."""
 
     def __init__(self, read: Read) -> None:
         self._read = read
-        self._known: dict[str, Secret] = {}
+        self._cached: dict[str, Secret] = {}
         self._reading = Lock()
 
     def get(self, reference: str, *, fresh: bool = False) -> Secret:
         """See `Secrets.get`."""
         with self._reading:
-            if fresh or reference not in self._known:
-                # A line break at the end comes from the editor or `echo` that wrote it.
+            if fresh or reference not in self._cached:
+                # Editors and `echo` add a line break at the end.
                 text = self._read(reference.removeprefix(_PREFIX)).strip("\r\n")
                 if not text:
                     raise ConfigError(f"{reference} is empty")
-                self._known[reference] = Secret(text)
-            return self._known[reference]
+                self._cached[reference] = Secret(text)
+            return self._cached[reference]
 
 
 def variable(name: str) -> str:
@@ -49,24 +49,24 @@ def variable(name: str) -> str:
 
 
 def environment(environ: Mapping[str, str]) -> Read:
-    """Secrets in variables of the environment."""
+    """Reads secrets from environment variables."""
 
     def read(name: str) -> str:
         if variable(name) not in environ:
-            raise ConfigError(f"{_PREFIX}{name} is not known: set {variable(name)}")
+            raise ConfigError(f"{_PREFIX}{name} is missing: set {variable(name)}")
         return environ[variable(name)]
 
     return read
 
 
 def folder(path: Path) -> Read:
-    """Secrets as files of a folder, each named as it is referred to."""
+    """Reads secrets from the files of a folder, one file per secret."""
 
     def read(name: str) -> str:
         try:
             return (path / name).read_text(encoding="utf-8")
         except FileNotFoundError:
-            raise ConfigError(f"{_PREFIX}{name} is not known: put it into the file {path / name}") from None
+            raise ConfigError(f"{_PREFIX}{name} is missing: put it into the file {path / name}") from None
         except (OSError, UnicodeDecodeError) as exc:
             raise ConfigError(f"{_PREFIX}{name}: the file {path / name} can't be read ({type(exc).__name__})") from None
 
@@ -74,13 +74,13 @@ def folder(path: Path) -> Read:
 
 
 class SecretManager:
-    """Secrets in Google's Secret Manager, each in its newest version.
+    """Reads secrets from Google's Secret Manager, each in its newest version.
 
-    One REST call; Google's own client would bring gRPC and generated code for it into every start of a function.
+    This is one REST call; Google's client would add gRPC and generated code to every cold start.
 
     Args:
-        http: Sends requests that carry credentials, like `google.auth.transport.urllib3.AuthorizedHttp`; made from the
-            surroundings when it is first needed, if left out.
+        http: Sends requests with credentials, like `google.auth.transport.urllib3.AuthorizedHttp`; made from the default
+            credentials on first use, when left out.
     """
 
     def __init__(self, project: str, *, http: Any = None, endpoint: str = "https://secretmanager.googleapis.com") -> None:
@@ -89,25 +89,25 @@ class SecretManager:
         self._endpoint = endpoint
 
     def __call__(self, name: str) -> str:
-        """The secret of a name."""
+        """The newest version of a secret."""
         path = f"projects/{self._project}/secrets/{quote(name, safe='')}/versions/latest:access"
         status, body = self._get(f"{self._endpoint}/v1/{path}")
-        told = f"{_PREFIX}{name} in Secret Manager of {self._project}"
+        subject = f"{_PREFIX}{name} in Secret Manager of {self._project}"
         match status:
             case 200:
                 try:
                     return base64.b64decode(json.loads(body)["payload"]["data"], validate=True).decode()
                 except (ValueError, KeyError, TypeError, binascii.Error):
-                    # Nothing of the answer is repeated, here or as a cause: it may be the secret.
-                    problem = SecretError(f"{told}: the answer makes no sense, or the secret is no text", retryable=False)
+                    # Raised outside this block, without a cause: the answer, which may hold the secret, must not be quoted.
+                    problem = SecretError(f"{subject}: the answer is malformed, or the secret is not text", retryable=False)
                 raise problem
             case 400 | 404:
                 add = f"gcloud secrets versions add {name} --project {self._project} --data-file=-"
-                raise ConfigError(f"{told}: there is no version that can be read; add one with `{add}`")
+                raise ConfigError(f"{subject}: it has no enabled version; add one with `{add}`")
             case 403:
-                raise ConfigError(f"{told}: not allowed; grant roles/secretmanager.secretAccessor to this account")
+                raise ConfigError(f"{subject}: not allowed; grant roles/secretmanager.secretAccessor to this account")
             case _:
-                raise SecretError(f"{told}: answered {status}", retryable=status in (408, 429) or status >= 500)
+                raise SecretError(f"{subject}: answered {status}", retryable=status in (408, 429) or status >= 500)
 
     def _get(self, url: str) -> tuple[int, bytes]:
         import google.auth
@@ -119,8 +119,8 @@ class SecretManager:
             if self._http is None:
                 credentials, _ = google.auth.default(scopes=["https://www.googleapis.com/auth/cloud-platform"])
                 self._http = AuthorizedHttp(credentials)  # type: ignore[no-untyped-call]
-            answer = self._http.request("GET", url, timeout=_SECONDS, retries=False)
+            answer = self._http.request("GET", url, timeout=_TIMEOUT, retries=False)
         except (GoogleAuthError, HTTPError, OSError) as exc:
-            again = isinstance(exc, (TransportError, HTTPError, OSError)) or getattr(exc, "retryable", False)
-            raise SecretError(f"Secret Manager could not be asked ({type(exc).__name__})", retryable=again) from exc
+            retryable = isinstance(exc, (TransportError, HTTPError, OSError)) or getattr(exc, "retryable", False)
+            raise SecretError(f"Secret Manager did not answer ({type(exc).__name__})", retryable=retryable) from exc
         return answer.status, answer.data

@@ -2,8 +2,9 @@
 
 from collections.abc import Callable, Iterator
 
+from phasegate.core.checks.sql import SqlKind
 from phasegate.core.pipeline.model import Pipeline
-from phasegate.core.pipeline.sql import SqlKind, sql_texts
+from phasegate.core.pipeline.sql import sql_texts
 from phasegate.errors import ConfigError, Problem
 
 SqlCheck = Callable[[str, SqlKind], str | None]

@@ -1,4 +1,4 @@
-"""`preflight`: a job asks whether it may start. For the pipeline's own code."""
+"""`preflight`: a job checks whether it may start. For the pipeline's own code."""
 
 import os
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ from phasegate.gates.preflight import read_clearance, read_request
 from phasegate.ports import Clock
 
 PREFLIGHT = "PHASEGATE_PREFLIGHT"
-"""The address of the function that answers; without it, this process looks itself."""
+"""The URL of the function that answers; without it, this process reads the state and decides itself."""
 
 
 def preflight(
@@ -30,52 +30,53 @@ def preflight(
     clock: Clock | None = None,
     environ: Mapping[str, str] = os.environ,
 ) -> Clearance:
-    """Go on when the phase may start; raise when it may not, or when that can't be found out.
+    """Return when the phase may start; raise when it may not, or when that can't be found out.
 
         phasegate.preflight("features", run_date=day)
 
     Args:
         run_date: A date, or its text in the form YYYY-MM-DD.
-        pipeline: Not needed when there is one.
+        pipeline: Not needed when there is only one.
         producer: Which of the phase's jobs this is; all of them, when left out.
-        claim: A name for this run, the same when it is tried again: nobody else may start until it has reported.
-        lease: How long a claim holds when no report ends it, like `90m`; 2 h, when left out.
+        claim: A name for this run, the same on a retry. No other run may start until this one has reported.
+        lease: How long a claim lasts without a report, like `90m`; 2 h, when left out.
 
     Raises:
-        NotNow: Something stands in the way; the message tells all of it, with what would help.
-        ConfigError: The question makes no sense.
-        AdapterError: State or function did not answer, after it was tried for some seconds.
+        NotNow: Something blocks the start; the message lists all of it, with what would help.
+        ConfigError: An argument or setting is wrong.
+        AdapterError: The state store or the function did not answer within some seconds of retries.
     """
-    named = {"pipeline": pipeline, "producer": producer, "claim": claim, "lease": lease}
-    fields = {"phase": phase, "date": str(run_day(run_date)), **{name: value for name, value in named.items() if value}}
+    optional = {"pipeline": pipeline, "producer": producer, "claim": claim, "lease": lease}
+    fields = {"phase": phase, "date": str(run_day(run_date)), **{name: value for name, value in optional.items() if value}}
     wiring = Wiring(Settings.resolve({}, environ, Path.cwd()), clock=clock)
     if address := environ.get(PREFLIGHT):
-        found = _asked(wiring, address, fields)
+        clearance = _from_function(wiring, address, fields)
     else:
         wiring.settings.require("pipelines", "warehouse", "state")
-        found = wiring.preflight_checks.ask(read_request(fields, wiring.pipelines, wiring.clock.now()))
-    if not found.go:
-        objections = "; ".join(f"{each.detail}{f' ({each.cure})' if each.cure else ''}" for each in found.objections)
-        raise NotNow(f"{found.run} must not start now: {objections}", found)
-    return found
+        clearance = wiring.preflight_checks.ask(read_request(fields, wiring.pipelines, wiring.clock.now()))
+    if not clearance.go:
+        objections = "; ".join(f"{each.detail}{f' ({each.cure})' if each.cure else ''}" for each in clearance.objections)
+        raise NotNow(f"{clearance.run} must not start now: {objections}", clearance)
+    return clearance
 
 
-def _asked(wiring: Wiring, address: str, fields: Mapping[str, str]) -> Clearance:
-    """The function's answer, if it is one, and to this question."""
+def _from_function(wiring: Wiring, address: str, fields: Mapping[str, str]) -> Clearance:
+    """The function's answer, checked: a page of some proxy, or an answer about another run, must never count as a go."""
     service = wiring.preflight_service(address)
 
+    # A retry of a claim is harmless: the same owner may claim again.
     @retrying
     def ask() -> Mapping[str, Any]:
         return service.ask(fields)
 
     body = ask()
     try:
-        found = read_clearance(body)
+        clearance = read_clearance(body)
     except (KeyError, TypeError, ValueError) as exc:
-        raise AdapterError(f"what {address} answers is no answer of a pre-flight: {exc!r}"[:300], retryable=False) from exc
-    run = found.run
+        raise AdapterError(f"{address} did not answer as a pre-flight does: {exc!r}"[:300], retryable=False) from exc
+    run = clearance.run
     if (run.phase, str(run.run_date)) != (fields["phase"], fields["date"]) or fields.get(
         "pipeline", run.pipeline
     ) != run.pipeline:
-        raise AdapterError(f"{address} answers for {run}, which nobody asked about", retryable=False)
-    return found
+        raise AdapterError(f"{address} answered about {run}, which was not the question", retryable=False)
+    return clearance

@@ -1,4 +1,4 @@
-"""`retrying`: what fails for a moment is tried again. For the pipeline's own code, and for the sending of its reports."""
+"""`retrying`: retries transient errors. For the pipeline's own code, and for sending its reports."""
 
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar, overload
@@ -14,13 +14,13 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 ATTEMPTS = 5
-"""How often something is tried, unless told."""
+"""The default number of calls."""
 
 TIMEOUT = 45.0
-"""Seconds after which nothing is tried again, unless told."""
+"""The default number of seconds after which nothing is retried."""
 
-# By name, because the pipeline's own code may well run without Google's libraries.
-_OF_GOOGLE = {
+# By name, because the pipeline's own code may run without Google's libraries.
+_GOOGLE_ERRORS = {
     "google.api_core.exceptions": frozenset(
         {
             "Aborted",
@@ -36,11 +36,11 @@ _OF_GOOGLE = {
     ),
     "google.auth.exceptions": frozenset({"TransportError"}),
 }
-"""With these the service, or the way to it, was at fault; DeadlineExceeded and ResourceExhausted are kinds of two of them."""
+"""Errors of the service or the network. DeadlineExceeded and ResourceExhausted are subclasses of two of them."""
 
 
 def is_transient(error: BaseException) -> bool:
-    """True when the same call may succeed a moment later without anybody doing anything.
+    """True when the same call may succeed a moment later.
 
     >>> is_transient(ConnectionResetError()), is_transient(TimeoutError()), is_transient(FileNotFoundError())
     (True, True, False)
@@ -49,7 +49,7 @@ def is_transient(error: BaseException) -> bool:
         return error.retryable
     if isinstance(error, ConnectionError | TimeoutError):
         return True
-    return any(kind.__name__ in _OF_GOOGLE.get(kind.__module__, ()) for kind in type(error).__mro__)
+    return any(kind.__name__ in _GOOGLE_ERRORS.get(kind.__module__, ()) for kind in type(error).__mro__)
 
 
 @overload
@@ -70,10 +70,10 @@ def retrying(
     timeout: float | None = TIMEOUT,
     also: tuple[type[Exception], ...] = (),
 ) -> Callable[P, T] | Callable[[Callable[P, T]], Callable[P, T]]:
-    """A function that is called again when it fails for a moment; the wait doubles from 0.1 s to 5 s, with up to 1 s of jitter.
+    """Retries a function on transient errors; the wait doubles from 0.1 s to 5 s, with up to 1 s of jitter.
 
-    The last error goes through as it is, and at once when it is none that passes: a `ValueError`, a missing permission. What
-    is called again must be harmless to do twice. Works for plain and for `async` functions.
+    The last error is raised unchanged. An error that is not transient, such as a `ValueError` or a missing permission, is
+    raised at once. The function must be harmless to call twice. Works for plain and `async` functions.
 
         @phasegate.retrying
         def fetch(day): ...
@@ -83,14 +83,14 @@ def retrying(
 
     Args:
         attempts: Calls in all, the first included.
-        timeout: Seconds from the first call after which it is not called again; a call that runs is not interrupted.
-        also: Further errors that pass.
+        timeout: Seconds from the first call after which it is not called again; a running call is not interrupted.
+        also: Further errors to retry.
     """
 
-    def passes(error: Exception) -> bool:
+    def is_retried(error: Exception) -> bool:
         return isinstance(error, also) or is_transient(error)
 
     def wrap(wrapped: Callable[P, T]) -> Callable[P, T]:
-        return stamina.retry(on=passes, attempts=attempts, timeout=timeout)(wrapped)
+        return stamina.retry(on=is_retried, attempts=attempts, timeout=timeout)(wrapped)
 
     return wrap if function is None else wrap(function)

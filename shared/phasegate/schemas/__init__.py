@@ -1,8 +1,8 @@
-"""The messages as a contract: one JSON Schema (draft 2020-12) for each, to be read by whoever sends or takes them.
+"""The contract of all messages: a JSON Schema (draft 2020-12) for each, for everyone who sends or receives them.
 
-The writers are `messaging/bodies.py`, `core/gates/completion.py`, `infra/drift.py` and, for a notice to a webhook, the
-adapter `channels/webhook.py`; tests hold what they write against these files. The table that events become rows of
-stands in `history.bigquery.json`, which Terraform reads too.
+Messages are written by `messaging/bodies.py`, `core/gates/completion.py`, `infra/drift.py` and, for a notice to a webhook,
+`adapters/channels/webhook.py`; tests check what they write against these files. `history.bigquery.json` is the table of
+decisions, which Terraform reads, too.
 """
 
 import json
@@ -17,7 +17,7 @@ def schema(name: str) -> dict[str, Any]:
     """The JSON Schema of a message: `schema("go-signal")`.
 
     Raises:
-        KeyError: There is no message of that name.
+        KeyError: No message has that name.
     """
     if name not in NAMES:
         raise KeyError(name)
@@ -25,10 +25,10 @@ def schema(name: str) -> dict[str, Any]:
 
 
 def history_table() -> dict[str, Any]:
-    """The history's table in BigQuery: description, partition, clustering, and the columns as BigQuery's API writes them."""
+    """The table of decisions in BigQuery: description, partition, clustering, and the columns in the form of BigQuery's API."""
     return _read("history.bigquery.json")
 
 
 def _read(file: str) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(files(__name__).joinpath(file).read_text("utf-8"))
-    return found
+    document: dict[str, Any] = json.loads(files(__name__).joinpath(file).read_text("utf-8"))
+    return document
