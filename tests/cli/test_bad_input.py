@@ -55,9 +55,9 @@ def files(tmp_path: Path) -> Path:
         (["validate", "2013-02-08", "--phase", "cleen"], 2, 'unknown phase "cleen" in pipeline "flights"; known phases: raw, clean, features, predictions'),
         (["validate", "TODAY"], 2, 'expected a date like 2013-02-08 or a range like 2013-02-01..2013-02-28, got "TODAY"'),
         (["validate", "2013-02-30"], 2, 'got "2013-02-30"'),
-        (["validate", "2999-01-01"], 2, "2999-01-01 lies in the future"),
+        (["validate", "2999-01-01"], 2, "2999-01-01 is in the future"),
         (["validate", "2013-02-28..2013-02-01"], 2, "the range is reversed: 2013-02-28 is after 2013-02-01"),
-        (["validate", "2012-02-01..2012-02-28"], 2, "holds no run date of pipeline flights; its calendar runs from 2013-01-01 to 2013-12-31"),
+        (["validate", "2012-02-01..2012-02-28"], 2, "contains no run date of pipeline flights; its calendar runs from 2013-01-01 to 2013-12-31"),
         (["validate", "2013-02-08", "--warehouse", "duckdb:nowhere.duckdb"], 3, "no warehouse at nowhere.duckdb"),
         (["validate", "2013-02-08", "--warehouse", "oracle:x"], 2, "--warehouse: expected duckdb:PATH or bigquery:PROJECT"),
         (["validate", "2013-02-08", "--pipelines", "nowhere.yaml"], 2, "nowhere.yaml"),
@@ -66,7 +66,7 @@ def files(tmp_path: Path) -> Path:
         (["complete", "raw", "2013-02-08"], 2, "say which with --producer (flights_loader, weather_loader)"),
         (["complete", "raw", "TODAY", "--producer", "flights_loader"], 2, 'got "TODAY"'),
         (["complete", "raw", "2013-02-08", "--producer", "nobody"], 2, 'unknown producer "nobody" of phase raw'),
-        (["complete", "raw", "2999-02-08", "--producer", "flights_loader"], 2, "far future"),
+        (["complete", "raw", "2999-02-08", "--producer", "flights_loader"], 2, "too far in the future"),
     ],
 )  # fmt: skip
 def test_it_is_answered_with_one_line_and_the_right_exit_code(demo_folder: Path, args: list[str], code: int, said: str) -> None:

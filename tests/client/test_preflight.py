@@ -78,7 +78,7 @@ def test_a_job_goes_on_when_it_may_and_only_then(environ: dict[str, str]) -> Non
     with pytest.raises(phasegate.NotNow) as caught:
         phasegate.preflight("clean", run_date=DAY, environ=environ)
     assert str(caught.value) == (
-        "shop/clean/2026-03-02 must not start now: raw is waiting: nothing was heard of it (once raw has run, and its tables pass)"
+        "shop/clean/2026-03-02 must not start now: raw is waiting: no report received (once raw has run, and its tables pass)"
     )
     assert [point.topic for point in caught.value.clearance.objections] == [Topic.UPSTREAM]
     release(environ)
@@ -88,7 +88,9 @@ def test_a_job_goes_on_when_it_may_and_only_then(environ: dict[str, str]) -> Non
 def test_what_it_needs_must_be_there(environ: dict[str, str], tmp_path: Path) -> None:
     release(environ)
     (tmp_path / "tables/raw/rates.csv").write_text(f"d,rate\n{DAY},1\n")
-    with pytest.raises(phasegate.NotNow, match=r"table raw.rates has 1 row, expected at least 2 \(once raw.rates is as clean"):
+    with pytest.raises(
+        phasegate.NotNow, match=r"table raw.rates has 1 row, expected at least 2 \(once raw.rates meets the needs of clean"
+    ):
         phasegate.preflight("clean", run_date=DAY, environ=environ)
     (tmp_path / "tables/raw/rates.csv").unlink()
     with pytest.raises(phasegate.NotNow, match=r"raw.rates could not be measured"):
@@ -112,7 +114,7 @@ def test_over_the_function_the_answer_is_the_same(environ: dict[str, str], tmp_p
         assert found.claim is not None
         assert found.claim.owner == "run-1"
         assert phasegate.preflight("clean", run_date=DAY, claim="run-1", environ=job).go, "a step that is tried again"
-        with pytest.raises(phasegate.NotNow, match="run-1 runs shop/clean/2026-03-02 since"):
+        with pytest.raises(phasegate.NotNow, match="run-1 has been running shop/clean/2026-03-02 since"):
             phasegate.preflight("clean", run_date=DAY, claim="run-2", environ=environ)
         with pytest.raises(ConfigError, match='phase: expected one of raw, clean, got "cleen"'):
             phasegate.preflight("cleen", run_date=DAY, environ=job)
@@ -125,7 +127,7 @@ def test_over_the_function_the_answer_is_the_same(environ: dict[str, str], tmp_p
         ({"run_date": "TODAY"}, "run_date: expected a date like 2013-02-08"),
         ({"run_date": datetime(2026, 3, 2)}, "run_date: expected a date, got the time"),
         ({"pipeline": "trains"}, "pipeline: expected one of shop"),
-        ({"lease": "1h"}, "lease: expected claim beside it"),
+        ({"lease": "1h"}, "lease: expected claim with it"),
         ({"claim": "a", "lease": "soon"}, "lease: expected a duration"),
         ({"address": "preflight.example.com"}, "PHASEGATE_PREFLIGHT: expected an address"),
         ({"address": "https://me:secret@example.com"}, "PHASEGATE_PREFLIGHT: expected an address"),

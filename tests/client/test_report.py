@@ -272,7 +272,7 @@ def test_a_run_may_have_begun_before_the_block_and_go_to_another_topic(bus, cloc
         ({"producer": None}, "no producer given; phase raw has orders, prices"),
         ({"run_date": "TODAY"}, 'run_date: expected a date like 2013-02-08, got "TODAY"'),
         ({"run_date": NOW}, "run_date: expected a date, got the time 2026-03-03 05:00:00+00:00; its date depends on the time zone"),
-        ({"run_date": date(2027, 1, 1)}, "run_date 2027-01-01 lies in the far future; the latest accepted is 2026-03-10"),
+        ({"run_date": date(2027, 1, 1)}, "run_date 2027-01-01 is too far in the future; the latest accepted date is 2026-03-10"),
         ({"started_at": datetime(2026, 3, 3)}, "started_at: expected a time with its time zone, got 2026-03-03 00:00:00"),
         ({"attempt": -1}, "attempt must be a whole number ≥ 0, got -1"),
         ({"pipeline": "shp"}, 'unknown pipeline "shp"; known pipelines: shop'),

@@ -470,7 +470,7 @@ def test_actions_by_hand_come_back(store: Store) -> None:
     assert gate.gap == AcceptedGap("ann", "lost", NOW, NOW + MINUTE, "bob")
     assert gate.overrides == (Override(("producers_missing",), "ann", "known", NOW, NOW + MINUTE),)
     assert [(event.trigger, event.act) for event in store.history(RUN)] == [
-        ("by hand: ann", "gap accepted until 2026-03-03 06:01 UTC, bob looks after it: lost"),
+        ("by hand: ann", "gap accepted until 2026-03-03 06:01 UTC, owner: bob: lost"),
         ("by hand: ann", "hold until 2026-03-03 06:01 UTC: a reload"),
         ("by hand: ann", "override of producers_missing until 2026-03-03 06:01 UTC: known"),
     ]

@@ -37,7 +37,7 @@ def day(text: str, title: str) -> str:
         ),
         (
             "a phase runs before its upstream",
-            "features is held: ran before its upstream: clean had not been released when it began",
+            "features is held: ran before its upstream: clean had not been released when it started",
         ),
     ],
 )
@@ -59,7 +59,7 @@ def test_the_blizzard_is_let_through_with_a_warning(told: tuple[str, Path]) -> N
 
 def test_a_job_that_asks_first_does_not_start_too_early(told: tuple[str, Path]) -> None:
     lines = " ".join(day(told[0], "a good day again").split())
-    asked, _, after = lines.partition("✗ no-go: clean is waiting: nothing was heard of it; a go once clean has run")
+    asked, _, after = lines.partition("✗ no-go: clean is waiting: no report received; a go once clean has run")
     assert "→ go-signal" not in asked
     assert "features, predictions run in turn" in after
 

@@ -163,7 +163,7 @@ def test_a_dry_run_of_an_override_shows_its_signal_and_sends_none(world: World) 
 
 def test_what_is_refused_changes_nothing(world: World) -> None:
     before = world.gate("raw")
-    with pytest.raises(ActionRefused, match=f"{PRICES} does not fail"):
+    with pytest.raises(ActionRefused, match=f"{PRICES} is not failing"):
         world.monitor.act(RAW, waive(world, PRICES), "ann")
     world.warehouse.down = "the warehouse is down"
     with pytest.raises(ActionRefused, match="could not be measured: the warehouse is down"):
@@ -183,7 +183,7 @@ def test_an_act_meets_a_gate_that_moved_meanwhile(world: World) -> None:
         other.handle(world.done("raw", "orders", attempt=2))
 
     world.warehouse.before_answer = meanwhile
-    with pytest.raises(ActionRefused, match=f"{ORDERS} does not fail"):
+    with pytest.raises(ActionRefused, match=f"{ORDERS} is not failing"):
         world.monitor.act(RAW, waive(world, ORDERS), "ann")
     assert world.bus.signals == ["shop/raw/2026-03-02/g1"]
     assert world.gate("raw").reason is Reason.PASSED
@@ -265,7 +265,7 @@ def test_an_act_on_several_dates_asks_once_for_each_table(week: World) -> None:
     done = week.monitor.act_on(WEEK, waive(week, ORDERS, "producers_missing"), "ann")
     assert [each.run for each in done] == list(WEEK)
     assert [each.decision and each.decision.gate.state for each in done] == ["open", "open", None, None, None]
-    assert f"{ORDERS} does not fail" in done[2].refused
+    assert f"{ORDERS} is not failing" in done[2].refused
     assert len(week.warehouse.queries) == 2
     assert len(week.bus.signals) == 2
 

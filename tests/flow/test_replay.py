@@ -115,7 +115,7 @@ def test_a_message_that_still_makes_no_sense_stays_and_says_why(world: World) ->
     for _ in range(2):
         (found,) = replay(world)
         assert not found.settled
-        assert 'stays: still makes no sense: unknown phase "enrch"' in found.result
+        assert 'stays listed, still invalid: unknown phase "enrch"' in found.result
     assert len(retained_messages(world.store)) == len(world.store.rejected(99)) == 1
     assert world.bus.taken == alerts, "people know already"
 
@@ -140,8 +140,8 @@ def test_a_dry_run_says_what_each_would_do_and_does_nothing(world: World) -> Non
     before = (world.store.rejected(99), world.store.pending(world.clock.now(), 99), list(world.bus.tried))
     told = replay(world, dry_run=True)
     assert [found.result for found in told] == [
-        "would count: orders reports done for shop/raw/2026-03-02",
-        "stays: still makes no sense: neither phase nor producer is given",
+        "would be handled: orders reports done for shop/raw/2026-03-02",
+        "stays listed, still invalid: neither phase nor producer is given",
     ]
     assert before == (world.store.rejected(99), world.store.pending(world.clock.now(), 99), world.bus.tried)
     assert len(retained_messages(world.store)) == 2
@@ -152,7 +152,7 @@ def test_an_alert_that_could_not_be_delivered_is_sent_again(world: World) -> Non
     receive(world, given_up(json.dumps(alert).encode(), "a1", "phasegate-alerts", key="k", severity="critical"))
     world.bus.taken.clear()
     (found,) = replay(world)
-    assert found.result == "sent to alerts again"
+    assert found.result == "resent to alerts"
     assert world.bus.taken == [Outgoing("replay/a1", "alerts", alert, {"key": "k", "severity": "critical"})]
     assert retained_messages(world.store) == []
 
@@ -160,7 +160,7 @@ def test_an_alert_that_could_not_be_delivered_is_sent_again(world: World) -> Non
 def test_what_is_of_no_use_any_more_is_put_away(world: World) -> None:
     receive(world, given_up(b"tick", "t1", "phasegate-ticks"))
     (found,) = replay(world)
-    assert found.result == "not needed: a tick; the next one has done what it did not"
+    assert found.result == "not needed: a tick; later ticks have done its work"
     assert retained_messages(world.store) == []
 
 
@@ -173,7 +173,7 @@ def test_whatever_comes_is_kept_and_acknowledged(world: World, pushed: bytes) ->
 
 def test_a_message_longer_than_what_is_kept_says_so(world: World) -> None:
     receive(world, given_up(body(error="x" * 200_000)))
-    assert "longer than what is kept" in replay(world)[0].result
+    assert "only the start of the message was stored" in replay(world)[0].result
 
 
 def test_messages_are_chosen_by_when_they_came(world: World) -> None:

@@ -130,7 +130,7 @@ def test_after_a_repair_status_says_what_must_run_again_and_then_all_is_whole(sh
     told = shop.status()
     assert "must run again, in this order:" in told
     assert "  clean 2026-03-02: raw was released again since it ran" in told
-    assert "  features 2026-03-04: clean of 2026-03-02, which it looks back on, runs again" in told
+    assert "  features 2026-03-04: clean of 2026-03-02, in its look-back, must rerun first" in told
     assert "2026-03-05:" not in told, "what does not look back so far is left alone"
 
     ran = list(shop.again())
@@ -166,7 +166,7 @@ def test_what_does_not_run_again_is_told_when_it_should_have(shop: Shop) -> None
         shop.clock.advance(MINUTE)
         shop.wiring.tick.run()
     assert told == [("clean", "not_run_again", "firing")]
-    assert "raw was released again, and clean has not run since; due moved" in shop.status()
+    assert "raw was released again, and clean has not rerun since; due moved" in shop.status()
     shop.run("clean", BROKEN)
     assert told[1:] == [("clean", "not_run_again", "recovered")]
     for phase, day in shop.again():
@@ -201,7 +201,7 @@ def test_what_ran_before_its_upstream_must_run_again(shop: Shop) -> None:
     assert gates[day]["clean"].reason is Reason.RAN_BEFORE_UPSTREAM
     (rerun,) = needed_reruns(shop.pipeline, gates)
     assert str(rerun.run) == f"shop/clean/{day}"
-    assert rerun.why.startswith("ran before its upstream: raw had not been released when it began")
+    assert rerun.why.startswith("ran before its upstream: raw had not been released when it started")
 
 
 def test_a_date_that_comes_late_contaminates_those_that_look_back_on_it(shop: Shop) -> None:
@@ -214,7 +214,7 @@ def test_a_date_that_comes_late_contaminates_those_that_look_back_on_it(shop: Sh
     days = shop.wiring.store.load("shop", Span(FIRST, later))
     found = {str(rerun.run): rerun.why for rerun in needed_reruns(shop.pipeline, days)}
     assert list(found) == [f"shop/features/{later}", f"shop/scores/{later}"]
-    assert found[f"shop/features/{later}"] == f"clean of {late}, which it looks back on, was released since it ran"
+    assert found[f"shop/features/{later}"] == f"clean of {late}, in its look-back, was released since it ran"
 
 
 def test_the_reach_is_that_of_all_look_backs_together(shop: Shop) -> None:

@@ -92,7 +92,7 @@ def test_a_failure_is_asked_again_given_up_told_and_still_opens() -> None:
         shop.pass_(1)
     assert shop.bus.alerts == [("producer_failed", "firing"), ("retries_spent", "firing")]
     told = shop.bus.taken[-1]
-    assert told.body["detail"].startswith("asked 2 times to run again, in vain; nobody asks again: raw reported that it failed")
+    assert told.body["detail"].startswith("retries exhausted after 2 rerun requests: raw reported that it failed")
     shop.pass_(120)
     assert len(shop.requests) == 2
     shop.done(TODAY)

@@ -201,8 +201,10 @@ def test_a_heartbeat_is_written_once_a_minute_and_its_absence_is_said(world: Wor
     record = world.store.find("heartbeat", ["phase_monitor"])["phase_monitor"]
     assert (record.version, record.body) == (4, {"at": (start + timedelta(seconds=150)).isoformat()})
     assert clock_stopped_message(world.store, start + CLOCK_STOPPED_AFTER) == ""
-    assert "has not ticked since 2026-03-03 01:00" in clock_stopped_message(world.store, start + CLOCK_STOPPED_AFTER + MINUTE)
-    assert "never ticked" in clock_stopped_message(SQLiteStore(":memory:"), start)
+    assert "the scheduler has not run since 2026-03-03 01:00" in clock_stopped_message(
+        world.store, start + CLOCK_STOPPED_AFTER + MINUTE
+    )
+    assert "the scheduler has never run here" in clock_stopped_message(SQLiteStore(":memory:"), start)
 
 
 def test_a_gate_that_is_known_counts_before_the_first_tick() -> None:

@@ -72,7 +72,10 @@ def test_a_dead_letter_is_kept_shown_and_put_through_again(served: str, tmp_path
     assert [each["id"] for each in json.loads(replay("--format", "json").stdout)][1:] == ["\x1b[2Jd2", "d1"]
 
     dry = replay("d1", "--dry-run")
-    assert (dry.returncode, dry.stdout.splitlines()[0]) == (0, "● d1: would count: raw reports done for tiny/raw/2026-01-05")
+    assert (dry.returncode, dry.stdout.splitlines()[0]) == (
+        0,
+        "● d1: would be handled: raw reports done for tiny/raw/2026-01-05",
+    )
     store = SQLiteStore(str(tmp_path / "state.sqlite"))
     assert store.load("tiny", Span(DAY, DAY)) == {}
 
@@ -89,7 +92,7 @@ def test_a_dead_letter_is_kept_shown_and_put_through_again(served: str, tmp_path
     )
     rest = replay("--all")
     assert rest.returncode == 1
-    assert rest.stdout.count("stays: still makes no sense") == 2
+    assert rest.stdout.count("stays listed, still invalid") == 2
     assert "\x1b" not in rest.stdout
     assert replay(r"\x1b[2Jd2").returncode == 1, "an id as it is shown is understood"
     tomorrow = date.today() + timedelta(days=1)

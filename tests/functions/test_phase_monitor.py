@@ -127,7 +127,7 @@ def test_every_envelope_of_the_platform_is_understood(served: Served, day: date,
         ),
         (wrapped(completion("nobody"), "t2"), 'unknown producer "nobody"'),
         (wrapped(completion("flights_loader") | {"status": "splendid"}, "t3"), "status must be one of"),
-        (wrapped(completion("flights_loader") | {"run_date": "2999-01-01"}, "t4"), "far future"),
+        (wrapped(completion("flights_loader") | {"run_date": "2999-01-01"}, "t4"), "too far in the future"),
     ],
 )
 def test_a_message_that_makes_no_sense_is_recorded_and_acknowledged(served: Served, body: bytes, reason: str) -> None:

@@ -60,7 +60,7 @@ def test_the_premature_run_of_features_is_kept_back_and_let_through_after_the_re
     assert refused.returncode == 1, refused.stderr
     assert refused.stdout.splitlines()[:4] == [
         "no-go: flights/features/2013-02-09",
-        "  ✗ upstream   clean is waiting: nothing was heard of it",
+        "  ✗ upstream   clean is waiting: no report received",
         "               once clean has run, and its tables pass",
         "               phasegate explain clean 2013-02-09 --pipeline flights",
     ]
@@ -70,7 +70,7 @@ def test_the_premature_run_of_features_is_kept_back_and_let_through_after_the_re
         {
             "topic": "upstream",
             "word": "no",
-            "detail": "clean is waiting: nothing was heard of it",
+            "detail": "clean is waiting: no report received",
             "cure": "once clean has run, and its tables pass",
             "next": ["phasegate explain clean 2013-02-09 --pipeline flights"],
         }
@@ -118,7 +118,7 @@ def test_one_of_several_jobs_that_ask_at_once_may_start(served: Served) -> None:
         ("GET", {"phase": "features", "date": DAY, "pipeline": "trains"}, None, 400, 'pipeline: expected one of flights, got "trains"'),
         ("GET", {"phase": "features", "date": DAY, "clam": "me"}, None, 400, 'unknown field "clam" (known: phase, date'),
         ("GET", {"phase": "features", "date": DAY, "claim": "me"}, None, 400, "claim: expected POST"),
-        ("GET", {"phase": "features", "date": DAY, "lease": "1h"}, None, 400, "lease: expected claim beside it"),
+        ("GET", {"phase": "features", "date": DAY, "lease": "1h"}, None, 400, "lease: expected claim with it"),
         ("POST", {}, b'{"phase": "raw", "date": "2013-02-09", "claim": "me", "lease": "99d"}', 400, "lease: expected at most 7d"),
         ("POST", {}, b'{"phase": "raw", "date": "2013-02-09", "producer": "nobody"}', 400, "producer: expected one of flights_loader, weather_loader"),
         ("POST", {}, b'{"phase": ["raw"], "date": 20130209}', 400, "phase: expected text, got ['raw']"),
@@ -147,7 +147,7 @@ def test_a_question_that_makes_no_sense_is_told_so(
     [
         (["enrch", DAY], 2, 'phase: expected one of raw, clean, features, predictions, got "enrch"'),
         (["features", "TODAY"], 2, 'date: expected a date like 2013-02-08, got "TODAY"'),
-        (["features", DAY, "--lease", "1h"], 2, "lease: expected claim beside it"),
+        (["features", DAY, "--lease", "1h"], 2, "lease: expected claim with it"),
         (["features", DAY, "--claim", "a", "--unclaim", "b"], 2, "either --claim or --unclaim"),
         (["features", DAY, "--state", "sqlite:/dev/null/x"], 3, "no state at /dev/null/x"),
     ],
@@ -186,4 +186,4 @@ def test_state_that_cannot_be_read_is_no_go_and_no_traceback(demo_warehouse: Pat
         (tmp_path / "state.sqlite").write_bytes(b"no database")
         status, answer = function.ask(phase="raw", date=DAY)
         assert (status, answer["go"]) == (503, False)
-        assert answer["error"].startswith("could not be found out: state at ")
+        assert answer["error"].startswith("could not be checked: state at ")

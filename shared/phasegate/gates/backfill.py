@@ -1,4 +1,4 @@
-"""Judge past run dates, one or hundreds, by the rules of the gates: one query per table, whatever the range."""
+"""Judge past run dates, one or hundreds, with the same checks as the gates: one query per table for the whole range."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -17,7 +17,7 @@ from phasegate.ports import Warehouse
 
 @dataclass(frozen=True, slots=True)
 class Validation:
-    """What was found about a range of dates."""
+    """The judgement of a range of dates."""
 
     pipeline: str
     span: Span
@@ -31,18 +31,18 @@ class Validation:
 
     @property
     def findings(self) -> tuple["Finding", ...]:
-        """What is not as it should be, grouped by cause, worst and most frequent first."""
-        found: dict[tuple[str, str], list[tuple[date, CheckResult]]] = {}
+        """The checks that did not pass, each with all its dates; worst and most frequent first."""
+        by_check: dict[tuple[str, str], list[tuple[date, CheckResult]]] = {}
         phases: dict[tuple[str, str], str] = {}
         for day in self.dates:
             for phase in day.phases:
                 for result in phase.results if phase.verdict is not Verdict.NOT_DUE else ():
                     if result.mode is Mode.ENFORCE and (rank := _rank(result)) is not None:
-                        found.setdefault((rank, result.name), []).append((day.run_date, result))
+                        by_check.setdefault((rank, result.name), []).append((day.run_date, result))
                         phases[rank, result.name] = phase.phase
         findings = (
             Finding(phases[key], key[0], tuple(day for day, _ in results), tuple(result for _, result in results))
-            for key, results in found.items()
+            for key, results in by_check.items()
         )
         return tuple(sorted(findings, key=lambda finding: (_RANKS.index(finding.rank), -len(finding.dates))))
 
@@ -74,7 +74,7 @@ class Finding:
 
     @property
     def spans(self) -> tuple[Span, ...]:
-        """The dates as runs of neighbouring ones."""
+        """The dates, with neighbouring ones joined to spans."""
         spans: list[Span] = []
         for day in self.dates:
             if spans and (day - spans[-1].last).days == 1:
@@ -85,10 +85,10 @@ class Finding:
 
 
 def parse_range(text: str, pipeline: Pipeline, *, now: datetime) -> Span:
-    """The dates that a person asks for: `2013-02-08` or `2013-02-01..2013-02-28`, both ends included.
+    """The dates of an argument like `2013-02-08` or `2013-02-01..2013-02-28`, both ends included.
 
     Raises:
-        ConfigError: It is no date or range, is reversed, lies in the future, or holds no run date of the pipeline.
+        ConfigError: It is not a date or range, is reversed, ends in the future, or contains no run date of the pipeline.
     """
     first, dots, last = text.partition("..")
     try:
@@ -99,12 +99,12 @@ def parse_range(text: str, pipeline: Pipeline, *, now: datetime) -> Span:
         raise ConfigError(f"the range is reversed: {start} is after {end}; write {end}..{start}")
     today = pipeline.today(now)
     if end > today:
-        raise ConfigError(f"{end} lies in the future; the last date that can be judged is {today} ({pipeline.timezone})")
+        raise ConfigError(f"{end} is in the future; the last date that can be judged is {today} ({pipeline.timezone})")
     span = Span(start, end)
     if not any(pipeline.calendar.has_run(day) for day in span.days()):
         to = pipeline.calendar.to
-        known = f"from {pipeline.calendar.from_}" + (f" to {to}" if to else "")
-        raise ConfigError(f"{span} holds no run date of pipeline {pipeline.name}; its calendar runs {known}")
+        dates = f"from {pipeline.calendar.from_}" + (f" to {to}" if to else "")
+        raise ConfigError(f"{span} contains no run date of pipeline {pipeline.name}; its calendar runs {dates}")
     return span
 
 
@@ -121,10 +121,10 @@ def validate(
     """Judge some phases on every date of a span. Writes nothing.
 
     Args:
-        known: Gates by run date, for the gaps that people accepted; none, when left out.
+        known: Stored gates by run date, for the gaps that people accepted; none when left out.
 
     Raises:
-        WarehouseError: The warehouse could not be asked at all.
+        WarehouseError: The warehouse could not be queried at all.
         ConfigError: SQL of the pipeline file does not parse.
     """
     chosen = tuple(phases)
@@ -136,7 +136,7 @@ def validate(
 
 
 def _accept(day: DateVerdict, gates: GatesByPhase, now: datetime) -> DateVerdict:
-    """The same, with the gaps that a person accepted and that have not expired."""
+    """The same, with gaps that a person accepted, and that have not expired, shown as accepted."""
     accepted = {name for name, gate in gates.items() if gate.gap is not None and is_live(gate.gap, now)}
     if not accepted:
         return day

@@ -1,4 +1,4 @@
-"""Watching the watcher: each function notes when it last did its work, and others say so when that is long ago."""
+"""Monitoring the monitor: each function records when it last did its work, so that others can report when it stopped."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
@@ -12,17 +12,17 @@ KIND = "heartbeat"
 """Records of this kind: the key is the function's name, `at` in the body is when it last did its work."""
 
 WATCH = "watch"
-"""The one function that must beat every minute; the others work when a message comes."""
+"""The function that must record a heartbeat every minute; the others only do so when a message comes."""
 
 EVERY = timedelta(seconds=50)
-"""A heartbeat is written no more often: less than a minute, so that every tick leaves one."""
+"""A heartbeat is written no more often than this: a bit less than a minute, so that every tick writes one."""
 
 
 class Heartbeats:
-    """Notes heartbeats; the log line `heartbeat` feeds a metric.
+    """Records heartbeats; the log line `heartbeat` feeds a metric.
 
     Args:
-        store: Where they are written; *records* is the same store, read.
+        store: Where they are written; *records* is the same store, for reading.
     """
 
     def __init__(self, store: StateStore, records: Records) -> None:
@@ -31,9 +31,9 @@ class Heartbeats:
         self._written: dict[str, datetime] = {}
 
     def record(self, name: str, now: datetime) -> None:
-        """A function has done its work; written once in `EVERY`, and by one of those that do so at once.
+        """Record that a function has done its work; written at most once in `EVERY`.
 
-        What cannot be written is only logged: the work is done, and a heartbeat that stays away is seen.
+        An error is only logged: the work itself is done, and a missing heartbeat is noticed.
         """
         last = self._written.get(name)
         if last is not None and timedelta() <= now - last < EVERY:
@@ -42,7 +42,7 @@ class Heartbeats:
             record = self._records.find(KIND, [name]).get(name, Record(KIND, name, {}))
             self._store.commit(Change(records=(Record(KIND, name, {"at": now.isoformat()}, record.version),)))
         except Conflict:
-            pass  # another instance has just said the same
+            pass  # another instance has just written the same
         except AdapterError as error:
             log("heartbeat_not_written", severity="WARNING", function=name, error=str(error))
             return
@@ -52,15 +52,15 @@ class Heartbeats:
 
 def last_heartbeats(records: Records, names: Sequence[str] = (WATCH,)) -> Mapping[str, datetime]:
     """When functions last did their work; those that never did are absent."""
-    found = records.find(KIND, names)
-    return {name: datetime.fromisoformat(record.body["at"]) for name, record in found.items()}
+    heartbeats = records.find(KIND, names)
+    return {name: datetime.fromisoformat(record.body["at"]) for name, record in heartbeats.items()}
 
 
 def clock_stopped_message(records: Records, now: datetime) -> str:
-    """That nobody watches the clock, as a sentence without a full stop; empty while it ticks."""
+    """A warning that the scheduler is not running, as a sentence without a full stop; empty while it is."""
     last = last_heartbeats(records).get(WATCH)
     if last is None:
-        return "the clock has never ticked here: silence is noticed by nobody (phasegate serve, or the function watch)"
+        return "the scheduler has never run here, so overdue phases go unnoticed (run phasegate serve or the function watch)"
     if now - last <= CLOCK_STOPPED_AFTER:
         return ""
-    return f"the clock has not ticked since {last:%Y-%m-%d %H:%M} UTC: silence is noticed by nobody"
+    return f"the scheduler has not run since {last:%Y-%m-%d %H:%M} UTC, so overdue phases go unnoticed"

@@ -1,4 +1,4 @@
-"""Whether a phase may start: what is asked, where the answer is read, and the claim that goes with it."""
+"""The preflight check with the world attached: read the request, measure the inputs, answer, and claim the run."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -10,7 +10,7 @@ from phasegate.core.field_syntax import Span, parse_day, parse_duration
 from phasegate.core.gates.completion import EARLIEST, FAR_FUTURE, RunKey
 from phasegate.core.gates.gate import GatesByPhase
 from phasegate.core.gates.preflight import Claim, Clearance, PointOutcome, PreflightCase, PreflightPoint, Topic, preflight
-from phasegate.core.gates.verdict import needed
+from phasegate.core.gates.verdict import preflight_queries
 from phasegate.core.pipeline.model import Pipeline
 from phasegate.errors import ConfigError, Problem, WarehouseError
 from phasegate.gates.heartbeat import clock_stopped_message
@@ -21,16 +21,16 @@ from phasegate.messaging.retry_on_conflict import until_written
 from phasegate.ports import Change, Clock, Record, State, Warehouse
 
 CLAIM = "claim"
-"""Records of this kind, by gate: `claims` in the body is who said that they run it, each until when."""
+"""Records of this kind, by gate: `claims` in the body is who runs it, each until when."""
 
 LEASE = timedelta(hours=2)
-"""How long a claim holds, unless told."""
+"""How long a claim lasts unless the request says otherwise."""
 
 LONGEST_LEASE = timedelta(days=7)
 LONGEST_OWNER = 200
 
 FIELDS = ("phase", "date", "pipeline", "producer", "claim", "lease")
-"""What can be asked with."""
+"""The fields of a request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class PreflightRequest:
 
     Args:
         producer: Which of its jobs; empty for all of them.
-        owner: Who wants to claim the run; empty when it is only asked.
+        owner: Who wants to claim the run; empty to ask without claiming.
     """
 
     run: RunKey
@@ -49,53 +49,53 @@ class PreflightRequest:
 
 
 def read_request(fields: Mapping[str, Any], pipelines: Sequence[Pipeline], now: datetime) -> PreflightRequest:
-    """What is asked, from named texts: of a command, a query or a JSON body.
+    """The request in the named fields of a command, a query string or a JSON body.
 
     Raises:
-        ConfigError: Something is missing, unknown or wrong; carries every problem.
+        ConfigError: A field is missing, unknown or wrong; carries every problem.
     """
     problems = [Problem("", f'unknown field "{_shown(name)}"', hint=_known(FIELDS)) for name in fields if name not in FIELDS]
-    given = {}
+    texts = {}
     for name in FIELDS:
         value = fields.get(name)
         if value is not None and not isinstance(value, str):
             problems.append(Problem(name, "expected text", _shown(value)))
         elif value:
-            given[name] = value
+            texts[name] = value
         elif name in ("phase", "date"):
             problems.append(
                 Problem(name, "expected a phase" if name == "phase" else "expected a date like 2013-02-08", "nothing")
             )
-    pipeline = _pipeline(given.get("pipeline"), pipelines, problems)
+    pipeline = _pipeline(texts.get("pipeline"), pipelines, problems)
     if pipeline is None:
         raise ConfigError(problems=problems)
-    day = _day(given["date"], pipeline, now, problems) if "date" in given else None
-    phase, producer = given.get("phase", ""), given.get("producer", "")
+    day = _day(texts["date"], pipeline, now, problems) if "date" in texts else None
+    phase, producer = texts.get("phase", ""), texts.get("producer", "")
     if phase in pipeline.phases:
         declared = pipeline.producers(phase)
         if producer and producer not in declared:
             problems.append(Problem("producer", f"expected one of {', '.join(declared)}", f'"{_shown(producer)}"'))
     elif phase:
         problems.append(Problem("phase", f"expected one of {', '.join(pipeline.phases)}", f'"{_shown(phase)}"'))
-    owner = given.get("claim", "")
+    owner = texts.get("claim", "")
     if len(owner) > LONGEST_OWNER or not owner.isprintable():
         problems.append(
             Problem("claim", f"expected a name of at most {LONGEST_OWNER} printable characters", f'"{_shown(owner)}"')
         )
-    lease = _lease(given, problems)
+    lease = _lease(texts, problems)
     if problems or day is None:
         raise ConfigError(problems=problems)
     return PreflightRequest(RunKey(pipeline.name, phase, day), producer, owner, lease)
 
 
 def _pipeline(name: str | None, pipelines: Sequence[Pipeline], problems: list[Problem]) -> Pipeline | None:
-    known = {pipeline.name: pipeline for pipeline in pipelines}
-    if name is None and len(known) == 1:
-        return next(iter(known.values()))
-    if name in known:
-        return known[name]
+    by_name = {pipeline.name: pipeline for pipeline in pipelines}
+    if name is None and len(by_name) == 1:
+        return next(iter(by_name.values()))
+    if name in by_name:
+        return by_name[name]
     problems.append(
-        Problem("pipeline", f"expected one of {', '.join(known)}", "nothing" if name is None else f'"{_shown(name)}"')
+        Problem("pipeline", f"expected one of {', '.join(by_name)}", "nothing" if name is None else f'"{_shown(name)}"')
     )
     return None
 
@@ -112,12 +112,12 @@ def _day(text: str, pipeline: Pipeline, now: datetime, problems: list[Problem]) 
     return day
 
 
-def _lease(given: Mapping[str, str], problems: list[Problem]) -> timedelta:
-    text = given.get("lease")
+def _lease(texts: Mapping[str, str], problems: list[Problem]) -> timedelta:
+    text = texts.get("lease")
     if text is None:
         return LEASE
-    if "claim" not in given:
-        problems.append(Problem("lease", "expected claim beside it", "nothing"))
+    if "claim" not in texts:
+        problems.append(Problem("lease", "expected claim with it", "nothing"))
     try:
         lease = parse_duration(text)
     except ValueError as wrong:
@@ -138,7 +138,7 @@ def _known(names: Sequence[str]) -> str:
 
 
 class PreflightChecks:
-    """Answers whether a phase may start. Reads only, unless the run is claimed."""
+    """Answers whether a phase may start. Writes nothing unless the run is claimed."""
 
     def __init__(self, pipelines: Sequence[Pipeline], *, warehouse: Warehouse, store: State, clock: Clock) -> None:
         self.pipelines = tuple(pipelines)
@@ -147,59 +147,62 @@ class PreflightChecks:
         self._store = store
         self._clock = clock
 
-    def ask(self, wish: PreflightRequest) -> Clearance:
-        """The answer; with an owner, a *go* claims the run in one commit with what the answer rests on.
+    def ask(self, request: PreflightRequest) -> Clearance:
+        """The answer. When the request has an owner, a *go* also claims the run.
 
         Raises:
-            StateError: The state store did not answer. That is no *go*.
+            StateError: The state store did not answer. That is not a *go*.
         """
-        pipeline, run = self._by_name[wish.run.pipeline], wish.run
-        begun = self._clock.now()
-        needs = pipeline.needs(run.phase, run.run_date, begun)
-        asked = needed(pipeline, needs)
+        pipeline, run = self._by_name[request.run.pipeline], request.run
+        needs = pipeline.needs(run.phase, run.run_date, self._clock.now())
+        planned = preflight_queries(pipeline, needs)
         answers: Answers | str
+        # Measured once and outside of the loop: a conflict changes the gates and claims, not what the tables hold.
         try:
-            answers = run_queries(self._warehouse, pipeline, asked, Span(run.run_date, run.run_date)) if asked else Answers(())
+            day = Span(run.run_date, run.run_date)
+            answers = run_queries(self._warehouse, pipeline, planned, day) if planned else Answers(())
         except (WarehouseError, ConfigError) as error:
             answers = str(error)
 
-        def take() -> Clearance:
-            record, start = self._start(wish, pipeline)
+        def answer_and_claim() -> Clearance:
+            record, start = self._load(request, pipeline)
             start = replace(start, answers=answers, needs=needs)
             clearance = preflight(start)
-            if not wish.owner or not clearance.go:
+            if not request.owner or not clearance.go:
                 return clearance
-            claim = Claim(wish.owner, wish.producer, start.now, start.now + wish.lease)
-            kept = [each for each in start.running if (each.owner, each.producer) != (claim.owner, claim.producer)]
-            read = (run.phase, *pipeline.inputs(run.phase, run.run_date))
-            related_versions = {start.day[phase].run: start.day[phase].version for phase in read if phase in start.day}
-            self._store.commit(Change(related_versions=related_versions, records=(_record(record, (*kept, claim)),)))
+            claim = Claim(request.owner, request.producer, start.now, start.now + request.lease)
+            others = [other for other in start.running if (other.owner, other.producer) != (claim.owner, claim.producer)]
+            # The claims and the gates that the answer depends on must still be at the versions that were read, or two jobs that
+            # ask at the same time would both get a go.
+            phases = (run.phase, *pipeline.inputs(run.phase, run.run_date))
+            gates = {start.day[phase].run: start.day[phase].version for phase in phases if phase in start.day}
+            self._store.commit(Change(related_versions=gates, records=(_record(record, (*others, claim)),)))
             return replace(clearance, claim=claim)
 
-        return until_written(take, f"{run}: it kept moving while it was looked at")
+        return until_written(answer_and_claim, f"{run}: its gates or claims kept changing while they were read")
 
-    def release_claim(self, wish: PreflightRequest) -> bool:
-        """End the claims of an owner on a run; False when there was none."""
+    def release_claim(self, request: PreflightRequest) -> bool:
+        """End an owner's claims on a run; False when there was none."""
 
-        def take() -> bool:
-            record = self._claims(wish.run)
+        def write() -> bool:
+            record = self._claims(request.run)
             claims = _read(record)
-            left = tuple(claim for claim in claims if claim.owner != wish.owner)
-            if left == claims:
+            others = tuple(claim for claim in claims if claim.owner != request.owner)
+            if others == claims:
                 return False
-            self._store.commit(Change(records=(_record(record, left),)))
+            self._store.commit(Change(records=(_record(record, others),)))
             return True
 
-        return until_written(take, f"{wish.run}: its claims kept moving")
+        return until_written(write, f"{request.run}: its claims kept changing")
 
     def _claims(self, run: RunKey) -> Record:
         return self._store.find(CLAIM, [str(run)]).get(str(run), Record(CLAIM, str(run), {"claims": []}))
 
-    def _start(self, wish: PreflightRequest, pipeline: Pipeline) -> tuple[Record, PreflightCase]:
-        """The claims as they are stored, and everything but what the tables say."""
-        run, phase = wish.run, f"{wish.run.pipeline}/{wish.run.phase}"
+    def _load(self, request: PreflightRequest, pipeline: Pipeline) -> tuple[Record, PreflightCase]:
+        """The claims as they are stored, and everything that the answer depends on but the tables."""
+        run, phase = request.run, f"{request.run.pipeline}/{request.run.phase}"
         back = pipeline.phase(run.phase).look_back or timedelta()
-        # Claims before gates: whoever ends a claim by a report is then seen in the gate.
+        # Claims before gates: a report that ends a claim in between is then seen in the gate.
         record = self._claims(run)
         days: Mapping[date, GatesByPhase] = self._store.load(pipeline.name, Span(run.run_date - back, run.run_date))
         now = self._clock.now()
@@ -213,8 +216,8 @@ class PreflightChecks:
             now,
             days,
             answers="",
-            owner=wish.owner,
-            producer=wish.producer,
+            owner=request.owner,
+            producer=request.producer,
             claims=_read(record),
             requests_today=budget.body["used"] if budget else 0,
             trial=date.fromisoformat(breaker.body["run_date"]) if breaker and is_open else None,
@@ -225,10 +228,10 @@ class PreflightChecks:
 
 
 def _read(record: Record) -> tuple[Claim, ...]:
-    return tuple(map(_claimed, record.body["claims"]))
+    return tuple(map(_read_claim, record.body["claims"]))
 
 
-def _claimed(body: Mapping[str, str]) -> Claim:
+def _read_claim(body: Mapping[str, str]) -> Claim:
     at, until = (datetime.fromisoformat(body[name]) for name in ("at", "until"))
     return Claim(body["owner"], body["producer"], at, until)
 
@@ -271,16 +274,22 @@ def read_clearance(body: Mapping[str, Any]) -> Clearance:
     """The answer that `clearance_body` wrote.
 
     Raises:
-        KeyError, TypeError, ValueError: It is none, or contradicts itself.
+        KeyError, TypeError, ValueError: The object is something else, or contradicts itself.
     """
     run = RunKey(str(body["pipeline"]), str(body["phase"]), parse_day(body["date"]))
     points = tuple(
         PreflightPoint(
-            Topic(each["topic"]), PointOutcome(each["word"]), str(each["detail"]), str(each["cure"] or ""), tuple(each["next"])
+            Topic(point["topic"]),
+            PointOutcome(point["word"]),
+            str(point["detail"]),
+            str(point["cure"] or ""),
+            tuple(point["next"]),
         )
-        for each in body["reasons"]
+        for point in body["reasons"]
     )
-    found = Clearance(run, datetime.fromisoformat(body["at"]), points, _claimed(body["claim"]) if body["claim"] else None)
-    if body["go"] is not found.go or not points:
-        raise ValueError(f"go is {body['go']!r}, and the reasons say otherwise")
-    return found
+    clearance = Clearance(
+        run, datetime.fromisoformat(body["at"]), points, _read_claim(body["claim"]) if body["claim"] else None
+    )
+    if body["go"] is not clearance.go or not points:
+        raise ValueError(f"go is {body['go']!r}, but the reasons say otherwise")
+    return clearance

@@ -1,4 +1,4 @@
-"""The pre-flight over HTTP: what is asked comes in the query or as JSON, the answer is JSON, whatever happens."""
+"""The preflight check over HTTP: the request is in the query string or a JSON body, and the answer is JSON, errors included."""
 
 import json
 from collections.abc import Mapping
@@ -11,24 +11,25 @@ from phasegate.logs import log
 from phasegate.ports import Clock
 
 LONGEST_BODY = 10_000
-"""Bytes of a question; no honest one is longer."""
+"""Bytes of a request; no real one is longer."""
 
 Response = tuple[str, int, dict[str, str]]
 """Body, status and headers."""
 
 
-def respond(desk: PreflightChecks, clock: Clock, method: str, query: bytes, body: bytes) -> Response:
-    """Answer a question: 200 with go or no-go, 400 for one that makes no sense, 503 when the state can't be read.
+def respond(checks: PreflightChecks, clock: Clock, method: str, query: bytes, body: bytes) -> Response:
+    """Answer a request: 200 with go or no-go, 400 for an invalid request, 503 when the state cannot be read.
 
-    What is no go says `"go": false`, errors included. A GET only looks; a claim is posted.
+    Everything but a go, errors included, has `"go": false`. GET only reads; a claim needs POST.
     """
     if method not in ("GET", "HEAD", "POST"):
         return _error(405, "ask with GET, or POST to claim", {"Allow": "GET, HEAD, POST"})
     try:
-        wish = read_request(_fields(method, query, body), desk.pipelines, clock.now())
-        if wish.owner and method != "POST":
-            raise ConfigError(problems=[Problem("claim", "expected POST, because a claim is kept", method)])
-        clearance = desk.ask(wish)
+        request = read_request(_fields(method, query, body), checks.pipelines, clock.now())
+        # A proxy or a crawler may repeat a GET at any time, so it must not write.
+        if request.owner and method != "POST":
+            raise ConfigError(problems=[Problem("claim", "expected POST, because a claim is stored", method)])
+        clearance = checks.ask(request)
     except ConfigError as error:
         return _error(400, str(error))
     except AdapterError as error:
@@ -44,13 +45,13 @@ def respond(desk: PreflightChecks, clock: Clock, method: str, query: bytes, body
 
 
 def unanswered(error: AdapterError) -> Response:
-    """The answer when there is none: state or warehouse could not even be reached."""
+    """The response when the state store or the warehouse could not be reached."""
     log("preflight_failed", severity="ERROR", error=str(error), retryable=error.retryable)
-    return _error(503, f"could not be found out: {error}", {"Retry-After": "10"} if error.retryable else {})
+    return _error(503, f"could not be checked: {error}", {"Retry-After": "10"} if error.retryable else {})
 
 
 def _fields(method: str, query: bytes, body: bytes) -> Mapping[str, Any]:
-    """What is said by name, in the query and in the body; what is said twice is not guessed."""
+    """The fields of the query and the body; a field that is given twice is an error, never guessed."""
     if len(query) > LONGEST_BODY or len(body) > LONGEST_BODY:
         raise ConfigError(f"expected at most {LONGEST_BODY:,} bytes")
     try:
@@ -64,8 +65,8 @@ def _fields(method: str, query: bytes, body: bytes) -> Mapping[str, Any]:
         raise ConfigError("expected a JSON object")
     pairs += posted.items()
     names = [name for name, _ in pairs]
-    if twice := sorted({ascii(name) for name in names if names.count(name) > 1}):
-        raise ConfigError(f"given more than once: {', '.join(twice)}")
+    if repeated := sorted({ascii(name) for name in names if names.count(name) > 1}):
+        raise ConfigError(f"given more than once: {', '.join(repeated)}")
     return dict(pairs)
 
 
@@ -74,5 +75,5 @@ def _error(status: int, text: str, headers: Mapping[str, str] | None = None) -> 
 
 
 def _json(status: int, body: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> Response:
-    # ASCII, so that half a surrogate pair in a question is no error in the answer.
+    # ASCII, so that half of a surrogate pair in a request causes no error in the response.
     return json.dumps(body) + "\n", status, {"Content-Type": "application/json", "Cache-Control": "no-store", **(headers or {})}

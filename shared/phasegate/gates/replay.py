@@ -1,4 +1,4 @@
-"""Messages that had no effect, because they made no sense or could not be delivered: kept, shown, put through again."""
+"""Messages without effect, because they were invalid or could not be delivered: stored, listed, reprocessed."""
 
 from collections.abc import Sequence
 from contextlib import suppress
@@ -14,31 +14,32 @@ from phasegate.messaging.inbox import MAX_STORED
 from phasegate.ports import Change, Clock, Outgoing, Record, Rejected, State
 
 REPLAYED = "replayed"
-"""Records of this kind, by message id: that the message need not be listed again, and what became of it."""
+"""Records of this kind, by message id: the message is no longer listed; `said` in the body is the result."""
 
-REMEMBERED = timedelta(days=100)
-"""How long that is known: longer than any store keeps the message itself."""
+RECORD_LIFE = timedelta(days=100)
+"""How long that record lives: longer than any store retains the message itself."""
 
 MAX_MESSAGES = 1_000
-"""So many kept messages are looked at, the newest ones."""
+"""Retained messages that are read, newest first."""
 
 
-AGAIN = {"alerts": ALERTS, "events": EVENTS, "drift": "drift"}
-"""By the last word of the subscription that gave it up: the topic to which a message that is no completion is sent again."""
+RESENT_TO = {"alerts": ALERTS, "events": EVENTS, "drift": "drift"}
+"""By the last word of the subscription that dead-lettered a message: where it is resent to, unless it is a completion."""
 
-PASSED = {
-    "ticks": "a tick; the next one has done what it did not",
-    "builds": "word of a build; how things stand is told by the next one",
+OBSOLETE = {
+    "ticks": "a tick; later ticks have done its work",
+    "builds": "a build notification; the next one reports the current state",
 }
-"""The same, for what is of no use any more."""
+"""The same, for messages that are no longer needed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Replayed:
-    """What became of a kept message, or would become of it.
+    """What became of a retained message, or would become of it.
 
     Args:
-        settled: It need not be listed again; False for one that stays, because it still makes no sense.
+        settled: It need not be listed again; False for one that is still invalid.
+        result: The outcome, for people.
     """
 
     message: Rejected
@@ -47,7 +48,7 @@ class Replayed:
 
 
 class Replay:
-    """Puts kept messages through again. Doing it twice, or two doing it at once, changes nothing more."""
+    """Reprocesses retained messages. Doing it twice, or two people doing it at the same time, is harmless."""
 
     def __init__(self, monitor: Monitor, *, store: State, clock: Clock) -> None:
         self._monitor = monitor
@@ -55,50 +56,52 @@ class Replay:
         self._clock = clock
 
     def replay(self, message: Rejected, *, dry_run: bool = False) -> Replayed:
-        """Put one message through again, parsed before anything is written.
+        """Reprocess one message. It is parsed before anything is written.
 
         Args:
-            dry_run: Say what it would do, and do nothing.
+            dry_run: Give the result without doing anything.
 
         Raises:
-            AdapterError: It is not through; it stays as it was.
+            AdapterError: It was not reprocessed, and stays listed.
         """
         kind = message.source.rpartition("-")[2]
         try:
-            if kind in PASSED:
-                return self._settled(message, f"not needed: {PASSED[kind]}", dry_run)
-            if kind in AGAIN:
-                return self._send(message, AGAIN[kind], dry_run)
+            if kind in OBSOLETE:
+                return self._settled(message, f"not needed: {OBSOLETE[kind]}", dry_run)
+            if kind in RESENT_TO:
+                return self._send(message, RESENT_TO[kind], dry_run)
             return self._handle(message, dry_run)
         except MessageError as error:
-            cut = "it is longer than what is kept of a message, and " if len(message.data) >= MAX_STORED else ""
-            return Replayed(message, settled=False, result=f"stays: {cut}still makes no sense: {error}")
+            cut = " (only the start of the message was stored)" if len(message.data) >= MAX_STORED else ""
+            return Replayed(message, settled=False, result=f"stays listed, still invalid{cut}: {error}")
 
     def _handle(self, message: Rejected, dry_run: bool) -> Replayed:
         envelope = Envelope(_id(message), message.data.encode(), message.attributes, _published(message))
         completion = parse_completion(envelope, tuple(self._monitor.pipelines.values()), now=self._clock.now())
         if dry_run:
-            return Replayed(message, settled=True, result=f"would count: {_told(completion)}")
+            return Replayed(message, settled=True, result=f"would be handled: {_summary(completion)}")
         decision = self._monitor.handle(envelope).decision
         if decision is None:
-            return self._settled(message, f"nothing new: it, or a newer run, was known: {_told(completion)}", dry_run)
+            result = f"nothing new, because it or a newer run was handled before: {_summary(completion)}"
+            return self._settled(message, result, dry_run)
         state = f"{decision.gate.run} is {decision.gate.state}: {decision.detail}"
-        return self._settled(message, f"{_told(completion)}; {state}", dry_run)
+        return self._settled(message, f"{_summary(completion)}; {state}", dry_run)
 
     def _send(self, message: Rejected, topic: str, dry_run: bool) -> Replayed:
         body = read_object(message.data.encode())
         if dry_run:
-            return Replayed(message, settled=True, result=f"would be sent to {topic} again")
+            return Replayed(message, settled=True, result=f"would be resent to {topic}")
         attributes = {name: value for name, value in message.attributes.items() if not name.startswith(FORWARDED)}
-        again = Outgoing(_id(message), topic, body, attributes)
-        sent = self._store.commit(Change(handled=_id(message), outbox=(again,)))
+        outgoing = Outgoing(_id(message), topic, body, attributes)
+        # The id is derived from the message, so a second replay finds it handled and sends nothing.
+        committed = self._store.commit(Change(handled=_id(message), outbox=(outgoing,)))
         self._monitor.relay()
-        return self._settled(message, f"sent to {topic} again" if sent else f"nothing new: was sent to {topic} again", dry_run)
+        return self._settled(message, f"resent to {topic}" if committed else f"nothing new: already resent to {topic}", dry_run)
 
     def _settled(self, message: Rejected, result: str, dry_run: bool) -> Replayed:
         if not dry_run:
             now = self._clock.now()
-            mark = Record(REPLAYED, message.message_id, {"at": now.isoformat(), "said": result}, expires=now + REMEMBERED)
+            mark = Record(REPLAYED, message.message_id, {"at": now.isoformat(), "said": result}, expires=now + RECORD_LIFE)
             with suppress(Conflict):  # somebody else has just replayed it
                 self._store.commit(Change(records=(mark,)))
         return Replayed(message, settled=True, result=result)
@@ -106,9 +109,9 @@ class Replay:
 
 def retained_messages(store: State, limit: int = MAX_MESSAGES, since: datetime | None = None) -> Sequence[Rejected]:
     """The messages that have had no effect so far, newest first."""
-    found = [message for message in store.rejected(limit) if since is None or message.at >= since]
-    settled = store.find(REPLAYED, [message.message_id for message in found])
-    return [message for message in found if message.message_id not in settled]
+    rejected = [message for message in store.rejected(limit) if since is None or message.at >= since]
+    settled = store.find(REPLAYED, [message.message_id for message in rejected])
+    return [message for message in rejected if message.message_id not in settled]
 
 
 def _id(message: Rejected) -> str:
@@ -116,7 +119,7 @@ def _id(message: Rejected) -> str:
 
 
 def _published(message: Rejected) -> datetime:
-    """When it was first said, as near as is known: a report without times of its own must not look newer than it is."""
+    """When it was first published, as far as known: a report without times of its own must not look newer than it is."""
     first = message.attributes.get(f"{FORWARDED}SourceTopicPublishTime", "") if message.source else ""
     with suppress(ValueError):
         moment = datetime.fromisoformat(first)
@@ -125,5 +128,5 @@ def _published(message: Rejected) -> datetime:
     return message.published_at or message.at
 
 
-def _told(completion: Completion) -> str:
+def _summary(completion: Completion) -> str:
     return f"{completion.report.producer} reports {completion.report.status} for {completion.run}"

@@ -125,7 +125,7 @@ def test_a_hold_keeps_back_what_passes_until_it_ends() -> None:
     assert held.hold == Hold("ann", "the source is being reloaded", NOW, NOW + HOUR)
     found = decided(held, tables())
     assert (found.gate.state, found.gate.reason, found.signal, found.alerts) == ("held", "held_by_hand", None, ())
-    assert found.detail == "ann holds it until 2026-03-03 08:00 UTC: the source is being reloaded"
+    assert found.detail == "put on hold by ann until 2026-03-03 08:00 UTC: the source is being reloaded"
     assert found.gate.verdict is Verdict.PASS, "what the tables hold is recorded meanwhile"
     assert decided(found.gate, tables(), NOW + HOUR).signal is not None
     lifted = apply(LiftHold(), case(found.gate), "bob")
@@ -138,7 +138,7 @@ def test_a_hold_on_an_open_gate_takes_nothing_back_and_releases_nothing_more() -
     held = apply(PutHold("the rows look odd"), case(opened), "ann")
     again = decided(held, tables(fingerprint="other"))
     assert (again.gate.state, again.gate.generation, again.signal) == (GateState.OPEN, 1, None)
-    assert again.detail == "the data changed; ann holds it: the rows look odd"
+    assert again.detail == "the data changed; put on hold by ann: the rows look odd"
     assert again.gate.unproven, "the clock looks again"
     after = decided(apply(LiftHold(), case(again.gate), "ann"), tables(fingerprint="other"))
     assert (after.gate.generation, after.gate.unproven) == (2, False)
@@ -156,7 +156,7 @@ def test_a_hold_goes_before_an_override_and_an_accepted_gap() -> None:
 def test_an_accepted_gap_has_an_owner_and_an_end() -> None:
     bad = tables("raw.orders")
     held = decided(gate(), bad).gate
-    for owner, said in (("", ""), ("bob", " (bob looks after it)")):
+    for owner, said in (("", ""), ("bob", " (owner: bob)")):
         accepted = apply(AcceptGap("lost", NOW + 24 * HOUR, owner), case(held), "ann")
         assert accepted.gap == AcceptedGap("ann", "lost", NOW, NOW + 24 * HOUR, owner or "ann")
         found = decided(accepted, bad)
@@ -175,22 +175,22 @@ BEFORE = replace(gate(), run=RunKey("shop", "raw", DAY - timedelta(days=1)))
 @pytest.mark.parametrize(
     ("act", "gate", "verdict", "said"),
     [
-        (waive(), gate(), tables("raw.orders"), f"an override names what it waives; what fails now: {ORDERS}"),
+        (waive(), gate(), tables("raw.orders"), f"an override must name what it waives; failing now: {ORDERS}"),
         (waive("raw.orders.rowcount"), gate(), tables("raw.orders"), "unknown raw.orders.rowcount; known names: producer_failed,"),
-        (waive(ORDERS, PRICES), gate(), tables("raw.orders"), f"{PRICES} does not fail, so there is nothing to waive; what fails now: {ORDERS}"),
-        (waive(ORDERS), gate(), tables(), f"{ORDERS} does not fail, so there is nothing to waive; what fails now: nothing"),
-        (waive(ORDERS), gate(), BLIND, "what fails now: nothing; the tables could not be measured: the warehouse is down"),
-        (waive(ORDERS, until=NOW), gate(), tables("raw.orders"), "2026-03-03 07:00 UTC is past"),
+        (waive(ORDERS, PRICES), gate(), tables("raw.orders"), f"{PRICES} is not failing, so there is nothing to waive; failing now: {ORDERS}"),
+        (waive(ORDERS), gate(), tables(), f"{ORDERS} is not failing, so there is nothing to waive; failing now: nothing"),
+        (waive(ORDERS), gate(), BLIND, "failing now: nothing; the tables could not be measured: the warehouse is down"),
+        (waive(ORDERS, until=NOW), gate(), tables("raw.orders"), "2026-03-03 07:00 UTC is in the past"),
         (Waive((ORDERS,), " ", NOW + HOUR), gate(), tables("raw.orders"), "needs a reason"),
         (EndWaiver(), gate(), None, "nothing is waived"),
-        (EndWaiver((PRICES,)), WAIVED, None, f"{PRICES} is not waived; what is: {ORDERS}"),
-        (PutHold("why", NOW - HOUR), gate(), None, "is past"),
+        (EndWaiver((PRICES,)), WAIVED, None, f"{PRICES} is not waived; waived: {ORDERS}"),
+        (PutHold("why", NOW - HOUR), gate(), None, "is in the past"),
         (PutHold(""), gate(), None, "needs a reason"),
         (PutHold("why"), BEFORE, None, "no run is expected on this date"),
         (AcceptGap("why", NOW + HOUR), gate(state=GateState.OFF), None, "no run is expected on this date"),
-        (LiftHold(), gate(), None, "nobody holds it by hand"),
+        (LiftHold(), gate(), None, "nobody has put it on hold"),
         (AcceptGap("why", NOW + HOUR), OPEN, None, "is open: there is no gap to accept"),
-        (AcceptGap("why", NOW), gate(), None, "is past"),
+        (AcceptGap("why", NOW), gate(), None, "is in the past"),
         (EndGap(), gate(), None, "nobody has accepted a gap"),
     ],
 )  # fmt: skip
@@ -202,5 +202,5 @@ def test_what_makes_no_sense_is_refused(act: Action, gate: Gate, verdict: PhaseV
 
 
 def test_nobody_does_nothing() -> None:
-    with pytest.raises(ActionRefused, match="who does it"):
+    with pytest.raises(ActionRefused, match="a manual action needs a reason and a name"):
         apply(PutHold("why"), case(gate()), " ")

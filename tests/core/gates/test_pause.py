@@ -4,7 +4,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from phasegate.core.gates.pause import REMEMBERED, Pause, begin, end, live, subject
+from phasegate.core.gates.pause import HISTORY_LENGTH, Pause, begin, end, live, subject
 from phasegate.errors import ActionRefused
 
 NOW = datetime(2026, 3, 3, 7, tzinfo=UTC)
@@ -44,15 +44,19 @@ def test_a_new_pause_takes_the_place_of_one_that_holds() -> None:
 
 def test_only_so_many_are_remembered() -> None:
     known: tuple[Pause, ...] = ()
-    for n in range(REMEMBERED + 9):
+    for n in range(HISTORY_LENGTH + 9):
         known = begin(known, replace(PAUSE, at=NOW + n * HOUR, until=NOW + (n + 1) * HOUR))
-    assert len(known) == REMEMBERED
-    assert known[-1].at == NOW + (REMEMBERED + 8) * HOUR
+    assert len(known) == HISTORY_LENGTH
+    assert known[-1].at == NOW + (HISTORY_LENGTH + 8) * HOUR
 
 
 @pytest.mark.parametrize(
     ("wrong", "said"),
-    [({"until": NOW}, "is past; it would end before it began"), ({"why": " "}, "needs a reason"), ({"by": ""}, "who wants it")],
+    [
+        ({"until": NOW}, "is in the past; choose a later end"),
+        ({"why": " "}, "needs a reason"),
+        ({"by": ""}, "a pause needs a reason and a name"),
+    ],
 )
 def test_a_pause_without_end_reason_or_person_is_refused(wrong: dict[str, object], said: str) -> None:
     with pytest.raises(ActionRefused, match=said):

@@ -14,7 +14,7 @@ from phasegate.core.gates.completion import Report, RunKey, Status
 from phasegate.core.gates.gate import AcceptedGap, Gate, GateState, Hold, Retries
 from phasegate.core.gates.pause import Pause
 from phasegate.core.gates.preflight import Claim, Clearance, PointOutcome, PreflightCase, Topic, preflight
-from phasegate.core.gates.verdict import needed
+from phasegate.core.gates.verdict import preflight_queries
 from phasegate.core.pipeline.model import Calendar, Expected, GateMode, Need, Output, Part, Phase, Pipeline, Producer, Retry
 from phasegate.core.pipeline.validate import problems as problems_of
 from phasegate.testing import ScriptedWarehouse
@@ -75,7 +75,7 @@ def start(
     needs = pipeline.needs("report", day, NOW)
     warehouse = ScriptedWarehouse({**NUMBERS, **(numbers or {})}, broken=set(broken))
     answers = Answers(
-        list(warehouse.measure(needed(pipeline, needs), Span(day, day))), pipeline.calendar.expected.counting_query()
+        list(warehouse.measure(preflight_queries(pipeline, needs), Span(day, day))), pipeline.calendar.expected.counting_query()
     )  # type: ignore[union-attr]
     return PreflightCase(
         pipeline, RunKey("shop", "report", day), NOW, gates(*found), **{"answers": answers, "needs": needs, **more}
@@ -100,7 +100,7 @@ def test_nothing_stands_in_the_way() -> None:
         (Topic.UPSTREAM, PointOutcome.YES, "stock is open, generation 1"),
         (Topic.INPUTS, PointOutcome.YES, "rates.daily is as needed, with 1,772,514,000 rows"),
         (Topic.INPUTS, PointOutcome.YES, "ads.clicks is as needed, with 50 rows"),
-        (Topic.RUNNING, PointOutcome.YES, "nothing else is known to run for this gate"),
+        (Topic.RUNNING, PointOutcome.YES, "no other run has claimed this gate"),
     }
 
 
@@ -113,28 +113,28 @@ HELD = gate("report", GateState.HELD, reports={"report": WANTED})
     ("given", "topic", "outcome", "detail", "cure"),
     [
         # The calendar.
-        ({"day": date(2026, 2, 1)}, Topic.CALENDAR, PointOutcome.NO, "the calendar has no run on 2026-02-01", "nothing is to be done"),
-        ({"day": date(2026, 1, 3)}, Topic.CALENDAR, PointOutcome.NO, "report does not run in warm_up", "nothing is to be done"),
-        ({"day": date(2025, 1, 3)}, Topic.CALENDAR, PointOutcome.NO, "the calendar has no run on 2025-01-03", "nothing is to be done"),
-        ({"numbers": {("plan.days", DAY): 0}}, Topic.CALENDAR, PointOutcome.NO, "nothing is expected on 2026-03-02", "announced"),
+        ({"day": date(2026, 2, 1)}, Topic.CALENDAR, PointOutcome.NO, "the calendar has no run on 2026-02-01", "there is nothing to do"),
+        ({"day": date(2026, 1, 3)}, Topic.CALENDAR, PointOutcome.NO, "report does not run in warm_up", "there is nothing to do"),
+        ({"day": date(2025, 1, 3)}, Topic.CALENDAR, PointOutcome.NO, "the calendar has no run on 2025-01-03", "there is nothing to do"),
+        ({"numbers": {("plan.days", DAY): 0}}, Topic.CALENDAR, PointOutcome.NO, "nothing is expected on 2026-03-02", "once the calendar's table has rows for this date"),
         ({"broken": ["plan.days"]}, Topic.CALENDAR, PointOutcome.UNVERIFIED, "whether a run is expected could not be measured: table plan.days", "once the warehouse answers"),
         # What it waits for.
         ({"found": [gate("raw", GateState.WAITING, detail="orders has not reported")]}, Topic.UPSTREAM, PointOutcome.NO, "raw is waiting: orders has not reported", "once raw has run"),
         ({"found": [gate("raw", GateState.OVERDUE)]}, Topic.UPSTREAM, PointOutcome.NO, "raw is overdue", "once raw has run"),
         ({"found": [gate("raw", GateState.HELD, detail="x")]}, Topic.UPSTREAM, PointOutcome.NO, "raw is held: x", "once the tables of raw pass"),
-        ({"found": [gate("raw", GateState.UNVERIFIED)]}, Topic.UPSTREAM, PointOutcome.NO, "raw is unverified", "could be measured"),
+        ({"found": [gate("raw", GateState.UNVERIFIED)]}, Topic.UPSTREAM, PointOutcome.NO, "raw is unverified", "can be measured"),
         # What it reads.
-        ({"numbers": {("rates.daily", DAY): 0}}, Topic.INPUTS, PointOutcome.NO, "table rates.daily has 0 rows, expected at least 1", "once rates.daily is as report needs it"),
+        ({"numbers": {("rates.daily", DAY): 0}}, Topic.INPUTS, PointOutcome.NO, "table rates.daily has 0 rows, expected at least 1", "once rates.daily meets the needs of report"),
         ({"numbers": {("rates.daily", DAY): int(NOW.timestamp()) - 3 * 3600}}, Topic.INPUTS, PointOutcome.NO, "the newest rates.daily.loaded_at is 3 h older than now, expected within 2 h before now", "once rates.daily"),
         ({"broken": ["rates.daily"]}, Topic.INPUTS, PointOutcome.UNVERIFIED, "rates.daily could not be measured: table rates.daily does not answer", "once the warehouse answers"),
         # Who keeps it back.
         ({"pipeline": with_report(mode=GateMode.PAUSE, until=date(2026, 3, 9))}, Topic.PAUSE, PointOutcome.NO, "report is paused in the pipeline file until 2026-03-09", "after 2026-03-09, or the pipeline file says mode: enforce"),
-        ({"pause": Pause("shop/report", "bob", "migration", NOW, NOW + HOUR)}, Topic.PAUSE, PointOutcome.NO, "shop/report is paused by bob until 2026-03-03 07:00 UTC: migration", "once that is over, or ended"),
-        ({"found": [gate("report", GateState.WAITING, hold=Hold("ann", "audit", NOW - HOUR, NOW + HOUR))]}, Topic.PAUSE, PointOutcome.NO, "ann holds shop/report/2026-03-02 until 2026-03-03 07:00 UTC: audit", "once that is over, or the hold is ended"),
-        ({"found": [gate("report", hold=Hold("ann", "audit", NOW))], "claims": ()}, Topic.PAUSE, PointOutcome.NO, "ann holds shop/report/2026-03-02: audit", "once the hold is ended"),
-        ({"claims": (CLAIM,)}, Topic.RUNNING, PointOutcome.NO, "other runs shop/report/2026-03-02 since 2026-03-03 05:00 UTC", "once it reports, at 2026-03-03 07:00 UTC at the latest"),
-        ({"found": [HELD], "requests_today": 5}, Topic.BUDGET, PointOutcome.NO, "5 of 5 repetitions of report of today are used up", "from 2026-03-04 on (UTC)"),
-        ({"found": [HELD], "trial": date(2026, 3, 1)}, Topic.BUDGET, PointOutcome.NO, "report fails date after date, and only 2026-03-01 is tried", "once report of 2026-03-01 is released"),
+        ({"pause": Pause("shop/report", "bob", "migration", NOW, NOW + HOUR)}, Topic.PAUSE, PointOutcome.NO, "shop/report is paused by bob until 2026-03-03 07:00 UTC: migration", "once the pause has ended"),
+        ({"found": [gate("report", GateState.WAITING, hold=Hold("ann", "audit", NOW - HOUR, NOW + HOUR))]}, Topic.PAUSE, PointOutcome.NO, "shop/report/2026-03-02 is held by ann until 2026-03-03 07:00 UTC: audit", "once the hold has ended"),
+        ({"found": [gate("report", hold=Hold("ann", "audit", NOW))], "claims": ()}, Topic.PAUSE, PointOutcome.NO, "shop/report/2026-03-02 is held by ann: audit", "once a person ends the hold"),
+        ({"claims": (CLAIM,)}, Topic.RUNNING, PointOutcome.NO, "other has been running shop/report/2026-03-02 since 2026-03-03 05:00 UTC", "once it reports, at 2026-03-03 07:00 UTC at the latest"),
+        ({"found": [HELD], "requests_today": 5}, Topic.BUDGET, PointOutcome.NO, "today's rerun budget of report is used up: 5 of 5", "from 2026-03-04 on (UTC)"),
+        ({"found": [HELD], "trial": date(2026, 3, 1)}, Topic.BUDGET, PointOutcome.NO, "report keeps failing on many dates, so only 2026-03-01 is retried", "once report of 2026-03-01 is released"),
     ],
 )  # fmt: skip
 def test_each_thing_that_stands_in_the_way(
@@ -166,8 +166,8 @@ def test_a_gate_that_nobody_has_heard_of_stands_in_the_way() -> None:
     asked = start()
     answer = preflight(replace(asked, days={}))
     assert [point.detail for point in answer.objections] == [
-        "raw is waiting: nothing was heard of it",
-        "stock is waiting: nothing was heard of it",
+        "raw is waiting: no report received",
+        "stock is waiting: no report received",
     ]
 
 
@@ -184,13 +184,13 @@ def test_an_upstream_without_a_run_or_with_an_accepted_gap_does_not(state: GateS
     ("given", "topic", "detail"),
     [
         ({"found": [gate("raw", degraded=True, missing=("raw.extra",))]}, Topic.UPSTREAM, "raw is open without raw.extra"),
-        ({"found": [gate("raw", GateState.HELD, date(2026, 2, 28))]}, Topic.LOOK_BACK, "report looks back on raw, which is not released for 2026-02-28"),
+        ({"found": [gate("raw", GateState.HELD, date(2026, 2, 28))]}, Topic.LOOK_BACK, "report looks back on raw, but that is not released for 2026-02-28"),
         ({"numbers": {("ads.clicks", DAY): 101}}, Topic.INPUTS, "table ads.clicks has 101 rows, expected at most 100"),
         ({"broken": ["ads.clicks"]}, Topic.INPUTS, "ads.clicks could not be measured"),
-        ({"found": [gate("report")]}, Topic.GATE, "report is released already, generation 1"),
+        ({"found": [gate("report")]}, Topic.GATE, "report is already released, generation 1"),
         ({"found": [gate("report", GateState.ACCEPTED, gap=AcceptedGap("ann", "w", NOW, NOW))]}, Topic.GATE, "the gap is accepted"),
-        ({"found": [replace(HELD, retries=Retries(4, NOW, given_up=True))], "requests_today": 5}, Topic.BUDGET, "was asked 4 times to run again, in vain"),
-        ({"clock": "the clock has not ticked"}, Topic.CLOCK, "the clock has not ticked"),
+        ({"found": [replace(HELD, retries=Retries(4, NOW, given_up=True))], "requests_today": 5}, Topic.BUDGET, "retries exhausted after 4 rerun requests"),
+        ({"clock": "the scheduler has not run"}, Topic.CLOCK, "the scheduler has not run"),
     ],
 )  # fmt: skip
 def test_what_is_told_and_does_not_stand_in_the_way(given: dict[str, Any], topic: Topic, detail: str) -> None:
@@ -223,7 +223,7 @@ def test_what_is_wrong_for_sure_is_not_called_unknown() -> None:
 
 def test_a_number_that_was_not_measured_is_no_zero() -> None:
     needs = SHOP.needs("report", DAY, NOW)
-    asked = needed(SHOP, needs)
+    asked = preflight_queries(SHOP, needs)
     fault = Unmeasured(Fault.COLUMN, "no column loaded_at")
     answers = [
         Answer(query, {DAY: tuple(10 for _ in query.metrics)}, {m: fault for m in query.metrics if isinstance(m, Newest)})
@@ -270,7 +270,7 @@ def test_a_claim_is_over_when_everyone_it_is_about_has_reported_since(
     producer: str, reported: dict[str, datetime], over: bool
 ) -> None:
     reports = {name: Report(name, Status.DONE, at) for name, at in reported.items()}
-    assert replace(CLAIM, producer=producer).is_over(gate("raw", reports=reports), ("orders", "prices"), NOW) is over
+    assert replace(CLAIM, producer=producer).has_ended(gate("raw", reports=reports), ("orders", "prices"), NOW) is over
 
 
 def test_the_command_that_ends_a_dead_claim_is_quoted_for_a_shell() -> None:

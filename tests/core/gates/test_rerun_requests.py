@@ -11,7 +11,7 @@ from phasegate.core.checks.base import CheckResult, Mode, Outcome, Severity
 from phasegate.core.checks.kinds import RowCount
 from phasegate.core.gates.completion import Report, RunKey, Status
 from phasegate.core.gates.gate import Gate, GateState, Reason, Retries
-from phasegate.core.gates.rerun_requests import RetryStep, delay, next_retry_step, retries_exhausted, streak, to_ask
+from phasegate.core.gates.rerun_requests import RetryStep, delay, next_retry_step, producers_to_rerun, retries_exhausted, streak
 from phasegate.core.gates.verdict import Verdict
 from phasegate.core.pipeline.model import Calendar, Output, Phase, Pipeline, Producer, Retry
 
@@ -76,7 +76,7 @@ OPEN_RAW = {"raw": Gate(RunKey("shop", "raw", DAY), state=GateState.OPEN, genera
     ],
 )  # fmt: skip
 def test_who_is_asked_is_who_may_mend_it(found: Gate, day: dict[str, Gate], asked: tuple[str, ...]) -> None:
-    assert to_ask(SHOP, found, day) == asked
+    assert producers_to_rerun(SHOP, found, day) == asked
 
 
 @given(st.integers(0, 100), st.floats(0, 1, exclude_max=True))

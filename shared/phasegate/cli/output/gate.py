@@ -115,4 +115,4 @@ def _history(events: Sequence[Event], pauses: Sequence[Pause]) -> Iterator[tuple
 
 def pause_line(pause: Pause) -> str:
     """A pause that holds, and the command that ends it."""
-    return f"{pause} (ended by: {pause.undo})"
+    return f"{pause} (to end it: {pause.undo})"

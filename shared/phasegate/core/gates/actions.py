@@ -1,4 +1,4 @@
-"""What people do to a gate by hand. An act changes what the gate knows of people's decisions; the rules decide, as always."""
+"""Manual actions on a gate. An action changes the decisions that the gate stores; whether it opens is still up to the rules."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -14,7 +14,7 @@ from phasegate.errors import ActionRefused
 
 @dataclass(frozen=True, slots=True)
 class Waive:
-    """Let named failures pass, and no others.
+    """Waive named failures, and no others.
 
     Args:
         checks: Full names of failing checks, or `producer_failed`, `producers_missing`, `ran_before_upstream`.
@@ -32,7 +32,7 @@ class Waive:
 
 @dataclass(frozen=True, slots=True)
 class EndWaiver:
-    """End the override of some checks, of all without names."""
+    """End the override of some checks; of all, when none are named."""
 
     undo: ClassVar = "override"
 
@@ -45,7 +45,7 @@ class EndWaiver:
 
 @dataclass(frozen=True, slots=True)
 class PutHold:
-    """Let nothing be released, whatever the tables hold; in place of a hold that is there already."""
+    """Keep the gate closed, whatever the tables hold; replaces an earlier hold."""
 
     undo: ClassVar = "release"
 
@@ -70,10 +70,10 @@ class LiftHold:
 
 @dataclass(frozen=True, slots=True)
 class AcceptGap:
-    """Live with a gap: followers may start without it, and nobody is told of it; in place of an earlier acceptance.
+    """Accept a gap: followers may start without the data, and no alert goes out; replaces an earlier acceptance.
 
     Args:
-        owner: Who looks after it; who accepts it, when empty.
+        owner: Who is responsible for the gap; when empty, who accepts it.
     """
 
     undo: ClassVar = "end-gap"
@@ -83,13 +83,13 @@ class AcceptGap:
     owner: str = ""
 
     def __str__(self) -> str:
-        owner = f", {self.owner} looks after it" if self.owner else ""
+        owner = f", owner: {self.owner}" if self.owner else ""
         return f"gap accepted until {_moment(self.until)}{owner}: {self.why}"
 
 
 @dataclass(frozen=True, slots=True)
 class EndGap:
-    """No longer live with a gap."""
+    """Stop accepting a gap."""
 
     undo: ClassVar = "accept-gap"
 
@@ -99,50 +99,50 @@ class EndGap:
         return _because("end of the accepted gap", self.why)
 
 
-_ASKED = {"override": " --check … --reason … --until …", "hold": " --reason …", "accept-gap": " --reason … --until …"}
-"""What else the commands want that begin something."""
+_OPTIONS = {"override": " --check … --reason … --until …", "hold": " --reason …", "accept-gap": " --reason … --until …"}
+"""The options that a command needs besides the phase and the dates."""
 
 Action = Waive | EndWaiver | PutHold | LiftHold | AcceptGap | EndGap
 
 
-def needs_verdict(act: Action) -> bool:
-    """True for an act that makes sense only beside what the tables hold now."""
-    return isinstance(act, Waive)
+def needs_verdict(action: Action) -> bool:
+    """True for an action that depends on what the tables hold now."""
+    return isinstance(action, Waive)
 
 
-def apply(act: Action, case: Case, by: str) -> Gate:
-    """The gate with an act taken in; it still stands where it stood.
+def apply(action: Action, case: Case, by: str) -> Gate:
+    """The gate with an action applied. Its state is still the old one; `decide` gives the new one.
 
     Args:
         case: With the verdict, where `needs_verdict` asks for it.
         by: Who does it.
 
     Raises:
-        Refused: The act makes no sense on this gate now.
+        ActionRefused: The action makes no sense on this gate now.
     """
     gate = case.gate
-    if isinstance(act, Waive | PutHold | AcceptGap):
-        _check(act, case, by)
-    match act:
+    if isinstance(action, Waive | PutHold | AcceptGap):
+        _check(action, case, by)
+    match action:
         case Waive():
-            new = Override(_waivable(act, case), by, act.why, case.now, act.until)
-            return replace(gate, overrides=(*_without(act.checks, case), new))
+            new = Override(_checked_names(action, case), by, action.why, case.now, action.until)
+            return replace(gate, overrides=(*_without(action.checks, case), new))
         case EndWaiver():
-            if unknown := [name for name in act.checks if name not in case.waived]:
-                raise ActionRefused(f"{gate.run}: {', '.join(unknown)} is not waived; {_listed('what is', case.waived)}")
+            if unknown := [name for name in action.checks if name not in case.waived]:
+                raise ActionRefused(f"{gate.run}: {', '.join(unknown)} is not waived; {_listed('waived', case.waived)}")
             if not case.waived:
                 raise ActionRefused(f"{gate.run}: nothing is waived")
-            return replace(gate, overrides=_without(act.checks or case.waived, case))
+            return replace(gate, overrides=_without(action.checks or case.waived, case))
         case PutHold():
-            return replace(gate, hold=Hold(by, act.why, case.now, act.until))
+            return replace(gate, hold=Hold(by, action.why, case.now, action.until))
         case LiftHold():
             if gate.hold is None:
-                raise ActionRefused(f"{gate.run}: nobody holds it by hand; it is {gate.state}: {gate.detail}")
+                raise ActionRefused(f"{gate.run}: nobody has put it on hold; it is {gate.state}: {gate.detail}")
             return replace(gate, hold=None)
         case AcceptGap():
             if gate.is_open:
                 raise ActionRefused(f"{gate.run} is open: there is no gap to accept")
-            return replace(gate, gap=AcceptedGap(by, act.why, case.now, act.until, act.owner or by))
+            return replace(gate, gap=AcceptedGap(by, action.why, case.now, action.until, action.owner or by))
         case EndGap():
             if gate.gap is None:
                 raise ActionRefused(f"{gate.run}: nobody has accepted a gap; it is {gate.state}: {gate.detail}")
@@ -150,51 +150,50 @@ def apply(act: Action, case: Case, by: str) -> Gate:
 
 
 def undo_of(kind: type[Action], pipeline: str, phase: str, dates: Span) -> str:
-    """The command that ends what an act has done to the gates of some dates."""
-    return f"phasegate {kind.undo} {phase} {dates} --pipeline {pipeline}{_ASKED.get(kind.undo, '')}"
+    """The command that undoes an action on the gates of some dates."""
+    return f"phasegate {kind.undo} {phase} {dates} --pipeline {pipeline}{_OPTIONS.get(kind.undo, '')}"
 
 
 def active_decisions(gate: Gate, now: datetime) -> tuple[str, ...]:
-    """What people decided about a gate and what holds now: who, until when, why, and the command that ends it."""
-    run, said = gate.run, list[tuple[type[Action], str]]()
+    """People's decisions about a gate that are in force now: who, until when, why, and the command that ends each."""
+    decisions: list[tuple[type[Action], str]] = []
     for override in gate.overrides:
         if is_live(override, now):
-            waived = f"{', '.join(override.checks)} waived by {override.by} until {_moment(override.until)}: {override.why}"
-            said.append((Waive, waived))
+            checks = ", ".join(override.checks)
+            decisions.append((Waive, f"{checks} waived by {override.by} until {_moment(override.until)}: {override.why}"))
     if gate.hold is not None and is_live(gate.hold, now):
         until = f" until {_moment(gate.hold.until)}" if gate.hold.until else ""
-        said.append((PutHold, f"held by {gate.hold.by} since {_moment(gate.hold.at)}{until}: {gate.hold.why}"))
+        decisions.append((PutHold, f"held by {gate.hold.by} since {_moment(gate.hold.at)}{until}: {gate.hold.why}"))
     if gate.gap is not None and is_live(gate.gap, now):
-        owner = f", {gate.gap.owner} looks after it" if gate.gap.owner else ""
-        said.append((AcceptGap, f"gap accepted by {gate.gap.by} until {_moment(gate.gap.until)}{owner}: {gate.gap.why}"))
-    return tuple(
-        f"{text} (ended by: {undo_of(kind, run.pipeline, run.phase, Span(run.run_date, run.run_date))})" for kind, text in said
-    )
+        owner = f", owner: {gate.gap.owner}" if gate.gap.owner else ""
+        decisions.append((AcceptGap, f"gap accepted by {gate.gap.by} until {_moment(gate.gap.until)}{owner}: {gate.gap.why}"))
+    run, day = gate.run, Span(gate.run.run_date, gate.run.run_date)
+    return tuple(f"{text} (to end it: {undo_of(kind, run.pipeline, run.phase, day)})" for kind, text in decisions)
 
 
-def _check(act: Waive | PutHold | AcceptGap, case: Case, by: str) -> None:
+def _check(action: Waive | PutHold | AcceptGap, case: Case, by: str) -> None:
     run = case.gate.run
     if case.gate.state is GateState.OFF or not case.pipeline.runs(run.phase, run.run_date):
         raise ActionRefused(f"{run}: no run is expected on this date")
-    if act.until is not None and act.until <= case.now:
-        raise ActionRefused(f"{run}: {_moment(act.until)} is past; it would end before it began")
-    if not act.why.strip() or not by.strip():
-        raise ActionRefused(f"{run}: an act by hand needs a reason, and who does it")
+    if action.until is not None and action.until <= case.now:
+        raise ActionRefused(f"{run}: {_moment(action.until)} is in the past; choose a later end")
+    if not action.why.strip() or not by.strip():
+        raise ActionRefused(f"{run}: a manual action needs a reason and a name")
 
 
-def _waivable(act: Waive, case: Case) -> tuple[str, ...]:
-    """The names of an override, each once, after a look whether each is there and fails now."""
-    run, names = case.gate.run, tuple(dict.fromkeys(act.checks))
+def _checked_names(action: Waive, case: Case) -> tuple[str, ...]:
+    """The names of an override, each once, after checking that each exists and fails now."""
+    run, names = case.gate.run, tuple(dict.fromkeys(action.checks))
     known = waivable(case.pipeline, run.phase)
     if not names:
-        raise ActionRefused(f"{run}: an override names what it waives; {_listed('what fails now', case.wrongs)}")
+        raise ActionRefused(f"{run}: an override must name what it waives; {_listed('failing now', case.problems)}")
     if unknown := [name for name in names if name not in known]:
         raise ActionRefused(f"{run}: unknown {', '.join(unknown)}; {_listed('known names', known)}")
-    if passing := [name for name in names if name not in case.wrongs]:
+    if passing := [name for name in names if name not in case.problems]:
         reason = case.verdict.reason if case.verdict else ""
         unmeasured = f"; the tables could not be measured: {reason}" if reason else ""
-        fails = _listed("what fails now", case.wrongs)
-        raise ActionRefused(f"{run}: {', '.join(passing)} does not fail, so there is nothing to waive; {fails}{unmeasured}")
+        failing = _listed("failing now", case.problems)
+        raise ActionRefused(f"{run}: {', '.join(passing)} is not failing, so there is nothing to waive; {failing}{unmeasured}")
     return names
 
 
@@ -204,7 +203,7 @@ def waivable(pipeline: Pipeline, phase: str) -> tuple[str, ...]:
 
 
 def _without(names: Iterable[str], case: Case) -> tuple[Override, ...]:
-    """The overrides that hold, without some names; what has ended is in the history."""
+    """The live overrides without some names; ended ones are dropped, the history has them."""
     left = (replace(o, checks=tuple(name for name in o.checks if name not in names)) for o in case.overrides)
     return tuple(override for override in left if override.checks)
 

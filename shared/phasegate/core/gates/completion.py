@@ -1,6 +1,6 @@
-"""Messages from outside: the envelopes in which they come, and the completion that they carry.
+"""Incoming messages: the envelopes they arrive in, and the completion they carry.
 
-A message is taken as it is or rejected with a reason; nothing in it is guessed.
+A message is accepted as it is or rejected with a reason; nothing in it is guessed.
 """
 
 import base64
@@ -18,24 +18,24 @@ from phasegate.core.pipeline.model import Messages, Pipeline
 from phasegate.errors import MessageError, UnknownPhase
 
 FAR_FUTURE = timedelta(days=7)
-"""A run date further ahead than this is a mistake."""
+"""A run date further in the future than this is a mistake."""
 
 EARLIEST = date(1900, 1, 1)
 """A run date before this is a mistake; near the year 1 a due time can't be computed."""
 
 AHEAD = timedelta(days=1)
-"""A time further ahead than this is a mistake. So far apart may be clocks, and local times that are written without a zone."""
+"""A time further in the future than this is a mistake. Less may be a wrong clock, or a local time written without its zone."""
 
 LONGEST_TEXT = 1_000
-"""Characters kept of any text of a message."""
+"""Characters stored of any text of a message."""
 
 
 TRACEPARENT = "traceparent"
-"""The name, as attribute or field, under which a trace is carried on; the same in every pipeline."""
+"""The attribute or field that carries a trace; the same in every pipeline."""
 
 
 class Status(StrEnum):
-    """How a producer says that it ended."""
+    """How a producer's run ended, as it reports it."""
 
     DONE = "done"
     PARTIAL = "partial"
@@ -45,7 +45,7 @@ class Status(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class RunKey:
-    """A gate's name: one per pipeline, phase and run date."""
+    """Identifies a gate: one per pipeline, phase and run date."""
 
     pipeline: str
     phase: str
@@ -57,11 +57,11 @@ class RunKey:
 
 @dataclass(frozen=True, slots=True)
 class Envelope:
-    """A delivered message, whatever it came in.
+    """A delivered message, independent of its format.
 
     Args:
         message_id: The broker's id; the same when the message is delivered again. Derived from the content when there is none.
-        published_at: When the broker took it; None when the envelope does not say.
+        published_at: When the broker accepted it; None when the envelope does not say.
     """
 
     message_id: str
@@ -72,7 +72,7 @@ class Envelope:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What a producer said about one run, as the gate keeps it."""
+    """A producer's report about one run, as the gate stores it."""
 
     producer: str
     status: Status
@@ -88,18 +88,18 @@ class Report:
 
     @property
     def order(self) -> tuple[datetime, int, str, str]:
-        """The greater is the newer, in whatever order they arrive."""
+        """Sorts reports by age, whatever order they arrive in: the greater, the newer."""
         return (self.finished_at or self.started_at or self.received_at, self.attempt or 0, self.run_id or "", self.status)
 
     @property
     def began(self) -> datetime:
-        """The latest time at which the run can have begun."""
+        """The latest time at which the run can have started."""
         return self.started_at or self.finished_at or self.received_at
 
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """A producer's word that a phase is done, or has failed, for a run date."""
+    """A producer's report about a phase and run date."""
 
     run: RunKey
     report: Report
@@ -108,8 +108,8 @@ class Completion:
 def read_envelope(headers: Mapping[str, str], body: bytes) -> Envelope:
     """The message inside an HTTP request.
 
-    Accepted are the Eventarc CloudEvent (binary and structured), the Pub/Sub push request (wrapped), and the unwrapped push,
-    whose body is the message itself and whose metadata are headers. Attributes without data are a message too.
+    Accepts the Eventarc CloudEvent (binary and structured), the Pub/Sub push request (wrapped), and the unwrapped push, whose
+    body is the message itself and whose metadata are headers. Attributes without data are a message, too.
 
     Raises:
         MessageError: The body is none of these.
@@ -133,16 +133,17 @@ def _wrapped(message: Mapping[str, Any]) -> Envelope:
     raw = message.get("data") or ""
     attributes = message.get("attributes") or {}
     if not isinstance(raw, str) or not isinstance(attributes, dict):
-        raise MessageError("a Pub/Sub message whose data is no text or whose attributes are no mapping")
+        raise MessageError("a Pub/Sub message whose data is not text or whose attributes are not a mapping")
     try:
         data = base64.b64decode(raw, validate=True)
     except ValueError as exc:  # binascii.Error, or a text that is not ASCII
         raise MessageError("a Pub/Sub message whose data is not base64") from exc
-    kept = {_as_text(name): _as_text(value) for name, value in attributes.items()}
-    message_id = _as_text(message.get("messageId") or message.get("message_id") or content_id(data, kept))
-    return Envelope(message_id, data, kept, _time_or_none(message.get("publishTime") or message.get("publish_time")))
+    texts = {_as_text(name): _as_text(value) for name, value in attributes.items()}
+    message_id = _as_text(message.get("messageId") or message.get("message_id") or content_id(data, texts))
+    return Envelope(message_id, data, texts, _time_or_none(message.get("publishTime") or message.get("publish_time")))
 
 
+# In an unwrapped push the attributes are headers, among those that HTTP, the load balancer and the platform add.
 _TRANSPORT = re.compile(
     r"(x-|ce-|sec-|proxy-|cf-|content-|accept(-|$)|access-|if-|cache-|(host|connection|user-agent|authorization|from|forwarded|via"
     r"|traceparent|tracestate|transfer-encoding|te|upgrade|cookie|date|expect|referer|origin|pragma|function-execution-id)$)"
@@ -154,7 +155,7 @@ def _is_transport(header: str) -> bool:
 
 
 def content_id(data: bytes, attributes: Mapping[str, str] | None = None) -> str:
-    """The id of a message that the broker gave none: equal for equal content, so that a second delivery is seen."""
+    """An id for a message without one: equal for equal content, so that a second delivery is recognised."""
     return "content-" + hashlib.sha256(data + repr(sorted((attributes or {}).items())).encode()).hexdigest()[:32]
 
 
@@ -176,22 +177,22 @@ def parse_time(text: object) -> datetime:
     """A time as messages write it; UTC where no zone is given.
 
     Raises:
-        ValueError: It is none.
-        OverflowError: It lies outside of what a `datetime` holds.
+        ValueError: The text is not a time.
+        OverflowError: A `datetime` cannot hold it.
     """
     if not isinstance(text, str):
-        raise ValueError("no text")
+        raise ValueError("not text")
     # Pub/Sub writes up to nine decimals of a second; Python reads six.
     moment = datetime.fromisoformat(re.sub(r"(\.\d{6})\d+", r"\1", text.strip()))
     return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def parse_completion(envelope: Envelope, pipelines: Sequence[Pipeline], *, now: datetime) -> Completion:
-    """The completion that a message carries, read by the names that its pipeline declares under `messages:`.
+    """The completion that a message carries, with the field names that its pipeline declares under `messages:`.
 
     Raises:
-        MessageError: The message makes no sense: it names no known pipeline, phase, producer or status, or its run date is
-            missing, is not written YYYY-MM-DD, or lies more than `FAR_FUTURE` ahead.
+        MessageError: The message is invalid: it names no known pipeline, phase, producer or status, or its run date is missing,
+            is not written YYYY-MM-DD, or is more than `FAR_FUTURE` ahead.
     """
     fields = _fields(envelope)
     pipeline = _pipeline_of(fields, pipelines)
@@ -202,7 +203,7 @@ def parse_completion(envelope: Envelope, pipelines: Sequence[Pipeline], *, now: 
     report = Report(
         producer=producer,
         status=_status(fields.get(names.status_field), names),
-        # What has no times of its own is as new as its message, in whatever order the broker delivers.
+        # A report without times of its own is as old as its message, because the broker may deliver in any order.
         received_at=min(envelope.published_at or now, now),
         run_id=_text(fields.get(names.run_id)),
         attempt=_whole(fields.get(names.attempt), names.attempt),
@@ -220,27 +221,26 @@ def _fields(envelope: Envelope) -> Mapping[str, Any]:
     if not envelope.data.strip():
         if not envelope.attributes:
             raise MessageError("an empty message")
-        return _given(envelope.attributes)
-    return {**_given(envelope.attributes), **_given(read_object(envelope.data))}
+        return _non_empty(envelope.attributes)
+    return {**_non_empty(envelope.attributes), **_non_empty(read_object(envelope.data))}
 
 
 def read_object(data: bytes) -> Mapping[str, Any]:
-    """The JSON object that a message's data is.
+    """The JSON object in a message's data.
 
     Raises:
-        MessageError: It is none.
+        MessageError: The data is not a JSON object.
     """
     try:
         body = json.loads(data)
     except (ValueError, RecursionError) as exc:
         raise MessageError(f"a body that is not JSON: {_shown(data[:60].decode(errors='replace'))}") from exc
     if not isinstance(body, dict):
-        raise MessageError(f"a body that is no JSON object: {_shown(body)}")
+        raise MessageError(f"a body that is not a JSON object: {_shown(body)}")
     return body
 
 
-def _given(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields that say something."""
+def _non_empty(fields: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if value not in (None, "")}
 
 
@@ -265,12 +265,12 @@ def _pipeline_of(fields: Mapping[str, Any], pipelines: Sequence[Pipeline]) -> Pi
         raise MessageError(f"unknown pipeline {_shown(named)}; known pipelines: {known}")
     senders = [p for p in pipelines if p.reporters(_text(fields.get(p.messages.producer)) or "")]
     if len(senders) != 1:
-        raise MessageError(f"no pipeline named, and the producer does not tell which; known pipelines: {known}")
+        raise MessageError(f"no pipeline named, and the producer does not identify one; known pipelines: {known}")
     return senders[0]
 
 
 def _sender(fields: Mapping[str, Any], pipeline: Pipeline) -> tuple[str, str]:
-    """The phase and the canonical name of the producer that a message comes from."""
+    """The phase and the canonical producer name of a message's sender."""
     names = pipeline.messages
     phase, producer = _text(fields.get(names.phase)), _text(fields.get(names.producer))
     if phase is not None:
@@ -286,17 +286,18 @@ def _sender(fields: Mapping[str, Any], pipeline: Pipeline) -> tuple[str, str]:
         if len(declared) != 1:
             raise MessageError(f"no {names.producer} given; phase {phase} has {', '.join(declared)}")
         return phase, next(iter(declared))
-    found = [pair for pair in dict.fromkeys(pipeline.reporters(producer)) if phase in (None, pair[0])]
-    if not found:
+    senders = [pair for pair in dict.fromkeys(pipeline.reporters(producer)) if phase in (None, pair[0])]
+    if not senders:
         known = ", ".join(
             pipeline.producers(phase) if phase else dict.fromkeys(n for p in pipeline.phases for n in pipeline.producers(p))
         )
         raise UnknownPhase(
             f"unknown producer {_shown(producer)}{f' of phase {phase}' if phase else ''}; known producers: {known}"
         )
-    if len(found) > 1:
-        raise MessageError(f"{_shown(producer)} reports for {', '.join(p for p, _ in found)}; the message must name the phase")
-    return found[0]
+    if len(senders) > 1:
+        phases = ", ".join(phase for phase, _ in senders)
+        raise MessageError(f"{_shown(producer)} reports for {phases}; the message must name the phase")
+    return senders[0]
 
 
 def _run_date(value: object, name: str, *, latest: date) -> date:
@@ -309,15 +310,15 @@ def _run_date(value: object, name: str, *, latest: date) -> date:
     if day is None:
         raise MessageError(f"{name} must be a date like 2013-02-08, got {_shown(value)}")
     if day < EARLIEST:
-        raise MessageError(f"{name} {day} lies in the far past; the earliest accepted is {EARLIEST}")
+        raise MessageError(f"{name} {day} is too far in the past; the earliest accepted date is {EARLIEST}")
     if day > latest:
-        raise MessageError(f"{name} {day} lies in the far future; the latest accepted is {latest}")
+        raise MessageError(f"{name} {day} is too far in the future; the latest accepted date is {latest}")
     return day
 
 
 def _status(value: object, names: Messages) -> Status:
     words: dict[str, Status] = {}
-    for status in Status:  # the first wins: `done: [success, partial]` takes the word from the status that has it by default
+    for status in Status:  # the first wins: `done: [success, partial]` takes "partial" from the status that has it by default
         for word in getattr(names.status, status.value):
             words.setdefault(word, status)
     if not isinstance(value, str) or value not in words:
@@ -330,7 +331,7 @@ def _text(value: object) -> str | None:
 
 
 def _as_text(value: object) -> str:
-    """A value as text that can be stored and sent: half a surrogate pair is no character."""
+    """A value as text that can be stored and sent: half of a surrogate pair is replaced."""
     try:
         return str(value).encode(errors="replace").decode()
     except RecursionError:
@@ -357,7 +358,7 @@ def _moment(value: object, name: str, *, latest: datetime) -> datetime | None:
     except (ValueError, OverflowError):
         raise MessageError(f"{name} must be a time like 2013-02-09T05:20:00Z, got {_shown(value)}") from None
     if moment > latest:
-        raise MessageError(f"{name} {moment} lies in the future")
+        raise MessageError(f"{name} {moment} is in the future")
     return moment
 
 
@@ -365,7 +366,7 @@ _TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-
 
 
 def read_traceparent(value: object) -> str | None:
-    """A trace context to be carried on; None for what is none. A wrong one costs the trace, never the message.
+    """A trace context to pass on; None for anything invalid, which loses the trace but never the message.
 
     Source: W3C "Trace Context", section 3.2.
     """
@@ -373,12 +374,12 @@ def read_traceparent(value: object) -> str | None:
 
 
 def encode_completion(pipeline: Pipeline, phase: str, run_date: date, report: Report) -> Mapping[str, Any]:
-    """The completion message that `parse_completion` reads as this report, in the pipeline's own field names."""
+    """The completion message that `parse_completion` reads as this report, with the pipeline's own field names."""
     return completion_fields(RunKey(pipeline.name, phase, run_date), report, pipeline.messages)
 
 
 def completion_fields(run: RunKey, report: Report, names: Messages) -> Mapping[str, Any]:
-    """The completion message of a report, in given field names; without a producer's name when the report has none."""
+    """The completion message of a report, with the given field names; without a producer when the report has none."""
     words = getattr(names.status, report.status.value)
     body = {
         names.pipeline: run.pipeline,

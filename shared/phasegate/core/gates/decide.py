@@ -1,4 +1,4 @@
-"""Deciding: the one place where a gate opens or stays shut.
+"""Deciding: the one place where a gate opens or stays closed.
 
 `RULES` is the table "What happens when" of the README: the first rule that fits a case is the decision.
 """
@@ -30,24 +30,24 @@ from phasegate.core.gates.schedule import deadline
 from phasegate.core.gates.verdict import PhaseVerdict, Verdict, differ
 from phasegate.core.pipeline.model import Again, AlertSeverity, GateMode, MessageNeed, Phase, Pipeline, QuorumWhen
 
-SILENCE = frozenset({Reason.NOTHING_HEARD, Reason.NO_MESSAGE, Reason.NOT_STARTED, Reason.PRODUCERS_MISSING})
-"""Somebody has not reported. People who know that are not told again when the first rows or reports come in."""
+REPORTS_MISSING = frozenset({Reason.NOTHING_HEARD, Reason.NO_MESSAGE, Reason.NOT_STARTED, Reason.PRODUCERS_MISSING})
+"""Reasons that mean that reports are missing. A change from one to another (first rows or reports arrive) raises no alert."""
 
 WAIVABLE = (Reason.PRODUCER_FAILED, Reason.PRODUCERS_MISSING, Reason.RAN_BEFORE_UPSTREAM)
-"""What an override can name beside checks."""
+"""What an override can name besides checks."""
 
 UNVERIFIED_GRACE = timedelta(minutes=10)
-"""A gate that can't be measured for so long is told about, even when it may heal by itself."""
+"""A gate that cannot be measured for this long raises an alert, even when the failure may go away."""
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What should happen: the gate as it should be stored, and what should be said. It does nothing by itself.
+    """What should happen: the gate as it should be stored, and what should be sent. It does nothing by itself.
 
     Args:
         rule: The row of the table that decided.
         reason: Why; for an open gate that stays open, what was found.
-        verdict: What the tables said; None when there was no need to look.
+        verdict: What the tables hold; None when they did not need to be measured.
     """
 
     gate: Gate
@@ -62,14 +62,14 @@ class Decision:
 
 @dataclass(frozen=True)
 class Case:
-    """Everything a decision is taken from, and the questions the rules ask of it.
+    """Everything that a decision depends on, and the questions that the rules ask about it.
 
     Args:
-        gate: The gate, with any new report already taken in.
+        gate: The gate, with any new report already added.
         day: All gates of the run date.
-        verdict: What the tables say; None when there was no need to look.
+        verdict: What the tables hold; None when they did not need to be measured.
         due: When the phase is due, in UTC; None when it has no due time.
-        pause: The pause that a person has put and that holds now.
+        pause: The live pause of the phase or its pipeline; None when there is none.
     """
 
     pipeline: Pipeline
@@ -91,76 +91,76 @@ class Case:
         return self.pipeline.inputs(self.gate.run.phase, self.gate.run.run_date)
 
     @cached_property
-    def heard(self) -> tuple[Report, ...]:
+    def reports(self) -> tuple[Report, ...]:
         """Newest reports of needed producers."""
-        reports = self.gate.reports
-        return tuple(reports[name] for name in self.needed if name in reports)
+        newest = self.gate.reports
+        return tuple(newest[name] for name in self.needed_producers if name in newest)
 
     @cached_property
-    def past_due(self) -> bool:
+    def is_past_due(self) -> bool:
         """True when the phase should have been released by now."""
         return self.due is not None and self.now >= self.due
 
     @cached_property
-    def moved(self) -> str:
-        """That a late upstream moved the due time, as half a sentence; empty when it did not."""
-        found = deadline(self.pipeline, self.gate.run.phase, self.gate.run.run_date, self.day)
-        if found is None or not found.late:
+    def due_shift(self) -> str:
+        """How a late upstream moved the due time, as half a sentence; empty when it did not."""
+        due = deadline(self.pipeline, self.gate.run.phase, self.gate.run.run_date, self.day)
+        if due is None or not due.late:
             return ""
-        opened = self.day[found.late].opened_at or found.at
-        at, planned, released = (moment.astimezone(self.pipeline.zone) for moment in (found.at, found.planned, opened))
-        moved = f"; due moved from {planned:%m-%d %H:%M} to {at:%m-%d %H:%M}"
-        return f"{moved}, because {found.late} was released at {released:%m-%d %H:%M}"
+        opened = self.day[due.late].opened_at or due.at
+        at, planned, released = (moment.astimezone(self.pipeline.zone) for moment in (due.at, due.planned, opened))
+        shift = f"; due moved from {planned:%m-%d %H:%M} to {at:%m-%d %H:%M}"
+        return f"{shift}, because {due.late} was released at {released:%m-%d %H:%M}"
 
     @cached_property
-    def paused(self) -> bool:
-        """True while the phase releases nothing."""
+    def is_paused(self) -> bool:
+        """True while the pipeline file or a person pauses the phase."""
         until = self.phase.until
         by_file = self.phase.mode is GateMode.PAUSE and (until is None or self.pipeline.today(self.now) <= until)
         return by_file or self.pause is not None
 
     @cached_property
-    def hold(self) -> Hold | None:
-        """The person's decision that keeps it from releasing anything now."""
+    def live_hold(self) -> Hold | None:
+        """The manual hold that is in force now; None when there is none."""
         hold = self.gate.hold
         return hold if hold and is_live(hold, self.now) else None
 
     @cached_property
     def is_stopped(self) -> bool:
-        """True while nothing is released, whatever the tables hold."""
-        return self.paused or self.hold is not None
+        """True while a pause or a hold blocks every release, whatever the tables hold."""
+        return self.is_paused or self.live_hold is not None
 
     @cached_property
-    def needed(self) -> tuple[str, ...]:
-        """The producers that are waited for."""
+    def needed_producers(self) -> tuple[str, ...]:
+        """The producers that must report before the gate opens."""
         return tuple(name for name, p in self.pipeline.producers(self.gate.run.phase).items() if not p.optional)
 
     @cached_property
-    def failed(self) -> tuple[Report, ...]:
-        """Newest reports of needed producers that say failed; none while that is waived."""
-        return () if Reason.PRODUCER_FAILED in self.waived else self._failed
+    def failed_reports(self) -> tuple[Report, ...]:
+        """Newest reports of needed producers whose status is failed; none while that is waived."""
+        return () if Reason.PRODUCER_FAILED in self.waived else self._all_failed_reports
 
     @cached_property
-    def _failed(self) -> tuple[Report, ...]:
-        return tuple(report for report in self.heard if report.status is Status.FAILED)
+    def _all_failed_reports(self) -> tuple[Report, ...]:
+        return tuple(report for report in self.reports if report.status is Status.FAILED)
 
     @cached_property
-    def unheard(self) -> tuple[str, ...]:
-        """Needed producers that have said nothing; none while that is waived."""
-        return () if Reason.PRODUCERS_MISSING in self.waived else self._unheard
+    def unreported(self) -> tuple[str, ...]:
+        """Needed producers that have not reported; none while that is waived."""
+        return () if Reason.PRODUCERS_MISSING in self.waived else self._all_unreported
 
     @cached_property
-    def _unheard(self) -> tuple[str, ...]:
-        return tuple(name for name in self.needed if name not in self.gate.reports)
+    def _all_unreported(self) -> tuple[str, ...]:
+        return tuple(name for name in self.needed_producers if name not in self.gate.reports)
 
     @cached_property
-    def early(self) -> tuple[str, ...]:
-        """Upstream phases that were not released when a producer began; none while that is waived."""
-        return () if Reason.RAN_BEFORE_UPSTREAM in self.waived else self._early
+    def unreleased_inputs(self) -> tuple[str, ...]:
+        """Upstream phases that were not released when a producer started; none while that is waived."""
+        return () if Reason.RAN_BEFORE_UPSTREAM in self.waived else self._all_unreleased_inputs
 
     @cached_property
-    def _early(self) -> tuple[str, ...]:
-        began = min((report.began for report in self.heard), default=self.now)
+    def _all_unreleased_inputs(self) -> tuple[str, ...]:
+        began = min((report.began for report in self.reports), default=self.now)
         return tuple(name for name in self.inputs if not self._released_by(name, began))
 
     def _released_by(self, phase: str, moment: datetime) -> bool:
@@ -171,25 +171,25 @@ class Case:
 
     @cached_property
     def overrides(self) -> tuple[Override, ...]:
-        """The overrides that hold now."""
+        """The overrides that are in force now."""
         return tuple(override for override in self.gate.overrides if is_live(override, self.now))
 
     @cached_property
     def waived(self) -> frozenset[str]:
-        """Checks that a live override lets pass."""
+        """Checks and reasons that a live override lets pass."""
         return frozenset(name for override in self.overrides for name in override.checks)
 
     @cached_property
-    def wrongs(self) -> frozenset[str]:
-        """What would hold the gate, waived or not, by the names that an override gives."""
+    def problems(self) -> frozenset[str]:
+        """What would hold the gate, waived or not, by the names that an override can use."""
         outputs = () if self.verdict is None else self.verdict.outputs
-        conditions = zip(WAIVABLE, (self._failed, self._unheard, self._early), strict=True)
+        conditions = zip(WAIVABLE, (self._all_failed_reports, self._all_unreported, self._all_unreleased_inputs), strict=True)
         checks = (result.name for output in outputs for result in (*output.blocking(), *output.unmeasured()))
-        return frozenset((*(reason for reason, found in conditions if found), *checks))
+        return frozenset((*(reason for reason, culprits in conditions if culprits), *checks))
 
     @cached_property
-    def gap_accepted(self) -> bool:
-        """True while a person's acceptance of the gap holds."""
+    def has_accepted_gap(self) -> bool:
+        """True while a person's acceptance of the gap is in force."""
         return self.gate.gap is not None and is_live(self.gate.gap, self.now)
 
     @cached_property
@@ -203,49 +203,49 @@ class Case:
         return () if self.verdict is None else tuple(r for o in self.verdict.outputs for r in o.unmeasured(self.waived))
 
     @cached_property
-    def measured(self) -> bool:
-        """True when the tables gave an answer, pass or fail."""
+    def is_measured(self) -> bool:
+        """True when the tables could be measured, whether they pass or fail."""
         verdict = self.verdict
         if verdict is None or (verdict.verdict is Verdict.UNVERIFIED and verdict.reason):
             return False
         return bool(self.blocking) or not self.unmeasured
 
     @cached_property
-    def lacking(self) -> tuple[str, ...]:
-        """Outputs that do not pass, and producers that have said nothing."""
+    def missing(self) -> tuple[str, ...]:
+        """Outputs that do not pass, and needed producers that have not reported."""
         outputs = () if self.verdict is None else self.verdict.outputs
         bad = tuple(o.table for o in outputs if o.blocking(self.waived) or o.unmeasured(self.waived))
-        return (*bad, *self.unheard)
+        return (*bad, *self.unreported)
 
     @cached_property
     def has_quorum(self) -> bool:
-        """True when the phase's quorum lets it open although something is lacking."""
+        """True when the phase's quorum lets it open although something is missing."""
         quorum, verdict = self.phase.quorum, self.verdict
-        if quorum is None or verdict is None or verdict.reason or (quorum.when is QuorumWhen.DUE and not self.past_due):
+        if quorum is None or verdict is None or verdict.reason or (quorum.when is QuorumWhen.DUE and not self.is_past_due):
             return False
-        bad = [output.table for output in verdict.outputs if output.table in self.lacking]
+        bad = [output.table for output in verdict.outputs if output.table in self.missing]
         names = {name for table in bad for name in (table, table.rpartition(".")[2])}
         return len(verdict.outputs) - len(bad) >= quorum.at_least and names.isdisjoint(quorum.always)
 
     @cached_property
-    def complete(self) -> bool:
-        """True when everything that the policy asks for is there."""
-        heard = not self.unheard or (self.past_due and self.phase.message is MessageNeed.OPTIONAL)
-        return self.measured and heard and not self.blocking and not self.unmeasured
+    def is_complete(self) -> bool:
+        """True when every needed report is there and every blocking check passes."""
+        reported = not self.unreported or (self.is_past_due and self.phase.message is MessageNeed.OPTIONAL)
+        return self.is_measured and reported and not self.blocking and not self.unmeasured
 
     @cached_property
-    def observed(self) -> bool:
-        """True when the phase is only observed, and everyone has reported: whatever the tables say, it is released."""
-        return self.phase.mode is GateMode.OBSERVE and not self.unheard
+    def is_observed(self) -> bool:
+        """True when the phase is in observe mode and everyone has reported: it is released whatever the tables hold."""
+        return self.phase.mode is GateMode.OBSERVE and not self.unreported
 
     @cached_property
-    def satisfied(self) -> bool:
-        """True when the policy lets the gate open: complete, or a quorum."""
-        return self.complete or self.has_quorum
+    def is_satisfied(self) -> bool:
+        """True when the policy lets the gate open: it is complete, or has a quorum."""
+        return self.is_complete or self.has_quorum
 
     @cached_property
     def mismatches(self) -> tuple[str, ...]:
-        """Where a producer counted other rows than the table holds; its count is compared, never trusted."""
+        """Where a reported row count differs from the table's; it is compared, never trusted."""
         rows = self.verdict.rows if self.verdict else {}
         declared = self.pipeline.producers(self.gate.run.phase)
         return tuple(
@@ -255,8 +255,8 @@ class Case:
         )
 
     @cached_property
-    def changed(self) -> bool:
-        """True when the tables hold something else than what was released."""
+    def has_changed(self) -> bool:
+        """True when the tables hold other data than what was released."""
         return self.verdict is not None and differ(self.verdict.fingerprint, self.gate.fingerprint)
 
 
@@ -266,9 +266,9 @@ class Rule:
 
     Args:
         when: The case in words.
-        fits: The same as a question.
-        then: What becomes of the gate, in words.
-        said: What is published, in words.
+        fits: The same as a predicate.
+        then: The state of the gate afterwards, in words.
+        published: What is published, in words.
         decide: The decision.
     """
 
@@ -280,14 +280,14 @@ class Rule:
 
 
 def needs_measuring(case: Case) -> bool:
-    """True when the tables must be looked at before a decision: all needed producers are done, or the phase is due."""
-    if case.failed and not case.past_due:
+    """True when the tables must be measured before a decision: all needed producers are done, or the phase is due."""
+    if case.failed_reports and not case.is_past_due:
         return False
-    return not case.unheard or case.past_due or case.gate.is_open
+    return not case.unreported or case.is_past_due or case.gate.is_open
 
 
 def decide(case: Case) -> Decision:
-    """What the first rule that fits makes of a case."""
+    """The decision of the first rule that fits the case."""
     for rule in RULES:
         if rule.fits(case):
             return replace(rule.decide(case, rule.when), verdict=case.verdict)
@@ -296,7 +296,12 @@ def decide(case: Case) -> Decision:
 
 @dataclass(frozen=True, slots=True)
 class Cause:
-    """What a case amounts to: the state it asks for, the reason, what it is about, and one sentence."""
+    """Why a gate is in a state.
+
+    Args:
+        about: The checks, producers or phases that are to blame.
+        detail: One sentence for people.
+    """
 
     state: GateState
     reason: Reason
@@ -304,30 +309,30 @@ class Cause:
     detail: str
 
 
-def _keep(case: Case, rule: str, reason: Reason, detail: str) -> Decision:
-    """Stay open as released, and tell what was found."""
+def _stay_open(case: Case, rule: str, reason: Reason, detail: str) -> Decision:
+    """Stay open as released, and record what was found."""
     return Decision(replace(case.gate, detail=detail), rule, reason, detail, case.now)
 
 
-def _shut(case: Case, rule: str, found: Cause, *, alert: bool) -> Decision:
-    """Stay shut, or go into another shut state; people are told once per cause."""
-    same = case.gate.state is found.state and case.gate.reason is found.reason
+def _stay_closed(case: Case, rule: str, cause: Cause, *, alert: bool) -> Decision:
+    """Stay closed, or change to another closed state, with one alert per cause."""
+    same = case.gate.state is cause.state and case.gate.reason is cause.reason
     since = case.gate.since if same else case.now
-    gate = replace(case.gate, state=found.state, reason=found.reason, detail=found.detail, since=since)
+    gate = replace(case.gate, state=cause.state, reason=cause.reason, detail=cause.detail, since=since)
     gate = _with_evidence(gate, case.verdict)
-    if not alert or (case.gate.alert is not None and _is_told(case.gate.alert, found)):
-        return Decision(gate, rule, found.reason, found.detail, case.now)
-    firing = _alert(case, gate, AlertSeverity.CRITICAL, found)
-    return Decision(replace(gate, alert=firing), rule, found.reason, found.detail, case.now, alerts=(firing,))
+    if not alert or (case.gate.alert is not None and _covers(case.gate.alert, cause)):
+        return Decision(gate, rule, cause.reason, cause.detail, case.now)
+    firing = _alert(case, gate, AlertSeverity.CRITICAL, cause)
+    return Decision(replace(gate, alert=firing), rule, cause.reason, cause.detail, case.now, alerts=(firing,))
 
 
-def _is_told(alert: Alert, found: Cause) -> bool:
-    """True when an alert that has fired says it already."""
-    if alert.gate is not found.state:
+def _covers(alert: Alert, cause: Cause) -> bool:
+    """True when an alert that has fired already reports the cause."""
+    if alert.gate is not cause.state:
         return False
-    if SILENCE.issuperset((alert.cause, found.reason)):
-        return set(found.about) <= set(alert.about)
-    return (alert.cause, alert.about) == (found.reason, found.about)
+    if REPORTS_MISSING.issuperset((alert.cause, cause.reason)):
+        return set(cause.about) <= set(alert.about)
+    return (alert.cause, alert.about) == (cause.reason, cause.about)
 
 
 def _with_evidence(gate: Gate, verdict: PhaseVerdict | None) -> Gate:
@@ -338,18 +343,19 @@ def _with_evidence(gate: Gate, verdict: PhaseVerdict | None) -> Gate:
     )
 
 
-def _alert(case: Case, gate: Gate, severity: AlertSeverity, found: Cause) -> Alert:
+def _alert(case: Case, gate: Gate, severity: AlertSeverity, cause: Cause) -> Alert:
     evidence = (*(r.message for r in (*case.blocking, *case.unmeasured)), *case.mismatches) or _warnings(case)
     return Alert(
-        key=f"{gate.run}/v{case.gate.version + 1}/{found.reason}",
+        # The version that the commit will give: a decision that is made again after a crash sends the same key.
+        key=f"{gate.run}/v{case.gate.version + 1}/{cause.reason}",
         run=gate.run,
         severity=severity,
         state=AlertState.FIRING,
-        cause=found.reason,
-        about=found.about,
-        check_kinds=_check_kinds(case, found.about),
+        cause=cause.reason,
+        about=cause.about,
+        check_kinds=_check_kinds(case, cause.about),
         gate=gate.state,
-        detail=found.detail,
+        detail=cause.detail,
         evidence=evidence,
         effect=_effect(case, gate),
         since=case.now,
@@ -366,31 +372,33 @@ def _effect(case: Case, gate: Gate) -> str:
     phase = gate.run.phase
     followers = ", ".join(_all_followers(case.pipeline, phase, gate.run.run_date))
     if not gate.is_open:
-        return f"The gate of {phase} stays shut" + (f": {followers} cannot start." if followers else ".")
+        return f"The gate of {phase} stays closed" + (f": {followers} cannot start." if followers else ".")
     if case.gate.is_open:
-        return f"The gate of {phase} stays open: {followers or 'its consumers'} may have used what is wrong."
-    return f"The gate of {phase} is open" + (f": {followers} go on." if followers else ".")
+        return f"The gate of {phase} stays open: {followers or 'its consumers'} may have used wrong data."
+    return f"The gate of {phase} is open" + (f": {followers} can start." if followers else ".")
 
 
 def _all_followers(pipeline: Pipeline, phase: str, day: date) -> tuple[str, ...]:
-    found: dict[str, None] = {}
+    followers: dict[str, None] = {}  # a dictionary is an ordered set
     for follower in pipeline.followers(phase, day):
-        found[follower] = None
-        found.update(dict.fromkeys(_all_followers(pipeline, follower, day)))
-    return tuple(found)
+        followers[follower] = None
+        followers.update(dict.fromkeys(_all_followers(pipeline, follower, day)))
+    return tuple(followers)
 
 
-def _worrying(case: Case) -> tuple[CheckResult, ...]:
+def _not_clean(case: Case) -> tuple[CheckResult, ...]:
+    """Results that a release is announced with: warnings, waived failures, amber and unmeasured ones."""
     results = () if case.verdict is None else case.verdict.results
     bad = (Outcome.FAILED, Outcome.ACCEPTABLE)
     return tuple(r for r in results if r.mode is Mode.ENFORCE and (r.outcome in bad or r.unmeasured))
 
 
 def _warnings(case: Case) -> tuple[str, ...]:
-    return tuple(result.message for result in _worrying(case))
+    return tuple(result.message for result in _not_clean(case))
 
 
 def _recovery(case: Case, state: GateState, detail: str) -> tuple[Alert, ...]:
+    """The recovery of the alert that has fired, and of "retries exhausted" where that fired beside it."""
     fired, retries = case.gate.alert, case.gate.retries
     if fired is None:
         return ()
@@ -402,10 +410,10 @@ def _recovery(case: Case, state: GateState, detail: str) -> tuple[Alert, ...]:
 
 
 def _release(case: Case, rule: str) -> Decision:
-    """Open the gate, or open it again for changed data, with one go-signal under the next generation's key."""
+    """Open the gate, or release it again for changed data, with one go-signal under the next generation's key."""
     gate, verdict = case.gate, case.verdict
     reason, detail = _why_open(case)
-    missing = case.lacking if reason is Reason.QUORUM else ()
+    missing = case.missing if reason is Reason.QUORUM else ()
     generation = gate.generation + 1
     again = gate.is_open
     opened = replace(
@@ -425,24 +433,24 @@ def _release(case: Case, rule: str) -> Decision:
     signal = _signal(case, opened)
     alerts = _recovery(case, GateState.OPEN, detail)
     if reason is not Reason.PASSED or case.mismatches or (verdict is not None and verdict.verdict is not Verdict.PASS):
-        found = Cause(GateState.OPEN, reason, tuple(r.name for r in _worrying(case)) + missing, detail)
-        alerts = (*alerts, _alert(case, opened, AlertSeverity.WARNING, found))
-    published = Reason.DATA_CHANGED if again else reason
-    return Decision(opened, rule, published, detail, case.now, signal, alerts)
+        cause = Cause(GateState.OPEN, reason, tuple(r.name for r in _not_clean(case)) + missing, detail)
+        alerts = (*alerts, _alert(case, opened, AlertSeverity.WARNING, cause))
+    return Decision(opened, rule, Reason.DATA_CHANGED if again else reason, detail, case.now, signal, alerts)
 
 
 def _why_open(case: Case) -> tuple[Reason, str]:
     score = case.verdict.score if case.verdict else None
     judged = f", score {score:g}" if score is not None else ""
-    if case.complete:
-        if used := [o for o in case.overrides if case.wrongs.intersection(o.checks)]:
+    if case.is_complete:
+        if used := [o for o in case.overrides if case.problems.intersection(o.checks)]:
             return Reason.OVERRIDDEN, f"released by {used[0].by}: {used[0].why}"
-        warned = (*_warnings(case), *case.mismatches)
-        silent = f"; released without a message: {_unheard(case)}" if case.unheard else ""
-        return Reason.PASSED, f"all needed checks pass{judged}{silent}" + (f"; {len(warned)} to look at" if warned else "")
+        n = len(_warnings(case)) + len(case.mismatches)
+        warnings = f"; {n} warning{'s' if n > 1 else ''}" if n else ""
+        without = f"; released without a message: {_not_reported(case)}" if case.unreported else ""
+        return Reason.PASSED, f"all needed checks pass{judged}{without}{warnings}"
     if case.has_quorum:
-        return Reason.QUORUM, f"released without {', '.join(case.lacking)}{judged}"
-    return Reason.OBSERVED, f"released unjudged, the phase is in observe mode{judged}"
+        return Reason.QUORUM, f"released without {', '.join(case.missing)}{judged}"
+    return Reason.OBSERVED, f"released whatever the checks found: the phase is in observe mode{judged}"
 
 
 def _signal(case: Case, opened: Gate) -> GoSignal:
@@ -484,7 +492,7 @@ def _off(case: Case, rule: str) -> Decision:
 
 
 def _open_off(case: Case, rule: str) -> Decision:
-    """Nothing is measured on a date without a run, so there is nothing to release again and nothing to complain about."""
+    """Stay open: nothing is expected on the date, so there is nothing to release again and nothing to alert about."""
     detail = case.verdict.reason if case.verdict else ""
     gate = replace(case.gate, detail=detail, alert=None)
     alerts = _recovery(case, GateState.OPEN, detail)
@@ -492,20 +500,25 @@ def _open_off(case: Case, rule: str) -> Decision:
 
 
 def _late_failure(case: Case, rule: str) -> Decision:
-    detail = _producer_failure(case) if case.failed else _failing(case)
-    about = tuple(r.producer for r in case.failed) or tuple(r.name for r in case.blocking)
-    found = Cause(GateState.OPEN, Reason.LATE_FAILURE, about, detail)
+    detail = _producer_failure(case) if case.failed_reports else _failing(case)
+    about = tuple(r.producer for r in case.failed_reports) or tuple(r.name for r in case.blocking)
     gate = replace(_with_evidence(case.gate, case.verdict), detail=detail)
+    return _alert_once(case, rule, gate, AlertSeverity.CRITICAL, Cause(GateState.OPEN, Reason.LATE_FAILURE, about, detail))
+
+
+def _alert_once(case: Case, rule: str, gate: Gate, severity: AlertSeverity, cause: Cause) -> Decision:
+    """Stay open, with an alert unless it has fired already."""
     fired = case.gate.alert
-    if fired is not None and (fired.cause, fired.about) == (found.reason, found.about):
-        return Decision(gate, rule, found.reason, detail, case.now)
-    alert = _alert(case, gate, AlertSeverity.CRITICAL, found)
-    return Decision(replace(gate, alert=alert), rule, found.reason, detail, case.now, alerts=(alert,))
+    if fired is not None and (fired.cause, fired.about) == (cause.reason, cause.about):
+        return Decision(gate, rule, cause.reason, cause.detail, case.now)
+    alert = _alert(case, gate, severity, cause)
+    return Decision(replace(gate, alert=alert), rule, cause.reason, cause.detail, case.now, alerts=(alert,))
 
 
 def _producer_failure(case: Case) -> str:
     return "; ".join(
-        f"{report.producer} reported that it failed" + (f": {report.error}" if report.error else "") for report in case.failed
+        f"{report.producer} reported that it failed" + (f": {report.error}" if report.error else "")
+        for report in case.failed_reports
     )
 
 
@@ -514,78 +527,76 @@ def _failing(case: Case) -> str:
     return messages[0] + (f" (and {len(messages) - 1} more)" if len(messages) > 1 else "") if messages else "checks failed"
 
 
-def _found_same(case: Case, rule: str) -> Decision:
-    """Open, and the tables hold what was released: whatever was wrong in between is over."""
+def _unchanged(case: Case, rule: str) -> Decision:
+    """Stay open: the tables hold what was released, so whatever was wrong in between has recovered."""
     consumed = {name: case.day[name].generation for name in case.inputs if name in case.day}
-    detail = "the tables hold what was released"
-    alerts = _recovery(case, GateState.OPEN, "the tables hold again what was released")
+    detail = "the tables have not changed since the release"
+    alerts = _recovery(case, GateState.OPEN, "the tables match the release again")
     prints = case.verdict.fingerprint if case.verdict else case.gate.fingerprint
     gate = replace(_with_evidence(case.gate, case.verdict), detail=detail, consumed=consumed, fingerprint=prints, alert=None)
     return Decision(gate, rule, Reason.NOTHING_NEW, detail, case.now, alerts=alerts)
 
 
-def _changed_never(case: Case, rule: str) -> Decision:
+def _not_released_again(case: Case, rule: str) -> Decision:
     if case.phase.again is Again.NEVER:
-        why = "this phase is released once only (again: never)"
+        why = "this phase is released only once (again: never)"
     else:
         why = _stopped(case) if case.is_stopped else _missing(case)
     detail = f"the data changed; {why}"
-    # The clock looks again, so that what was kept back is released when the stop ends.
-    kept_back = case.is_stopped and case.phase.again is Again.ON_CHANGE
-    gate = replace(_with_evidence(case.gate, case.verdict), detail=detail, alert=None, unproven=kept_back)
+    # Ticks recheck an unproven gate, so the new data is released as soon as the pause or hold ends.
+    postponed = case.is_stopped and case.phase.again is Again.ON_CHANGE
+    gate = replace(_with_evidence(case.gate, case.verdict), detail=detail, alert=None, unproven=postponed)
     alerts = _recovery(case, GateState.OPEN, detail)
     return Decision(gate, rule, Reason.DATA_CHANGED, detail, case.now, alerts=alerts)
 
 
 def _missing(case: Case) -> str:
-    heard = [name for name in case.needed if name not in case.unheard]
-    published = _unheard(case)
-    told = f"; {', '.join(heard)} {'has' if len(heard) == 1 else 'have'}" if heard else ""
-    tables = f"; {case.blocking[0].message}" if case.blocking else "; the tables pass" if case.measured else ""
-    return published + told + tables + case.moved
+    """Who has not reported, who has, and what the tables hold."""
+    reported = [name for name in case.needed_producers if name not in case.unreported]
+    others = f"; {', '.join(reported)} {'has' if len(reported) == 1 else 'have'}" if reported else ""
+    tables = f"; {case.blocking[0].message}" if case.blocking else "; the tables pass" if case.is_measured else ""
+    return _not_reported(case) + others + tables + case.due_shift
 
 
-def _unheard(case: Case) -> str:
-    return f"{', '.join(case.unheard)} {'has' if len(case.unheard) == 1 else 'have'} not reported"
+def _not_reported(case: Case) -> str:
+    return f"{', '.join(case.unreported)} {'has' if len(case.unreported) == 1 else 'have'} not reported"
 
 
-def _early_found(case: Case) -> Cause:
-    names = ", ".join(case.early)
-    detail = f"ran before its upstream: {names} had not been released when it began; its rows may rest on half of their input"
-    return Cause(GateState.HELD, Reason.RAN_BEFORE_UPSTREAM, case.early, detail)
+def _ran_early(case: Case) -> Cause:
+    names = ", ".join(case.unreleased_inputs)
+    detail = f"ran before its upstream: {names} had not been released when it started, so its input may have been incomplete"
+    return Cause(GateState.HELD, Reason.RAN_BEFORE_UPSTREAM, case.unreleased_inputs, detail)
 
 
-def _early_again(case: Case, rule: str) -> Decision:
-    """Stale; told once it could have run again for as long as it has after its upstream."""
-    if not (case.past_due and may_start(case.pipeline, case.gate.run.phase, case.gate.run.run_date, case.day)):
-        return _keep(case, rule, Reason.RAN_BEFORE_UPSTREAM, _early_found(case).detail)
-    detail = f"{', '.join(case.early)} was released again, and {case.gate.run.phase} has not run since{case.moved}"
-    found = Cause(GateState.OPEN, Reason.NOT_RUN_AGAIN, case.early, detail)
-    gate = replace(case.gate, detail=detail)
-    if gate.alert is not None and (gate.alert.cause, gate.alert.about) == (found.reason, found.about):
-        return Decision(gate, rule, found.reason, detail, case.now)
-    alert = _alert(case, gate, AlertSeverity.WARNING, found)
-    return Decision(replace(gate, alert=alert), rule, found.reason, detail, case.now, alerts=(alert,))
+def _stay_stale(case: Case, rule: str) -> Decision:
+    """Stay open but stale; one alert when the phase has had its usual time since the upstream's release and has not rerun."""
+    if not (case.is_past_due and may_start(case.pipeline, case.gate.run.phase, case.gate.run.run_date, case.day)):
+        return _stay_open(case, rule, Reason.RAN_BEFORE_UPSTREAM, _ran_early(case).detail)
+    inputs = ", ".join(case.unreleased_inputs)
+    detail = f"{inputs} was released again, and {case.gate.run.phase} has not rerun since{case.due_shift}"
+    cause = Cause(GateState.OPEN, Reason.NOT_RUN_AGAIN, case.unreleased_inputs, detail)
+    return _alert_once(case, rule, replace(case.gate, detail=detail), AlertSeverity.WARNING, cause)
 
 
 def _hold_early(case: Case, rule: str) -> Decision:
-    return _shut(case, rule, _early_found(case), alert=True)
+    return _stay_closed(case, rule, _ran_early(case), alert=True)
 
 
 def _hold_paused(case: Case, rule: str) -> Decision:
-    return _shut(case, rule, Cause(GateState.HELD, Reason.PAUSED, (), _paused(case)), alert=False)
+    return _stay_closed(case, rule, Cause(GateState.HELD, Reason.PAUSED, (), _paused(case)), alert=False)
 
 
-def _hold_by_hand(case: Case, rule: str) -> Decision:
-    return _shut(case, rule, Cause(GateState.HELD, Reason.HELD_BY_HAND, (), _stopped(case)), alert=False)
+def _hold_manually(case: Case, rule: str) -> Decision:
+    return _stay_closed(case, rule, Cause(GateState.HELD, Reason.HELD_BY_HAND, (), _stopped(case)), alert=False)
 
 
 def _stopped(case: Case) -> str:
-    """Who keeps it from releasing anything, until when and why."""
-    if case.hold is None:
+    """Who blocks every release, until when and why."""
+    hold = case.live_hold
+    if hold is None:
         return _paused(case)
-    until = f" until {case.hold.until:%Y-%m-%d %H:%M} UTC" if case.hold.until else ""
-    return f"{case.hold.by} holds it{until}: {case.hold.why}"
+    until = f" until {hold.until:%Y-%m-%d %H:%M} UTC" if hold.until else ""
+    return f"put on hold by {hold.by}{until}: {hold.why}"
 
 
 def _paused(case: Case) -> str:
@@ -595,22 +606,22 @@ def _paused(case: Case) -> str:
 
 
 def _hold_failed(case: Case, rule: str) -> Decision:
-    about = tuple(report.producer for report in case.failed)
-    return _shut(case, rule, Cause(GateState.HELD, Reason.PRODUCER_FAILED, about, _producer_failure(case)), alert=True)
+    about = tuple(report.producer for report in case.failed_reports)
+    return _stay_closed(case, rule, Cause(GateState.HELD, Reason.PRODUCER_FAILED, about, _producer_failure(case)), alert=True)
 
 
 def _hold_checks(case: Case, rule: str) -> Decision:
     about = tuple(result.name for result in case.blocking)
-    return _shut(case, rule, Cause(GateState.HELD, Reason.CHECKS_FAILED, about, _failing(case)), alert=True)
+    return _stay_closed(case, rule, Cause(GateState.HELD, Reason.CHECKS_FAILED, about, _failing(case)), alert=True)
 
 
 def _wait(case: Case, rule: str) -> Decision:
     reason = Reason.PRODUCERS_MISSING if case.gate.reports else Reason.NOTHING_HEARD
     detail = _missing(case)
-    decision = _shut(case, rule, Cause(GateState.WAITING, reason, case.unheard, detail), alert=False)
+    decision = _stay_closed(case, rule, Cause(GateState.WAITING, reason, case.unreported, detail), alert=False)
     if case.gate.alert is None or case.gate.alert.cause is not Reason.UPSTREAM_SHUT:
         return decision
-    # The upstream is released now, and this phase has its time from there.
+    # The upstream has been released, so this phase is no longer late: its due time counts from there.
     alerts = _recovery(case, GateState.WAITING, detail)
     return replace(decision, gate=replace(decision.gate, alert=None), alerts=alerts)
 
@@ -618,47 +629,49 @@ def _wait(case: Case, rule: str) -> Decision:
 def _accept(case: Case, rule: str) -> Decision:
     gap = case.gate.gap
     assert gap is not None
-    owner = f" ({gap.owner} looks after it)" if gap.owner and gap.owner != gap.by else ""
+    owner = f" (owner: {gap.owner})" if gap.owner and gap.owner != gap.by else ""
     detail = f"{gap.by} accepted the gap until {gap.until:%Y-%m-%d %H:%M} UTC{owner}: {gap.why}"
-    decision = _shut(case, rule, Cause(GateState.ACCEPTED, Reason.GAP_ACCEPTED, (), detail), alert=False)
+    decision = _stay_closed(case, rule, Cause(GateState.ACCEPTED, Reason.GAP_ACCEPTED, (), detail), alert=False)
     alerts = _recovery(case, GateState.ACCEPTED, detail)
     return replace(decision, gate=replace(decision.gate, alert=None), alerts=alerts)
 
 
 def _overdue(case: Case, rule: str) -> Decision:
-    return _shut(case, rule, Cause(GateState.OVERDUE, _silence(case), case.unheard, _silent(case)), alert=True)
+    cause = Cause(GateState.OVERDUE, _overdue_reason(case), case.unreported, _overdue_detail(case))
+    return _stay_closed(case, rule, cause, alert=True)
 
 
-def _silence(case: Case) -> Reason:
-    """Why nobody, or not everybody, has reported by the due time, as far as can be told."""
-    if case.heard:
+def _overdue_reason(case: Case) -> Reason:
+    """Why reports are missing at the due time, as far as the tables and gates show it."""
+    if case.reports:
         return Reason.PRODUCERS_MISSING
     if case.verdict is not None and any(case.verdict.rows.values()):
         return Reason.NO_MESSAGE
     return Reason.NOT_STARTED if case.inputs else Reason.NOTHING_HEARD
 
 
-def _silent(case: Case) -> str:
+def _overdue_detail(case: Case) -> str:
     missing = _missing(case)
-    match _silence(case):
+    match _overdue_reason(case):
         case Reason.NO_MESSAGE:
             rows = case.verdict.rows if case.verdict else {}
-            there = ", ".join(f"{table} has {count:,}" for table, count in rows.items() if count)
-            return f"rows are there and no message: {there} rows; {missing}"
+            counts = ", ".join(f"{table} has {count:,}" for table, count in rows.items() if count)
+            return f"rows arrived without a message: {counts} rows; {missing}"
         case Reason.NOT_STARTED:
             gates = [case.day[name] for name in case.inputs if name in case.day]
             opened = max((gate for gate in gates if gate.opened_at), key=lambda gate: gate.opened_at or case.now, default=None)
             if opened is None or opened.opened_at is None:
                 return missing
             at = opened.opened_at.astimezone(case.pipeline.zone)
-            return f"{opened.run.phase} was released at {at:%m-%d %H:%M}, and nothing has come of it: {missing}"
+            return f"{opened.run.phase} was released at {at:%m-%d %H:%M}, but nothing has happened since: {missing}"
         case _:
             return missing
 
 
 def _upstream_late(case: Case, rule: str) -> Decision:
-    detail = f"waits for {', '.join(case.early)}, not released yet"
-    return _shut(case, rule, Cause(GateState.OVERDUE, Reason.UPSTREAM_SHUT, case.early, detail), alert=True)
+    detail = f"waiting for the release of {', '.join(case.unreleased_inputs)}"
+    cause = Cause(GateState.OVERDUE, Reason.UPSTREAM_SHUT, case.unreleased_inputs, detail)
+    return _stay_closed(case, rule, cause, alert=True)
 
 
 def _unverified_detail(case: Case) -> str:
@@ -669,18 +682,19 @@ def _unverified_detail(case: Case) -> str:
 
 
 def _open_unmeasured(case: Case, rule: str) -> Decision:
-    decision = _keep(case, rule, Reason.NOT_MEASURED, _unverified_detail(case))
+    decision = _stay_open(case, rule, Reason.NOT_MEASURED, _unverified_detail(case))
     return replace(decision, gate=replace(decision.gate, unproven=True))
 
 
 def _unverified(case: Case, rule: str) -> Decision:
     about = tuple(result.name for result in case.unmeasured)
-    found = Cause(GateState.UNVERIFIED, Reason.NOT_MEASURED, about, _unverified_detail(case))
+    cause = Cause(GateState.UNVERIFIED, Reason.NOT_MEASURED, about, _unverified_detail(case))
     since = case.gate.since if case.gate.state is GateState.UNVERIFIED else None
-    lasts = since is not None and case.now - since >= UNVERIFIED_GRACE
-    heals = all(r.unmeasured is None or r.unmeasured.retryable for r in case.unmeasured)
-    unknown = case.gate.alert is None  # people who know that it is shut are not told of every outage beside that
-    return _shut(case, rule, found, alert=lasts or (case.past_due and unknown) or not heals)
+    is_lasting = since is not None and case.now - since >= UNVERIFIED_GRACE
+    may_recover = all(r.unmeasured is None or r.unmeasured.retryable for r in case.unmeasured)
+    # Past due, an outage of the warehouse raises no second alert beside the one that the gate is closed.
+    is_first = case.is_past_due and case.gate.alert is None
+    return _stay_closed(case, rule, cause, alert=is_lasting or is_first or not may_recover)
 
 
 def _is_open(case: Case) -> bool:
@@ -696,39 +710,39 @@ RULES: tuple[Rule, ...] = (
         _off,
     ),
     Rule(
-        "it is open, and no run is expected on the date any more",
+        "the gate is open, but no run is expected on the date any more",
         lambda c: c.gate.is_open and c.verdict is not None and c.verdict.verdict is Verdict.OFF,
         "open",
-        "–; recovery, if an alert was raised",
+        "recovery, if an alert was raised",
         _open_off,
     ),
     Rule(
-        "it is open, and a producer now reports failure or the tables no longer pass",
-        lambda c: c.gate.is_open and (bool(c.failed) or (bool(c.blocking) and not (c.has_quorum or c.observed))),
+        "the gate is open, but a producer now reports a failure or the tables no longer pass",
+        lambda c: c.gate.is_open and (bool(c.failed_reports) or (bool(c.blocking) and not (c.has_quorum or c.is_observed))),
         "open",
         "alert: late failure",
         _late_failure,
     ),
     Rule(
-        "it is open, and a run that began before the newest upstream release reports, or none does",
-        lambda c: c.gate.is_open and bool(c.early),
+        "the gate is open, but the newest run, if any, started before the latest upstream release",
+        lambda c: c.gate.is_open and bool(c.unreleased_inputs),
         "open (shown as stale)",
-        "alert (warning) when it should have run again",
-        _early_again,
+        "alert (warning) once it should have rerun",
+        _stay_stale,
     ),
     Rule(
-        "it is open, and the tables can't be measured now",
-        lambda c: c.gate.is_open and not c.measured,
+        "the gate is open, but the tables cannot be measured now",
+        lambda c: c.gate.is_open and not c.is_measured,
         "open",
         "–",
         _open_unmeasured,
     ),
     Rule(
-        "it is open, and the tables pass with other data than released",
+        "the gate is open, and the tables pass with other data than was released",
         lambda c: (
             c.gate.is_open
-            and c.changed
-            and (c.satisfied or c.observed)
+            and c.has_changed
+            and (c.is_satisfied or c.is_observed)
             and c.phase.again is Again.ON_CHANGE
             and not c.is_stopped
         ),
@@ -737,82 +751,82 @@ RULES: tuple[Rule, ...] = (
         _release,
     ),
     Rule(
-        "the same, but the phase says `again: never`, is paused, or a person holds it",
-        lambda c: c.gate.is_open and c.changed,
+        "the same, but the phase says `again: never` or is paused, or a person has put the gate on hold",
+        lambda c: c.gate.is_open and c.has_changed,
         "open",
-        "–; recovery, if an alert was raised",
-        _changed_never,
+        "recovery, if an alert was raised",
+        _not_released_again,
     ),
     Rule(
-        "it is open, and the tables hold what was released",
+        "the gate is open, and the tables have not changed since the release",
         _is_open,
         "open",
-        "–; recovery, if an alert was raised",
-        _found_same,
+        "recovery, if an alert was raised",
+        _unchanged,
     ),
-    Rule("a person holds it", lambda c: c.hold is not None, "held", "–", _hold_by_hand),
+    Rule("a person has put the gate on hold", lambda c: c.live_hold is not None, "held", "–", _hold_manually),
     Rule(
-        "a person accepted the gap, and it still is one",
-        lambda c: c.gap_accepted and not (c.satisfied and not c.early),
+        "a person accepted the gap, and it still exists",
+        lambda c: c.has_accepted_gap and not (c.is_satisfied and not c.unreleased_inputs),
         "accepted",
         "recovery, if an alert was raised",
         _accept,
     ),
-    Rule("the phase is paused", lambda c: c.paused, "held", "–", _hold_paused),
+    Rule("the phase is paused", lambda c: c.is_paused, "held", "–", _hold_paused),
     Rule(
-        "the newest report of a needed producer says failed",
-        lambda c: bool(c.failed),
+        "the newest report of a needed producer has status failed",
+        lambda c: bool(c.failed_reports),
         "held",
         "alert: producer failed",
         _hold_failed,
     ),
     Rule(
-        "needed producers have not reported, and it is not due yet",
-        lambda c: bool(c.unheard) and not c.past_due,
+        "needed producers have not reported, and the phase is not due yet",
+        lambda c: bool(c.unreported) and not c.is_past_due,
         "waiting",
         "–",
         _wait,
     ),
     Rule(
-        "a producer began a second or more before the upstream gates were open",
-        lambda c: bool(c.early) and bool(c.heard),
+        "a producer started a second or more before the upstream gates opened",
+        lambda c: bool(c.unreleased_inputs) and bool(c.reports),
         "held",
         "alert: ran before its upstream",
         _hold_early,
     ),
     Rule(
-        "nothing was heard by the due time because the upstream gates are shut",
-        lambda c: bool(c.early),
+        "no report was received by the due time because the upstream gates are closed",
+        lambda c: bool(c.unreleased_inputs),
         "overdue",
         "alert: upstream late",
         _upstream_late,
     ),
     Rule(
         "the phase is in observe mode",
-        lambda c: c.observed,
+        lambda c: c.is_observed,
         "open, next generation",
         "go-signal; alert (warning) for what would have held it",
         _release,
     ),
     Rule(
-        "needed producers have not reported by the due time, and neither `message: optional` nor a quorum lets it open",
-        lambda c: bool(c.unheard) and not c.satisfied,
+        "needed producers have not reported by the due time, and neither `message: optional` nor a quorum lets the gate open",
+        lambda c: bool(c.unreported) and not c.is_satisfied,
         "overdue",
         "alert: who is missing, and what the tables hold",
         _overdue,
     ),
     Rule(
-        "everything the policy asks for is there: all checks pass, failing ones are warnings or waived, or a quorum after due",
-        lambda c: c.satisfied,
+        "the policy is satisfied: all checks pass, failed ones are warnings or waived, or there is a quorum after due",
+        lambda c: c.is_satisfied,
         "open, next generation",
         "go-signal; alert (warning) when amber, waived or degraded; recovery",
         _release,
     ),
     Rule(
         "a blocking check could not be measured",
-        lambda c: not c.measured,
+        lambda c: not c.is_measured,
         "unverified",
-        "alert once it lasts 10 minutes, is past due, or can't heal by itself",
+        "alert after 10 minutes, when past due, or when retrying cannot help",
         _unverified,
     ),
     Rule("a blocking check fails", lambda _: True, "held", "alert: the failing checks", _hold_checks),

@@ -1,4 +1,4 @@
-"""The gate between a phase and the next: its state, what people decided about it, and what it says when it moves."""
+"""The gate between a phase and the next: its state, people's decisions about it, and the messages that its changes send."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -13,7 +13,7 @@ from phasegate.core.pipeline.model import AlertSeverity, Pipeline
 
 
 class GateState(StrEnum):
-    """Where a gate stands."""
+    """The state of a gate."""
 
     WAITING = "waiting"
     OVERDUE = "overdue"
@@ -27,13 +27,13 @@ class GateState(StrEnum):
 
 
 class Reason(StrEnum):
-    """Why a gate stands where it stands."""
+    """Why a gate is in its state."""
 
     NOTHING_HEARD = "nothing_heard"
     NO_MESSAGE = "no_message"
-    """Rows are there, and nobody has said so."""
+    """The tables have rows, but no producer has reported."""
     NOT_STARTED = "not_started"
-    """The upstream gates are open, and nothing has come of it."""
+    """The upstream gates are open, but nothing has been reported or loaded since."""
     NOT_EXPECTED = "not_expected"
     PAUSED = "paused"
     HELD_BY_HAND = "held_by_hand"
@@ -51,7 +51,7 @@ class Reason(StrEnum):
     DATA_CHANGED = "data_changed"
     LATE_FAILURE = "late_failure"
     NOT_RUN_AGAIN = "not_run_again"
-    """It is stale, and should have run again by now."""
+    """It is stale, and should have rerun by now."""
     RETRIES_SPENT = "retries_spent"
     NOTHING_NEW = "nothing_new"
 
@@ -69,10 +69,10 @@ class Override:
 
 @dataclass(frozen=True, slots=True)
 class AcceptedGap:
-    """A person's decision that a gap stays.
+    """A person's decision to live with missing or wrong data for a while.
 
     Args:
-        owner: Who looks after it until it ends; empty when that is who accepted it.
+        owner: Who is responsible for it until it ends; empty when that is who accepted it.
     """
 
     by: str
@@ -84,7 +84,7 @@ class AcceptedGap:
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """A person's decision that a gate releases nothing.
+    """A person's decision to keep a gate closed.
 
     Args:
         until: When it ends by itself; None when a person has to end it.
@@ -97,20 +97,20 @@ class Hold:
 
 
 def is_live(decision: Override | AcceptedGap | Hold, now: datetime) -> bool:
-    """True while what a person decided holds; its end is not included."""
+    """True while a person's decision is in force; its end is not included."""
     return decision.at <= now and (decision.until is None or now < decision.until)
 
 
 @dataclass(frozen=True, slots=True)
 class Retries:
-    """How a phase was asked to run again for a gate.
+    """The rerun requests of a gate.
 
     Args:
-        asked: Requests so far.
+        asked: How many were made.
         asked_at: When the last one was made.
         next_at: When the next one is due, or the last one counts as failed; None when nothing is planned.
-        answered: Somebody has reported since the last one.
-        given_up: The last attempt has failed; nobody asks again.
+        answered: A producer has reported since the last one.
+        given_up: The last attempt has failed; no more requests are made.
     """
 
     asked: int = 0
@@ -121,8 +121,8 @@ class Retries:
 
 
 CLOCK_TOLERANCE = timedelta(seconds=1)
-"""By how much a run may seem to have begun too early: many tell whole seconds, clocks differ, and what is released was measured
-before that."""
+"""How far a run's start may lie before its upstream's release: many producers report whole seconds, clocks differ, and data is
+measured before it is released."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,15 +132,15 @@ class Gate:
     Args:
         version: Raised by one with every commit; a commit names the version that it has read.
         reports: The newest report of each producer. A set, never a counter.
-        since: When the gate came into its state.
+        since: When the gate entered its state.
         generation: How often it was released; 0 before the first time.
         opened_at: When the current generation was released.
         consumed: The generation of each upstream gate that the current generation was built on.
         rows: Rows of each output when they were last counted.
         fingerprint: What was measured when the current generation was released, or last found unchanged.
         alert: The alert that was raised for it and has not recovered yet.
-        unproven: It is open, and what has changed since could not be measured, or not be released, yet.
-        retries: How it was asked to run again; None when it never needed that.
+        unproven: It is open, and data that may have changed since could not be measured, or not be released, yet.
+        retries: Its rerun requests; None when it never needed any.
     """
 
     run: RunKey
@@ -173,7 +173,7 @@ class Gate:
         return self.state is GateState.OPEN
 
     def was_released_after(self, began: datetime) -> bool:
-        """Whether a run that began at *began*, by its own clock, can't have known of the current generation's release."""
+        """True when a run that started at *began*, by its own clock, cannot have used the current generation's data."""
         return self.opened_at is not None and self.opened_at >= began + CLOCK_TOLERANCE
 
     @property
@@ -183,7 +183,7 @@ class Gate:
 
     @property
     def awaits_clock(self) -> bool:
-        """True while the clock may have something to do with it: unsettled, accepted until a date, or open with a doubt."""
+        """True while ticks must recheck it: unsettled, accepted until a date, or open with something still to verify."""
         doubted = self.alert is not None or self.unproven or bool(self.missing)
         return self.is_unsettled or self.state is GateState.ACCEPTED or (self.is_open and doubted)
 
@@ -193,9 +193,9 @@ class Gate:
         return decision_id(self.run, self.generation)
 
     def with_report(self, report: Report) -> "Gate | None":
-        """The gate with a report taken in; None when it brings nothing new (a duplicate, or an older run)."""
-        known = self.reports.get(report.producer)
-        if known is not None and report.order <= known.order:
+        """The gate with a report added; None when the report is not new (a duplicate, or of an older run)."""
+        newest = self.reports.get(report.producer)
+        if newest is not None and report.order <= newest.order:
             return None
         return replace(self, reports={**self.reports, report.producer: report})
 
@@ -206,7 +206,7 @@ def decision_id(run: RunKey, generation: int) -> str:
 
 
 GatesByPhase = Mapping[str, Gate]
-"""All gates of a pipeline on one run date that are known so far, by phase."""
+"""All gates of a pipeline on one run date that exist so far, by phase."""
 
 
 def effective_state(gate: Gate, day: GatesByPhase, pipeline: Pipeline) -> GateState:
@@ -223,7 +223,7 @@ def effective_state(gate: Gate, day: GatesByPhase, pipeline: Pipeline) -> GateSt
 
 
 def is_released(pipeline: Pipeline, phase: str, day: GatesByPhase) -> bool:
-    """True when a phase holds up no follower: its gate is open and not stale, off, or an accepted gap."""
+    """True when a phase blocks no follower: its gate is open and not stale, off, or an accepted gap."""
     gate = day.get(phase)
     return gate is not None and effective_state(gate, day, pipeline) in (GateState.OPEN, GateState.OFF, GateState.ACCEPTED)
 
@@ -234,7 +234,7 @@ def may_start(pipeline: Pipeline, phase: str, run_date: date, day: GatesByPhase)
 
 
 class AlertState(StrEnum):
-    """Whether an alert says that something is wrong, or that it no longer is."""
+    """Whether an alert reports a problem or its recovery."""
 
     FIRING = "firing"
     RECOVERED = "recovered"
@@ -242,13 +242,13 @@ class AlertState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Alert:
-    """What people are told: that a gate came into a state they should know of, or left it.
+    """A notification that a gate entered a state that people should know of, or left it.
 
     Args:
-        key: Identifies this change; the same when it is said again.
+        key: Identifies this change; the same when the alert is sent again.
         about: The checks, producers or phases that the cause is about; an alert fires again only when cause or these change.
         check_kinds: The kinds of the checks in *about*, each once; they tell the probable cause, whatever a check is called.
-        since: When it began; for a recovery, when the firing alert began.
+        since: When the problem began; for a recovery, when the firing alert began.
     """
 
     key: str
@@ -273,7 +273,7 @@ class GoSignal:
     Args:
         decision_id: The key on which consumers de-duplicate.
         start: The phases that may start now: followers whose every upstream gate is open.
-        missing: Outputs and producers that a degraded release goes without.
+        missing: Outputs and producers that a degraded release lacks.
         upstream: The decision ids of the upstream releases it was built on.
         extra: Fields that the pipeline file adds.
         traceparent: The trace of the run that reported last.
@@ -294,7 +294,7 @@ class GoSignal:
 
     @property
     def fields(self) -> Mapping[str, Any]:
-        """Its own fields, as they stand in the message: what `signal:` in the pipeline file can copy."""
+        """Its own fields, as they appear in the message: what `signal:` in the pipeline file can copy."""
         trace = {} if self.traceparent is None else {"traceparent": self.traceparent}
         return {
             "pipeline": self.run.pipeline,

@@ -1,4 +1,4 @@
-"""A pause: a person's decision that a pipeline, or one of its phases, releases nothing for a while."""
+"""A pause: a person's decision to stop all releases of a pipeline, or of one of its phases, until a given time."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -9,7 +9,7 @@ from phasegate.errors import ActionRefused
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """A stop of a pipeline or a phase that always has an end. Evidence is recorded meanwhile, and nobody is told of lateness.
+    """A pause of a pipeline or a phase. It always has an end; reports are recorded meanwhile, and lateness raises no alert.
 
     Args:
         subject: `flights`, or `flights/raw`.
@@ -28,7 +28,7 @@ class Pause:
     ended_why: str = ""
 
     def is_live(self, now: datetime) -> bool:
-        """True while it holds; its end is not included."""
+        """True while it is in force; its end is not included."""
         return self.at <= now < (self.ended_at or self.until)
 
     def __str__(self) -> str:
@@ -42,45 +42,45 @@ class Pause:
 
 
 PauseHistory = tuple[Pause, ...]
-"""Every pause of one subject that is remembered, the newest last."""
+"""The stored pauses of one subject, newest last."""
 
-REMEMBERED = 50
-"""Pauses of a subject that are kept, for the history."""
+HISTORY_LENGTH = 50
+"""Pauses of a subject that are stored, for its history."""
 
 
 def subject(pipeline: str, phase: str | None = None) -> str:
-    """What a pause is about: a pipeline as a whole, or a phase."""
+    """The subject of a pause: a whole pipeline, or a phase."""
     return f"{pipeline}/{phase}" if phase else pipeline
 
 
 def live(pauses: Iterable[Pause], now: datetime) -> Pause | None:
-    """The pause that holds now; of several the one that ends last."""
+    """The pause that is in force now; of several, the one that ends last."""
     return max((pause for pause in pauses if pause.is_live(now)), key=lambda pause: pause.until, default=None)
 
 
-def begin(known: PauseHistory, new: Pause) -> PauseHistory:
-    """A subject's pauses with a new one, which takes the place of one that holds.
+def begin(history: PauseHistory, new: Pause) -> PauseHistory:
+    """A subject's pauses with a new one, which replaces the one in force.
 
     Raises:
-        Refused: It would end before it begins, or has no reason, or nobody wants it.
+        ActionRefused: It would end before it begins, has no reason, or does not say who wants it.
     """
     if new.until <= new.at:
-        raise ActionRefused(f"{new.subject}: {new.until:%Y-%m-%d %H:%M} UTC is past; it would end before it began")
+        raise ActionRefused(f"{new.subject}: {new.until:%Y-%m-%d %H:%M} UTC is in the past; choose a later end")
     if not new.why.strip() or not new.by.strip():
-        raise ActionRefused(f"{new.subject}: a pause needs a reason, and who wants it")
-    return (*_ended(known, new.at, new.by, "replaced"), new)[-REMEMBERED:]
+        raise ActionRefused(f"{new.subject}: a pause needs a reason and a name")
+    return (*_ended(history, new.at, new.by, "replaced"), new)[-HISTORY_LENGTH:]
 
 
-def end(name: str, known: PauseHistory, now: datetime, by: str, why: str) -> PauseHistory:
-    """A subject's pauses with the one that holds ended now.
+def end(name: str, history: PauseHistory, now: datetime, by: str, why: str) -> PauseHistory:
+    """A subject's pauses with the one in force ended now.
 
     Raises:
-        Refused: None holds.
+        ActionRefused: None is in force.
     """
-    if live(known, now) is None:
+    if live(history, now) is None:
         raise ActionRefused(f"{name} is not paused")
-    return _ended(known, now, by, why)
+    return _ended(history, now, by, why)
 
 
-def _ended(known: PauseHistory, now: datetime, by: str, why: str) -> PauseHistory:
-    return tuple(replace(pause, ended_by=by, ended_at=now, ended_why=why) if pause.is_live(now) else pause for pause in known)
+def _ended(history: PauseHistory, now: datetime, by: str, why: str) -> PauseHistory:
+    return tuple(replace(pause, ended_by=by, ended_at=now, ended_why=why) if pause.is_live(now) else pause for pause in history)

@@ -1,4 +1,4 @@
-"""Before a phase starts: may it, and if not, what would have to be so that it may."""
+"""The preflight check: may a phase start, and if not, what has to happen first."""
 
 import shlex
 from collections.abc import Iterable, Iterator, Mapping
@@ -20,11 +20,11 @@ from phasegate.core.pipeline.model import Pipeline
 from phasegate.errors import PhasegateError
 
 SHOWN_DATES = 5
-"""Dates of a gap that are named."""
+"""Dates of a gap that are listed by name."""
 
 
 class Topic(StrEnum):
-    """What is looked at."""
+    """What the check is about."""
 
     CALENDAR = "calendar"
     GATE = "gate"
@@ -38,7 +38,7 @@ class Topic(StrEnum):
 
 
 class PointOutcome(StrEnum):
-    """What is said of it; the last two stand in the way."""
+    """What a check found; the last two block the start."""
 
     YES = "yes"
     WARNING = "warning"
@@ -48,11 +48,11 @@ class PointOutcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class PreflightPoint:
-    """One thing that was looked at.
+    """One thing that was checked.
 
     Args:
         detail: What was found, in one sentence without a full stop.
-        cure: What would make a *no* a *yes*, in half a sentence; empty where nothing stands in the way.
+        cure: What would turn a *no* into a *yes*, in half a sentence; empty when nothing blocks.
         next: Commands that help with that, to paste.
     """
 
@@ -63,19 +63,19 @@ class PreflightPoint:
     next: tuple[str, ...] = ()
 
     @property
-    def stands_in_the_way(self) -> bool:
-        """True for what keeps the phase from starting."""
+    def blocks(self) -> bool:
+        """True when the phase must not start because of this."""
         return self.outcome in (PointOutcome.NO, PointOutcome.UNVERIFIED)
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """Somebody's word that they run a phase for a date.
+    """A claim by somebody that they are running a phase for a date.
 
     Args:
-        owner: Who; the same one may claim again.
+        owner: Who; the same owner may claim again.
         producer: Which of the phase's jobs; empty for all of them.
-        until: When it ends, unless a report ends it before.
+        until: When it ends, unless a report ends it earlier.
     """
 
     owner: str
@@ -83,22 +83,22 @@ class Claim:
     at: datetime
     until: datetime
 
-    def is_over(self, gate: Gate, needed: Iterable[str], now: datetime) -> bool:
-        """True once its time is up, or everyone whom it is about has reported since."""
+    def has_ended(self, gate: Gate, needed: Iterable[str], now: datetime) -> bool:
+        """True once its time is up, or all producers that it covers have reported since."""
         reports = (gate.reports.get(name) for name in ((self.producer,) if self.producer else needed))
         return now >= self.until or all(report is not None and report.received_at > self.at for report in reports)
 
     def excludes(self, owner: str, producer: str) -> bool:
-        """True when somebody else's run would run beside it."""
+        """True when a run of this owner would run at the same time as somebody else's."""
         return self.owner != owner and (not self.producer or not producer or self.producer == producer)
 
 
 @dataclass(frozen=True, slots=True)
 class Clearance:
-    """The answer: go or no-go, with everything that was looked at.
+    """The answer: go or no-go, with everything that was checked.
 
     Args:
-        claim: What was claimed with it; None when nothing was.
+        claim: The claim that was made with it; None when none was.
     """
 
     run: RunKey
@@ -108,34 +108,34 @@ class Clearance:
 
     @property
     def go(self) -> bool:
-        """True when nothing stands in the way."""
+        """True when nothing blocks the start."""
         return not self.objections
 
     @property
     def objections(self) -> tuple[PreflightPoint, ...]:
-        """What stands in the way."""
-        return tuple(point for point in self.points if point.stands_in_the_way)
+        """What blocks the start."""
+        return tuple(point for point in self.points if point.blocks)
 
     @property
     def unknown(self) -> bool:
-        """True when it is a no only because something could not be found out."""
+        """True when it is a no-go only because something could not be measured."""
         return not self.go and all(point.outcome is PointOutcome.UNVERIFIED for point in self.objections)
 
 
 @dataclass(frozen=True)
 class PreflightCase:
-    """A phase that wants to start, and everything that the answer is taken from.
+    """A phase that wants to start, and everything that the answer depends on.
 
     Args:
-        owner: Who asks; empty when nobody says.
+        owner: Who asks; empty when unknown.
         producer: Which of the phase's jobs wants to start; empty for all of them.
-        days: The gates of the run date, and of those that the phase looks back on.
-        answers: What the tables say of `needs` and of the calendar; the reason, when the warehouse could not be asked.
-        claims: What was claimed for this gate, over or not.
-        requests_today: Requests to run again that the phase's budget of today has paid for.
+        days: The gates of the run date and of the phase's look-back.
+        answers: The numbers for `needs` and the calendar, or the reason why the warehouse could not be queried.
+        claims: The claims of this gate, ended ones included.
+        requests_today: Rerun requests that count against today's budget of the phase.
         trial: While the breaker of the phase is open, the one run date that is tried.
-        pause: The pause that a person has put and that holds now.
-        clock: That nobody watches the clock, as a sentence; empty while somebody does.
+        pause: The live pause of the phase or its pipeline; None when there is none.
+        clock: The warning that the scheduler is not running, as a sentence; empty while it is.
     """
 
     pipeline: Pipeline
@@ -163,24 +163,24 @@ class PreflightCase:
         return self.day.get(self.run.phase, Gate(self.run))
 
     @cached_property
-    def needed(self) -> tuple[str, ...]:
-        """The producers that are waited for."""
+    def needed_producers(self) -> tuple[str, ...]:
+        """The producers that must report before the gate opens."""
         return tuple(name for name, p in self.pipeline.producers(self.run.phase).items() if not p.optional)
 
     @cached_property
     def running(self) -> tuple[Claim, ...]:
-        """The claims that hold."""
-        return tuple(claim for claim in self.claims if not claim.is_over(self.gate, self.needed, self.now))
+        """The claims in force."""
+        return tuple(claim for claim in self.claims if not claim.has_ended(self.gate, self.needed_producers, self.now))
 
     def explain(self, phase: str, day: date | None = None) -> str:
-        """The command that tells more of a gate."""
+        """The command that explains a gate."""
         return f"phasegate explain {phase} {day or self.run.run_date} --pipeline {self.pipeline.name}"
 
 
 def preflight(start: PreflightCase) -> Clearance:
-    """May the phase start now? Everything is looked at, so that all that stands in the way is told at once."""
-    looks = (_calendar, _gate, _upstream, _look_back, _inputs, _pause, _running, _budget, _clock)
-    return Clearance(start.run, start.now, tuple(point for look in looks for point in look(start)))
+    """May the phase start now? Everything is checked, so that one answer lists all that blocks it."""
+    checks = (_calendar, _gate, _upstream, _look_back, _inputs, _pause, _running, _budget, _clock)
+    return Clearance(start.run, start.now, tuple(point for check in checks for point in check(start)))
 
 
 def _calendar(start: PreflightCase) -> Iterator[PreflightPoint]:
@@ -188,16 +188,16 @@ def _calendar(start: PreflightCase) -> Iterator[PreflightPoint]:
     if not start.pipeline.runs(phase, day):
         off = why_off(start.pipeline, phase, day, Answers(()))
         yield PreflightPoint(
-            Topic.CALENDAR, PointOutcome.NO, off or f"{phase} does not run on {day}", "nothing is to be done for this date"
+            Topic.CALENDAR, PointOutcome.NO, off or f"{phase} does not run on {day}", "there is nothing to do for this date"
         )
     elif isinstance(start.answers, str):
         if start.pipeline.calendar.expected is not None:
             yield _unmeasured(Topic.CALENDAR, f"whether a run is expected could not be measured: {start.answers}")
-    elif isinstance(found := start.answers.expects(day), Unmeasured):
-        yield _unmeasured(Topic.CALENDAR, f"whether a run is expected could not be measured: {found.reason}")
-    elif not found:
+    elif isinstance(expected := start.answers.expects(day), Unmeasured):
+        yield _unmeasured(Topic.CALENDAR, f"whether a run is expected could not be measured: {expected.reason}")
+    elif not expected:
         yield PreflightPoint(
-            Topic.CALENDAR, PointOutcome.NO, f"nothing is expected on {day}", "once something is announced for this date"
+            Topic.CALENDAR, PointOutcome.NO, f"nothing is expected on {day}", "once the calendar's table has rows for this date"
         )
     else:
         yield PreflightPoint(Topic.CALENDAR, PointOutcome.YES, f"a run is expected on {day}")
@@ -210,7 +210,7 @@ def _unmeasured(topic: Topic, detail: str) -> PreflightPoint:
 def _gate(start: PreflightCase) -> Iterator[PreflightPoint]:
     gate, state = start.gate, effective_state(start.gate, start.day, start.pipeline)
     if state is GateState.OPEN:
-        detail = f"{start.run.phase} is released already, generation {gate.generation}; other data will make the next one"
+        detail = f"{start.run.phase} is already released, generation {gate.generation}; changed data starts the next generation"
         yield PreflightPoint(Topic.GATE, PointOutcome.WARNING, detail, next=(start.explain(start.run.phase),))
     if state is GateState.ACCEPTED:
         yield PreflightPoint(
@@ -221,9 +221,9 @@ def _gate(start: PreflightCase) -> Iterator[PreflightPoint]:
 _CURES = {
     GateState.WAITING: "once {phase} has run, and its tables pass",
     GateState.OVERDUE: "once {phase} has run, and its tables pass",
-    GateState.HELD: "once the tables of {phase} pass, or a person lets it through",
-    GateState.UNVERIFIED: "once the tables of {phase} could be measured, and pass",
-    GateState.STALE: "once {phase} has run again on what was released since",
+    GateState.HELD: "once the tables of {phase} pass, or a person overrides the failures",
+    GateState.UNVERIFIED: "once the tables of {phase} can be measured, and pass",
+    GateState.STALE: "once {phase} has rerun on the newer input",
 }
 
 
@@ -232,8 +232,8 @@ def _upstream(start: PreflightCase) -> Iterator[PreflightPoint]:
         gate = start.day.get(phase, Gate(RunKey(start.pipeline.name, phase, start.run.run_date)))
         state = effective_state(gate, start.day, start.pipeline)
         if not is_released(start.pipeline, phase, start.day):
-            again = "an input was released again since" if state is GateState.STALE else gate.detail
-            detail = f"{phase} is {state}: {again or 'nothing was heard of it'}"
+            why = "an input was released again since" if state is GateState.STALE else gate.detail
+            detail = f"{phase} is {state}: {why or 'no report received'}"
             yield PreflightPoint(
                 Topic.UPSTREAM, PointOutcome.NO, detail, _CURES[state].format(phase=phase), (start.explain(phase),)
             )
@@ -246,7 +246,7 @@ def _upstream(start: PreflightCase) -> Iterator[PreflightPoint]:
 
 
 def _look_back(start: PreflightCase) -> Iterator[PreflightPoint]:
-    """Earlier dates are read, too; a gap there spoils the result, and the gate of this date does not see it."""
+    """Gaps in the dates that the phase looks back on: they affect its result, but not the gates of this date."""
     look_back = start.pipeline.phase(start.run.phase).look_back or timedelta()
     first = start.run.run_date - look_back
     for phase in start.pipeline.inputs(start.run.phase, start.run.run_date):
@@ -256,8 +256,8 @@ def _look_back(start: PreflightCase) -> Iterator[PreflightPoint]:
             if first <= day < start.run.run_date and phase in gates and not is_released(start.pipeline, phase, gates)
         ]
         if gaps:
-            named = ", ".join(map(str, gaps[:SHOWN_DATES])) + (f" and {n} more" if (n := len(gaps) - SHOWN_DATES) > 0 else "")
-            detail = f"{start.run.phase} looks back on {phase}, which is not released for {named}"
+            dates = ", ".join(map(str, gaps[:SHOWN_DATES])) + (f" and {n} more" if (n := len(gaps) - SHOWN_DATES) > 0 else "")
+            detail = f"{start.run.phase} looks back on {phase}, but that is not released for {dates}"
             yield PreflightPoint(Topic.LOOK_BACK, PointOutcome.WARNING, detail, next=(start.explain(phase, gaps[-1]),))
 
 
@@ -268,10 +268,10 @@ def _inputs(start: PreflightCase) -> Iterator[PreflightPoint]:
         return
     for table, checks in start.needs.items():
         results = evaluate(checks, start.answers, start.run.run_date)
-        # A table that is missing fails all its checks for one reason, which is told once.
-        told = dict.fromkeys(point for result in results if (point := _input(start, table, result)))
-        yield from told
-        if checks and not told:
+        # A missing table fails all its checks for the same reason, which is reported once.
+        points = dict.fromkeys(point for result in results if (point := _input(start, table, result)))
+        yield from points
+        if checks and not points:
             rows = start.answers.rows(checks[0].context.source, start.run.run_date)
             yield PreflightPoint(
                 Topic.INPUTS, PointOutcome.YES, f"{table} is as needed" + (f", with {rows:,} rows" if rows is not None else "")
@@ -279,7 +279,7 @@ def _inputs(start: PreflightCase) -> Iterator[PreflightPoint]:
 
 
 def _input(start: PreflightCase, table: str, result: CheckResult) -> PreflightPoint | None:
-    """What a result says against starting; None for a good one, and for what is only observed."""
+    """Why a result blocks the start; None for a good result, and for a check in observe mode."""
     unmeasured = result.unmeasured
     if result.mode is Mode.OBSERVE or (result.outcome is not Outcome.FAILED and unmeasured is None):
         return None
@@ -287,26 +287,26 @@ def _input(start: PreflightCase, table: str, result: CheckResult) -> PreflightPo
     if result.severity is not Severity.BLOCK:
         return PreflightPoint(Topic.INPUTS, PointOutcome.WARNING, detail)
     if unmeasured is None:
-        return PreflightPoint(Topic.INPUTS, PointOutcome.NO, detail, f"once {table} is as {start.run.phase} needs it")
+        return PreflightPoint(Topic.INPUTS, PointOutcome.NO, detail, f"once {table} meets the needs of {start.run.phase}")
     cure = "once the warehouse answers" if unmeasured.retryable else "once it can be measured"
     return PreflightPoint(Topic.INPUTS, PointOutcome.UNVERIFIED, detail, cure)
 
 
 def _pause(start: PreflightCase) -> Iterator[PreflightPoint]:
     case = Case(start.pipeline, start.gate, start.day, None, None, start.now)
-    if case.paused:
+    if case.is_paused:
         until = case.phase.until
         cure = f"after {until}, or" if until else "once"
         detail = f"{start.run.phase} is paused in the pipeline file" + (f" until {until}" if until else "")
         yield PreflightPoint(Topic.PAUSE, PointOutcome.NO, detail, f"{cure} the pipeline file says mode: enforce")
     if start.pause is not None:
-        yield PreflightPoint(Topic.PAUSE, PointOutcome.NO, str(start.pause), "once that is over, or ended", (start.pause.undo,))
-    if case.hold is not None:
-        ends = f" until {_minute(case.hold.until)}" if case.hold.until else ""
-        cure = "once that is over, or the hold is ended" if ends else "once the hold is ended"
+        yield PreflightPoint(Topic.PAUSE, PointOutcome.NO, str(start.pause), "once the pause has ended", (start.pause.undo,))
+    if (hold := case.live_hold) is not None:
+        end = f" until {_minute(hold.until)}" if hold.until else ""
+        cure = "once the hold has ended" if hold.until else "once a person ends the hold"
         day = Span(start.run.run_date, start.run.run_date)
         release = undo_of(PutHold, start.pipeline.name, start.run.phase, day)
-        detail = f"{case.hold.by} holds {start.run}{ends}: {case.hold.why}"
+        detail = f"{start.run} is held by {hold.by}{end}: {hold.why}"
         yield PreflightPoint(Topic.PAUSE, PointOutcome.NO, detail, cure, (release,))
 
 
@@ -314,32 +314,32 @@ def _running(start: PreflightCase) -> Iterator[PreflightPoint]:
     others = [claim for claim in start.running if claim.excludes(start.owner, start.producer)]
     for claim in others:
         what = f"{claim.producer} of {start.run}" if claim.producer else str(start.run)
-        detail = f"{claim.owner} runs {what} since {_minute(claim.at)}"
-        cure = f"once it reports, at {_minute(claim.until)} at the latest, or when it is known to be dead"
-        dead = f"--pipeline {start.pipeline.name} --unclaim {shlex.quote(claim.owner)}"
-        command = f"phasegate preflight {start.run.phase} {start.run.run_date} {dead}"
+        detail = f"{claim.owner} has been running {what} since {_minute(claim.at)}"
+        cure = f"once it reports, at {_minute(claim.until)} at the latest, or once its claim is released"
+        unclaim = f"--pipeline {start.pipeline.name} --unclaim {shlex.quote(claim.owner)}"
+        command = f"phasegate preflight {start.run.phase} {start.run.run_date} {unclaim}"
         yield PreflightPoint(Topic.RUNNING, PointOutcome.NO, detail, cure, (command,))
     if not others:
-        yield PreflightPoint(Topic.RUNNING, PointOutcome.YES, "nothing else is known to run for this gate")
+        yield PreflightPoint(Topic.RUNNING, PointOutcome.YES, "no other run has claimed this gate")
 
 
 def _budget(start: PreflightCase) -> Iterator[PreflightPoint]:
-    """Whether a repetition may still be made; the first run of a date is none, and one that was asked for is paid for."""
+    """Whether today's budget allows a rerun. The first run of a date is free, and a requested rerun is already counted."""
     policy, gate = start.pipeline.phase(start.run.phase).retry, start.gate
     if policy is None or not gate.reports or not gate.is_unsettled:
         return
     explain = (start.explain(start.run.phase),)
     if gate.retries is not None and gate.retries.given_up:
-        times = "once" if gate.retries.asked == 1 else f"{gate.retries.asked} times"
-        detail = f"was asked {times} to run again, in vain; without a repair it fails again: {gate.detail}"
+        requests = f"{gate.retries.asked} rerun request{'' if gate.retries.asked == 1 else 's'}"
+        detail = f"retries exhausted after {requests}; it will fail again unless the cause is fixed: {gate.detail}"
         yield PreflightPoint(Topic.BUDGET, PointOutcome.WARNING, detail, next=explain)
         return
     if gate.retries is not None and gate.retries.asked_at is not None and not gate.retries.answered:
-        yield PreflightPoint(Topic.BUDGET, PointOutcome.YES, f"was asked to run again, attempt {gate.retries.asked + 1}")
+        yield PreflightPoint(Topic.BUDGET, PointOutcome.YES, f"rerun requested, attempt {gate.retries.asked + 1}")
         return
     phase = start.run.phase
     if start.trial is not None and start.trial != start.run.run_date:
-        detail = f"{phase} fails date after date, and only {start.trial} is tried"
+        detail = f"{phase} keeps failing on many dates, so only {start.trial} is retried"
         yield PreflightPoint(
             Topic.BUDGET,
             PointOutcome.NO,
@@ -348,7 +348,7 @@ def _budget(start: PreflightCase) -> Iterator[PreflightPoint]:
             (start.explain(phase, start.trial),),
         )
     if start.requests_today >= policy.budget_per_day:
-        detail = f"{start.requests_today} of {policy.budget_per_day} repetitions of {phase} of today are used up"
+        detail = f"today's rerun budget of {phase} is used up: {start.requests_today} of {policy.budget_per_day}"
         tomorrow = start.pipeline.today(start.now) + timedelta(days=1)
         yield PreflightPoint(Topic.BUDGET, PointOutcome.NO, detail, f"from {tomorrow} on ({start.pipeline.timezone})", explain)
 
@@ -363,10 +363,10 @@ def _minute(moment: datetime) -> str:
 
 
 class NotNow(PhasegateError):
-    """A phase must not start now: something stands in the way, or whether it does could not be found out.
+    """A phase must not start now: something blocks it, or something could not be measured.
 
     Args:
-        clearance: Everything that was looked at.
+        clearance: Everything that was checked.
     """
 
     def __init__(self, message: str, clearance: "Clearance") -> None:

@@ -1,4 +1,4 @@
-"""What the clock has to do: when a phase is due on a date, and which gates want to be looked at now."""
+"""The schedule: when a phase is due on a date, and which gates a tick must recheck."""
 
 import zlib
 from collections.abc import Container, Iterable, Mapping, Sequence
@@ -11,22 +11,22 @@ from phasegate.core.gates.gate import Gate, GatesByPhase, GateState, Reason, is_
 from phasegate.core.pipeline.model import Pipeline
 
 RECENT = timedelta(days=7)
-"""Run dates that fell due within this time are looked at by every tick."""
+"""Every tick checks the run dates that fell due within this time."""
 
 LONGEST_OUTAGE = timedelta(days=60)
-"""A clock that stood still for longer does not go further back for what nobody reported."""
+"""After a longer outage of the scheduler, a tick goes no further back than this for phases that never reported."""
 
 GATES_PER_TICK = 100
-"""Gates that one tick looks at; what is left, and what is older, has its turn once an hour."""
+"""Gates that one tick rechecks; the rest, and older ones, get a turn once an hour."""
 
 OLDER_GATES_PER_TICK = 200
-"""Older gates that are still of interest to the clock; the newest of them."""
+"""Gates before the window that one tick loads, newest first."""
 
 CLOCK_STOPPED_AFTER = timedelta(minutes=5)
-"""A clock that has not ticked for so long stands still."""
+"""Without a tick for this long, the scheduler counts as stopped."""
 
 MAX_QUERY_GAP = timedelta(days=7)
-"""Dates no further apart are measured by one query."""
+"""Dates no further apart than this are measured by one query."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +35,8 @@ class Deadline:
 
     Args:
         at: The time that counts, in UTC.
-        planned: What the pipeline file alone says.
-        late: The upstream phase whose late release moved it; empty when it stands as planned.
+        planned: The time from the pipeline file alone.
+        late: The upstream phase whose late release moved it; empty when it is as planned.
     """
 
     at: datetime
@@ -47,8 +47,8 @@ class Deadline:
 def deadline(pipeline: Pipeline, phase: str, run_date: date, day: GatesByPhase) -> Deadline | None:
     """When a phase is due, given what was released; None when it has no due time.
 
-    A time relative to another phase counts from that one's release, or from that of an input that came after it. A time of day
-    moves by as much as the upstream was late, so that a phase is never late for what it could not begin.
+    A due time relative to another phase counts from that phase's release, or from a later release of an input. A time of day
+    moves by as much as the upstream was late, so that a phase is never late because it could not start.
     """
     planned = pipeline.due(phase, run_date)
     due = pipeline.phase(phase).due
@@ -61,8 +61,8 @@ def deadline(pipeline: Pipeline, phase: str, run_date: date, day: GatesByPhase) 
             return Deadline(planned, planned)
         last = max(opened, key=opened.__getitem__)
         at = opened[last] + due.after_release
-        shut = not all(is_released(pipeline, name, day) for name in inputs)
-        return Deadline(max(at, planned) if shut else at, planned, last if at > planned else "")
+        blocked = not all(is_released(pipeline, name, day) for name in inputs)
+        return Deadline(max(at, planned) if blocked else at, planned, last if at > planned else "")
     late = {name: _lateness(pipeline, name, run_date, day) for name in inputs}
     worst = max(late, key=lambda name: late[name], default="")
     by = late.get(worst, timedelta())
@@ -81,11 +81,11 @@ def _lateness(pipeline: Pipeline, phase: str, run_date: date, day: GatesByPhase)
 
 
 def first_watched(pipeline: Pipeline, now: datetime) -> date:
-    """The first run date whose silence counts for a clock that begins to tick now: none of its phases was due before."""
-    found = pipeline.today(now)
-    while found > pipeline.today(now) - RECENT and not _was_due(pipeline, found - timedelta(days=1), now):
-        found -= timedelta(days=1)
-    return found
+    """The first run date for which missing reports raise alerts, when the first tick is now: none of its phases is due yet."""
+    first = pipeline.today(now)
+    while first > pipeline.today(now) - RECENT and not _was_due(pipeline, first - timedelta(days=1), now):
+        first -= timedelta(days=1)
+    return first
 
 
 def _was_due(pipeline: Pipeline, day: date, now: datetime) -> bool:
@@ -93,10 +93,10 @@ def _was_due(pipeline: Pipeline, day: date, now: datetime) -> bool:
 
 
 def window(pipeline: Pipeline, now: datetime, last: datetime | None) -> Span:
-    """The run dates that a tick looks at as a whole.
+    """The run dates whose gates a tick loads and checks.
 
     Args:
-        last: When the last tick was done; what fell due since is made up for.
+        last: When the last tick was done; the window also covers what fell due since.
     """
     slack = timedelta(days=max((phase.due.days for phase in pipeline.phases.values() if phase.due), default=0))
     since = max(min(last or now, now), now - LONGEST_OUTAGE)
@@ -104,7 +104,7 @@ def window(pipeline: Pipeline, now: datetime, last: datetime | None) -> Span:
 
 
 def needs_recheck(pipeline: Pipeline, gate: Gate, day: GatesByPhase, now: datetime) -> bool:
-    """True when a look without a message may change a gate: it is due, was heard of, waits for repair, or must be proven."""
+    """True when a gate may change without a message: it is due, has reports, may be fixed by now, or is still unproven."""
     if not gate.awaits_clock:
         return _is_late_again(pipeline, gate, day, now)
     if gate.state is GateState.ACCEPTED:
@@ -120,9 +120,9 @@ def needs_recheck(pipeline: Pipeline, gate: Gate, day: GatesByPhase, now: dateti
 
 
 def _is_late_again(pipeline: Pipeline, gate: Gate, day: GatesByPhase, now: datetime) -> bool:
-    """True when an open gate is stale, could run again, and has not for as long as it has after its upstream."""
-    again = any(name in day and day[name].generation > used for name, used in gate.consumed.items())
-    if not again or not gate.is_open or not may_start(pipeline, gate.run.phase, gate.run.run_date, day):
+    """True when an open gate is stale, its phase may start, and its usual time since the upstream's release has passed."""
+    is_stale = any(name in day and day[name].generation > used for name, used in gate.consumed.items())
+    if not is_stale or not gate.is_open or not may_start(pipeline, gate.run.phase, gate.run.run_date, day):
         return False
     due = deadline(pipeline, gate.run.phase, gate.run.run_date, day)
     return due is not None and now >= due.at
@@ -138,49 +138,49 @@ def gates_to_recheck(
     older: Iterable[Gate] = (),
     paused: Container[str] = (),
 ) -> tuple[RunKey, ...]:
-    """The gates that a tick looks at: newest run dates first, phases in their order.
+    """The gates that a tick rechecks: newest run dates first, phases in their order.
 
     Args:
-        days: The gates of *span* that are known.
-        since: Before this run date only gates that are known count; nobody was watching then.
-        older: Known gates before the span.
-        paused: Phases that are left alone.
+        days: The stored gates of *span*.
+        since: Before this run date only stored gates count; nothing was monitored then.
+        older: Stored gates before the span.
+        paused: Phases to skip.
     """
-    # Nothing is due before its date has begun: of the days to come only gates that were heard of can want a look.
-    silent = Span(since, pipeline.today(now))
+    # Nothing is due before its date has begun, so of future dates only gates with a report can need a recheck.
+    watched = Span(since, pipeline.today(now))
     dates = ((day, days.get(day, {})) for day in reversed(span.days()))
-    looked = (run for day, gates in dates for run in _of_date(pipeline, day, gates, now, known=day not in silent))
-    found = [run for run in looked if run.phase not in paused]
+    due = (run for day, gates in dates for run in _of_date(pipeline, day, gates, now, stored_only=day not in watched))
+    recent = [run for run in due if run.phase not in paused]
     old = [g for g in older if g.run.phase not in paused and needs_recheck(pipeline, g, {g.run.phase: g}, now)]
-    asked = [gate.run for gate in old if gate.retries and gate.retries.next_at and now >= gate.retries.next_at]
-    turns = [
-        run for run in (*found[GATES_PER_TICK:], *(gate.run for gate in old)) if is_its_turn(run, now) and run not in asked
-    ]
-    return (*found[:GATES_PER_TICK], *asked[:GATES_PER_TICK], *turns)
+    retried = [gate.run for gate in old if gate.retries and gate.retries.next_at and now >= gate.retries.next_at]
+    # A backlog is spread over the hour, so that no tick takes longer than a minute.
+    backlog = (*recent[GATES_PER_TICK:], *(gate.run for gate in old))
+    turns = [run for run in backlog if is_its_turn(run, now) and run not in retried]
+    return (*recent[:GATES_PER_TICK], *retried[:GATES_PER_TICK], *turns)
 
 
-def _of_date(pipeline: Pipeline, day: date, gates: GatesByPhase, now: datetime, *, known: bool) -> Iterable[RunKey]:
+def _of_date(pipeline: Pipeline, day: date, gates: GatesByPhase, now: datetime, *, stored_only: bool) -> Iterable[RunKey]:
     for phase in pipeline.phases if pipeline.calendar.has_run(day) else ():
-        if known and phase not in gates:
+        if stored_only and phase not in gates:
             continue
         gate = gates.get(phase, Gate(RunKey(pipeline.name, phase, day)))
-        # What was counted as a date without a run may yet become one, when the table that announces it is late.
-        unsure = gate.state is GateState.OFF and pipeline.runs(phase, day) and is_its_turn(gate.run, now)
-        if unsure or needs_recheck(pipeline, gate, gates, now):
+        # A date without a run may still get one: the table that announces it may have been loaded late.
+        may_run = gate.state is GateState.OFF and pipeline.runs(phase, day) and is_its_turn(gate.run, now)
+        if may_run or needs_recheck(pipeline, gate, gates, now):
             yield gate.run
 
 
 def is_its_turn(run: RunKey, now: datetime) -> bool:
-    """True in one minute of each hour, always the same one for a gate, and spread evenly over many gates."""
+    """True in one minute of each hour: always the same one for a gate, and evenly spread over many gates."""
     return zlib.crc32(str(run).encode()) % 60 == int(now.timestamp() // 60) % 60
 
 
 def group_nearby_dates(runs: Sequence[RunKey]) -> tuple[tuple[RunKey, ...], ...]:
-    """The gates in groups whose dates lie close together, to be measured by one query per table; newest first."""
-    found: list[list[RunKey]] = []
+    """The gates in groups whose dates lie close together, each measured by one query per table; newest first."""
+    groups: list[list[RunKey]] = []
     for run in sorted(runs, key=lambda run: run.run_date, reverse=True):
-        if found and found[-1][-1].run_date - run.run_date <= MAX_QUERY_GAP:
-            found[-1].append(run)
+        if groups and groups[-1][-1].run_date - run.run_date <= MAX_QUERY_GAP:
+            groups[-1].append(run)
         else:
-            found.append([run])
-    return tuple(map(tuple, found))
+            groups.append([run])
+    return tuple(map(tuple, groups))

@@ -1,4 +1,4 @@
-"""What the checks of a phase or date say together: a verdict, and a score that can be explained to the point."""
+"""The checks of a phase or date taken together: a verdict, and a score that can be explained point by point."""
 
 import hashlib
 from collections.abc import Iterable, Mapping
@@ -12,7 +12,7 @@ from phasegate.core.pipeline.model import Pipeline, applies
 
 
 class Verdict(StrEnum):
-    """What is said of a phase, or of a whole date; the worse stands further down."""
+    """The judgement of a phase or of a whole date, from best to worst."""
 
     OFF = "off"
     PASS = "pass"  # noqa: S105
@@ -52,13 +52,13 @@ def _binding(results: Iterable[CheckResult], waived: frozenset[str]) -> Iterable
 
 @dataclass(frozen=True, slots=True)
 class Fingerprint:
-    """What tells the rows of an output on a date from other rows, as far as numbers can.
+    """Numbers that change when the rows of an output on a date change.
 
     Args:
         rows: How many there are; None when they could not be counted.
         keys: Checksum of their keys; None without a key, or when it could not be measured.
-        asked: Which other numbers were measured: another text for other checks.
-        numbers: What those numbers were.
+        asked: A digest of which other numbers were measured; it changes with the checks.
+        numbers: A digest of the values of those numbers.
     """
 
     rows: int | None
@@ -67,7 +67,7 @@ class Fingerprint:
     numbers: str
 
     def differs(self, other: "Fingerprint") -> bool:
-        """True when the rows are others; numbers that only one of the two has say nothing."""
+        """True when the rows have changed; numbers that only one of the two has are not compared."""
         keys = None not in (self.keys, other.keys) and self.keys != other.keys
         return keys or self.rows != other.rows or (self.asked == other.asked and self.numbers != other.numbers)
 
@@ -77,20 +77,20 @@ Fingerprints = Mapping[str, Fingerprint]
 
 
 def differ(now: Fingerprints, before: Fingerprints) -> bool:
-    """True when any output holds something else than before, or was not known then; one that is no longer declared is none."""
-    return any(table not in before or found.differs(before[table]) for table, found in now.items())
+    """True when any output has changed, or was not measured before; outputs that are no longer declared do not count."""
+    return any(table not in before or fingerprint.differs(before[table]) for table, fingerprint in now.items())
 
 
 @dataclass(frozen=True, slots=True)
 class PhaseVerdict:
-    """What is said of one phase on one date.
+    """The judgement of one phase on one date.
 
     Args:
         score: From 0 to 100; None when nothing was judged.
         fingerprint: Of the phase's own tables; empty when nothing was measured.
-        reason: Why it is off, not due or unverified as a whole; empty when the results say it.
-        cost: What measuring it has cost; None when it was not measured. Of gates that were measured together the first has it
-            all, and the others have none.
+        reason: Why it is off, not due or unverified as a whole; empty when the results show why.
+        cost: What measuring it has cost; None when it was not measured. Of gates measured together the first carries the whole
+            cost, and the others carry zero.
     """
 
     phase: str
@@ -114,7 +114,7 @@ class PhaseVerdict:
 
 @dataclass(frozen=True, slots=True)
 class DateVerdict:
-    """What is said of one date."""
+    """The judgement of one date."""
 
     run_date: date
     verdict: Verdict
@@ -130,25 +130,25 @@ def judge(results: Iterable[CheckResult]) -> Verdict:
             continue
         block = result.severity is Severity.BLOCK
         if result.outcome is Outcome.FAILED:
-            said = Verdict.FAIL if block else Verdict.ACCEPTABLE
+            single = Verdict.FAIL if block else Verdict.ACCEPTABLE
         elif result.unmeasured is not None:
-            said = Verdict.UNVERIFIED if block else Verdict.ACCEPTABLE
+            single = Verdict.UNVERIFIED if block else Verdict.ACCEPTABLE
         else:
-            said = Verdict.ACCEPTABLE if result.outcome is Outcome.ACCEPTABLE else Verdict.PASS
-        verdict = worst((verdict, said))
+            single = Verdict.ACCEPTABLE if result.outcome is Outcome.ACCEPTABLE else Verdict.PASS
+        verdict = worst((verdict, single))
     return verdict
 
 
 def worst(verdicts: Iterable[Verdict]) -> Verdict:
-    """The worst of some verdicts; off, when there are none."""
+    """The worst of some verdicts; off when there are none."""
     return max(verdicts, key=_ORDER.index, default=Verdict.OFF)
 
 
 def score(results: Iterable[CheckResult]) -> float | None:
     """The weighted share of passed checks, from 0 to 100, one decimal; None when nothing was judged.
 
-    An acceptable check counts half. What was not evaluated, and what is in observe mode, is left out on both sides, so that
-    one absence costs one check. The points that a check cost are its weight times what it lacks, in the same proportion.
+    An acceptable check counts half. Checks that were not evaluated or are in observe mode are left out of both sums, so that
+    one missing table costs one check.
     """
     earned = weight = 0.0
     for result in results:
@@ -159,27 +159,27 @@ def score(results: Iterable[CheckResult]) -> float | None:
 
 
 def points_lost(results: Iterable[CheckResult]) -> Mapping[str, float]:
-    """What each check cost of the score, in points; they add up to 100 minus the unrounded score."""
+    """How many points of the score each check cost; they add up to 100 minus the unrounded score."""
     counted = [r for r in results if r.mode is Mode.ENFORCE and r.outcome in _CREDIT]
     total = sum(r.weight for r in counted)
     lost: dict[str, float] = {}
     for r in counted:
-        if r.weight and _CREDIT[r.outcome] < 1:  # a table that two phases fill has checks of one name in both
+        if r.weight and _CREDIT[r.outcome] < 1:  # when two phases fill a table, its checks have the same name in both
             lost[r.name] = lost.get(r.name, 0.0) + 100 * r.weight * (1 - _CREDIT[r.outcome]) / total
     return lost
 
 
 def queries(pipeline: Pipeline, phases: Iterable[str], *, keys: bool = False) -> tuple[Query, ...]:
-    """What must be asked to judge some phases: one query per table, one per compared pair.
+    """The queries that judge some phases: one per table, and one per compared pair.
 
-    Rows of every output are counted, with checks or without. What the calendar expects is counted in the query of its table,
-    when that is asked anyway, and else in one of its own.
+    The rows of every output are counted, whether it has checks or not. The calendar's expected entities are counted in the
+    query of their table where there is one, else in a query of their own.
 
     Args:
-        keys: The checksum of each output's key is wanted too.
+        keys: Add the checksum of each output's key.
     """
     chosen = tuple(phases)
-    asked = plan(placed for phase in chosen for checks in pipeline.checks(phase).values() for placed in checks)
+    checked = plan(placed for phase in chosen for checks in pipeline.checks(phase).values() for placed in checks)
     counted = [
         Query(
             TableSource(table, pipeline.date_columns[table]),
@@ -188,22 +188,22 @@ def queries(pipeline: Pipeline, phases: Iterable[str], *, keys: bool = False) ->
         for phase in chosen
         for table, output in pipeline.phase(phase).outputs.items()
     ]
-    return _with_calendar(pipeline, (*asked, *counted))
+    return _with_calendar(pipeline, (*checked, *counted))
 
 
-def needed(pipeline: Pipeline, checks: Mapping[str, Iterable[PlacedCheck]]) -> tuple[Query, ...]:
-    """What must be asked before a phase starts: its needs, and what the calendar expects."""
-    return _with_calendar(pipeline, plan(placed for each in checks.values() for placed in each))
+def preflight_queries(pipeline: Pipeline, needs: Mapping[str, Iterable[PlacedCheck]]) -> tuple[Query, ...]:
+    """The queries before a phase starts: for the checks of its `needs`, and for the calendar's expected entities."""
+    return _with_calendar(pipeline, plan(placed for checks in needs.values() for placed in checks))
 
 
-def _with_calendar(pipeline: Pipeline, asked: Iterable[Query]) -> tuple[Query, ...]:
-    """Queries as one for each source, with what the calendar expects."""
+def _with_calendar(pipeline: Pipeline, queries: Iterable[Query]) -> tuple[Query, ...]:
+    """The queries and the calendar's, merged into one per source."""
     expected = pipeline.calendar.expected
     by_source: dict[Source, Query] = {}
-    for query in (*asked, *([] if expected is None else [expected.counting_query()])):
-        known = by_source.setdefault(query.source, query)
-        metrics = tuple(dict.fromkeys((*known.metrics, *query.metrics)))
-        by_source[query.source] = replace(known, metrics=metrics)
+    for query in (*queries, *([] if expected is None else [expected.counting_query()])):
+        merged = by_source.setdefault(query.source, query)
+        metrics = tuple(dict.fromkeys((*merged.metrics, *query.metrics)))
+        by_source[query.source] = replace(merged, metrics=metrics)
     return tuple(by_source.values())
 
 
@@ -223,7 +223,7 @@ def judge_phase(pipeline: Pipeline, phase: str, day: date, answers: Answers, *, 
     """Judge one phase on one date.
 
     Args:
-        not_due: The phase is not due yet and nobody has said that it is done: what would fail is then `not_due`.
+        not_due: The phase is not due yet and has not reported: a failure then counts as `not_due`.
     """
     if (off := why_off(pipeline, phase, day, answers)) is not None:
         return PhaseVerdict(phase, Verdict.OFF, reason=off)
@@ -249,7 +249,7 @@ def judge_phase(pipeline: Pipeline, phase: str, day: date, answers: Answers, *, 
 def _fingerprint(pipeline: Pipeline, phase: str, table: str, day: date, answers: Answers) -> Fingerprint:
     source, key = TableSource(table, pipeline.date_columns[table]), pipeline.phase(phase).outputs[table].key
     others = answers.others(source, day)
-    # A warehouse adds floats up in any order: two measurements of the same rows differ in the last digits.
+    # A warehouse sums floats in any order, so two measurements of the same rows differ in the last digits.
     stable = sorted((what, f"{number:.6g}" if isinstance(number, float) else number) for what, number in others.items())
     keys = answers.checksum(source, key, day) if key else None
     return Fingerprint(answers.rows(source, day), keys, _digest([what for what, _ in stable]), _digest(stable))
@@ -260,7 +260,7 @@ def _digest(of: object) -> str:
 
 
 def judge_date(pipeline: Pipeline, phases: Iterable[str], day: date, answers: Answers, *, now: datetime) -> DateVerdict:
-    """Judge some phases on one date, without knowing what was said: a phase is done when it is due."""
+    """Judge some phases on one date without their reports: a phase counts as done once it is due."""
     verdicts = []
     for phase in phases:
         due = pipeline.due(phase, day)
@@ -269,7 +269,7 @@ def judge_date(pipeline: Pipeline, phases: Iterable[str], day: date, answers: An
 
 
 def summarise(day: date, phases: Iterable[PhaseVerdict]) -> DateVerdict:
-    """The verdict of a date: the worst of its phases; its score: all their checks together."""
+    """The judgement of a date: the worst verdict of its phases, and the score of all their checks together."""
     verdicts = tuple(phases)
     judged = [result for phase in verdicts if phase.score is not None for result in phase.results]
     return DateVerdict(day, worst(phase.verdict for phase in verdicts), score(judged), verdicts)
