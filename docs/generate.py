@@ -1,6 +1,6 @@
 """Write the generated parts of README.md, docs/alerts.md and infra/README.md.
 
-Run as `make docs`; a test fails while the committed text is not what this writes.
+Run it with `make docs`. A test fails when a committed text differs from what this writes.
 """
 
 import re
@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 
 import click
 from phasegate.app.settings import DESCRIPTIONS, OPTIONS
-from phasegate.cli.main import COMMANDS, load
+from phasegate.cli.main import COMMANDS, load, summary
 from phasegate.core.checks.base import BaseCheck
 from phasegate.core.checks.kinds import KINDS
 from phasegate.core.gates.decide import RULES
@@ -31,7 +31,7 @@ def rules() -> str:
 
 
 def kinds() -> str:
-    """Every kind of check, what it says and what it takes of its own."""
+    """Every kind of check: when it passes, and its own keys."""
     common = {field.name for field in fields(BaseCheck)}
     rows = []
     for name, kind in KINDS.items():
@@ -51,9 +51,9 @@ def commands() -> str:
             group = [*([command] if command.invoke_without_command else []), *command.commands.values()]
         for each in group:
             full = name if each is command else f"{name} {each.name}"
-            arguments = [f" {p.name.upper()}" for p in each.params if isinstance(p, click.Argument) and p.name]
+            arguments = [f" {p.make_metavar(click.Context(each))}" for p in each.params if isinstance(p, click.Argument)]
             options = [f"`{p.opts[0]}`" for p in each.params if isinstance(p, click.Option)]
-            rows.append((f"`{full}{''.join(arguments)}`", first_sentence(each.callback), " ".join(options)))
+            rows.append((f"`{full}{''.join(arguments)}`", summary(each).rstrip("."), " ".join(options)))
     return table(("command", "does", "options"), rows)
 
 
@@ -77,7 +77,7 @@ def table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
 
 
 def events() -> str:
-    """What the demo's five events tell people, each as the plain part of the mail that opens its incident."""
+    """The demo's five incidents, each as the plain part of its first mail."""
     with TemporaryDirectory() as folder:
         Story(Path(folder), SHARED / "pipelines", lambda _: None).play()
         paths = Path(folder, "mails", "team").glob("*_first-*.eml")
@@ -94,22 +94,22 @@ def blocks(file: Path, kind: str) -> Iterator[tuple[str, str]]:
 
 
 def argument(block: str, name: str) -> str:
-    """What an argument of a block is set to, as it is written; empty when it is not there."""
-    found = re.search(rf"^  {name} += (<<-EOT\n.*?^  EOT|.*?)$(?=\n  \w|\n\n|\n?\Z)", block, re.MULTILINE | re.DOTALL)
-    return found[1] if found else ""
+    """The value of an argument of a block, as it is written; empty when it is absent."""
+    match = re.search(rf"^  {name} += (<<-EOT\n.*?^  EOT|.*?)$(?=\n  \w|\n\n|\n?\Z)", block, re.MULTILINE | re.DOTALL)
+    return match[1] if match else ""
 
 
 def description(block: str) -> str:
     """The description of a variable or output, on one line; each field of an object begins a new one, with its default."""
-    written = argument(block, "description")
-    if not written.startswith("<<"):
-        return written[1:-1].replace('\\"', '"')
+    text = argument(block, "description")
+    if not text.startswith("<<"):
+        return text[1:-1].replace('\\"', '"')
     defaults = dict(re.findall(r"^    (\w+) += optional\(.*?, (.*)\)$", argument(block, "type"), re.MULTILINE))
-    lines = [line.strip() for line in written.splitlines()[1:-1]]
+    lines = [line.strip() for line in text.splitlines()[1:-1]]
     return " ".join(
         re.sub(
             r"^(\w+): ",
-            lambda found: f"<br>`{found[1]}`{f' (`{defaults[found[1]]}`)' if found[1] in defaults else ''}: ",
+            lambda name: f"<br>`{name[1]}`{f' (`{defaults[name[1]]}`)' if name[1] in defaults else ''}: ",
             line,
         )
         for line in lines
@@ -117,7 +117,7 @@ def description(block: str) -> str:
 
 
 def variables() -> str:
-    """Every variable of the module; required is what has no default."""
+    """Every variable of the module; one without a default is required."""
     rows = []
     for name, block in blocks(INFRA / "variables.tf", "variable"):
         default = argument(block, "default")
@@ -132,18 +132,18 @@ def outputs() -> str:
 
 
 def deployers() -> str:
-    """The roles on the project that the accounts of Cloud Build get, and why."""
+    """The project roles of the accounts of Cloud Build, and why each is needed."""
     text = (INFRA / "bootstrap/main.tf").read_text()
     rows = []
     for account in ("deploy", "check"):
         (listed,) = re.findall(rf"^  {account} = {{\n(.*?)^  }}", text, re.MULTILINE | re.DOTALL)
-        found = re.findall(r'"roles/([\w.]+)" += "(.*)"', listed)
-        rows += [(f"`{account}`", f"`{role}`", "project", why) for role, why in found]
+        roles = re.findall(r'"roles/([\w.]+)" += "(.*)"', listed)
+        rows += [(f"`{account}`", f"`{role}`", "project", why) for role, why in roles]
     return table(("account", "role", "on", "why"), rows)
 
 
 def cost() -> str:
-    """What an installation costs, and what is assumed."""
+    """What an installation costs, and under which assumptions."""
     costs = runpy.run_path(str(INFRA / "costs.py"))
     return str(costs["table"]((10, 100, 1_000), costs["Assumptions"]()))
 
@@ -159,10 +159,10 @@ INFRA_PARTS = {"cost": cost, "deployers": deployers, "variables": variables, "ou
 
 
 def generated(text: str, parts: Mapping[str, Callable[[], str]] = PARTS) -> str:
-    """The text with every generated part as it should be."""
+    """The text with every generated part rewritten."""
     for name, write in parts.items():
         pattern = re.compile(rf"(<!-- {name}: generated -->\n).*?(<!-- end -->)", re.DOTALL)
-        text, count = pattern.subn(lambda found, write=write: found[1] + write() + found[2], text)  # type: ignore[misc]
+        text, count = pattern.subn(lambda markers, write=write: markers[1] + write() + markers[2], text)  # type: ignore[misc]
         if count != 1:
             raise SystemExit(f"expected one part <!-- {name}: generated --> … <!-- end -->, got {count}")
     return text

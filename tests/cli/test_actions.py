@@ -84,7 +84,7 @@ def test_an_override_of_one_failed_check_does_not_let_a_second_failure_through(f
     assert done.returncode == 1, done.stderr
     assert f"flights/raw/{DAY} is held: " in done.stdout
     assert "go-signal" not in done.stdout
-    assert f"undone by: phasegate end-override raw {DAY} --pipeline flights" in done.stdout
+    assert f"undo with: phasegate end-override raw {DAY} --pipeline flights" in done.stdout
     waived = f"{ROWS} waived by ann until "
     for shown in (run(folder, "explain", "raw", DAY), run(folder, "status", DAY)):
         assert waived in shown.stdout
@@ -127,9 +127,9 @@ def test_a_hold_is_put_and_released(folder: Path) -> None:
     done = run(folder, "hold", "clean", DAY, "--reason", "the source is being reloaded", "--by", "ann")
     assert (done.returncode, done.stderr) == (0, "")
     assert f"flights/clean/{DAY} is held: put on hold by ann: the source is being reloaded" in done.stdout
-    assert f"undone by: phasegate release clean {DAY} --pipeline flights" in done.stdout
+    assert f"undo with: phasegate release clean {DAY} --pipeline flights" in done.stdout
     assert "held by ann since " in run(folder, "status", DAY).stdout
-    undone = run(folder, *done.stdout.partition("undone by: phasegate ")[2].split())
+    undone = run(folder, *done.stdout.partition("undo with: phasegate ")[2].split())
     assert undone.returncode == 0, undone.stderr
     assert "held by ann" not in run(folder, "status", DAY).stdout
     assert run(folder, "release", "clean", DAY).returncode == 2
@@ -141,7 +141,7 @@ def test_a_gap_is_accepted_and_the_acceptance_ended(folder: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "is accepted: ann accepted the gap until 2999-01-02 05:00 UTC (owner: bob): lost at the source" in done.stdout
     assert "gap accepted by ann until " in run(folder, "explain", "raw", DAY).stdout
-    undone = run(folder, *done.stdout.partition("undone by: phasegate ")[2].split(), "--reason", "found it")
+    undone = run(folder, *done.stdout.partition("undo with: phasegate ")[2].split(), "--reason", "found it")
     assert undone.returncode == 0
     assert f"flights/raw/{DAY} is held" in undone.stdout
     assert "CRITICAL: [flights] raw of 2013-02-05: held (again)" in undone.stderr, "people hear of it again"
@@ -154,7 +154,7 @@ def test_a_pause_is_shown_keeps_everything_back_and_goes_on(folder: Path, subjec
     name = "/".join(("flights", *subject))
     assert f"{name} is paused by ann until " in done.stdout
     undo = " ".join(("phasegate", "resume", *subject, "--pipeline", "flights"))
-    assert f"undone by: {undo}" in done.stdout
+    assert f"undo with: {undo}" in done.stdout
     for shown in (run(folder, "status", DAY), run(folder, "explain", "raw", DAY)):
         assert f": the warehouse moves (to end it: {undo})" in shown.stdout
     waived = run(folder, "override", "raw", DAY, "--check", ROWS, "--reason", "known", "--until", "24h", "--by", "ann")
@@ -162,7 +162,7 @@ def test_a_pause_is_shown_keeps_everything_back_and_goes_on(folder: Path, subjec
     assert f"flights/raw/{DAY} is held: {name} is paused by ann" in waived.stdout
     ended = run(folder, *undo.split()[1:], "--by", "bob", "--reason", "it has moved")
     assert (ended.returncode, ended.stderr) == (0, "")
-    assert f"{name} goes on; it was paused by ann: the warehouse moves" in ended.stdout
+    assert f"{name} is resumed; it was paused by ann: the warehouse moves" in ended.stdout
     assert "paused by ann" not in run(folder, "status", DAY).stdout.splitlines()[-1]
     history = run(folder, "explain", "raw", DAY).stdout.partition("history (UTC):")[2]
     assert f"by hand: ann: pause of {name} until " in history
@@ -184,13 +184,13 @@ def test_several_dates_are_done_after_a_question(folder: Path) -> None:
     done = run(folder, *ACCEPT, given="n\n")
     assert (done.returncode, done.stdout) == (2, "")
     assert "flights/raw/2013-12-30 would be accepted: " in done.stderr
-    assert "Do this on 3 gates (gap accepted until 2999-01-02 05:00 UTC: no weather in winter)? [y/N]" in done.stderr
-    assert "nothing was done; with --yes" in done.stderr
+    assert "Apply this to 3 gates (gap accepted until 2999-01-02 05:00 UTC: no weather in winter)? [y/N]" in done.stderr
+    assert "nothing was done; use --yes" in done.stderr
     assert "gap accepted" not in run(folder, "status", RANGE).stdout
     done = run(folder, *ACCEPT, given="y\n")
     assert done.returncode == 0, done.stderr
     assert done.stdout.count(" is accepted: ann accepted the gap") == 3
-    assert f"undone by: phasegate end-gap raw {RANGE} --pipeline flights" in done.stdout
+    assert f"undo with: phasegate end-gap raw {RANGE} --pipeline flights" in done.stdout
     assert run(folder, "end-gap", "raw", "2013-12-30").returncode == 0
     done = run(folder, "end-gap", "raw", RANGE, "--yes")
     assert done.returncode == 0
@@ -200,7 +200,7 @@ def test_several_dates_are_done_after_a_question(folder: Path) -> None:
 def test_where_nobody_can_be_asked_nothing_is_done(held: Path) -> None:
     done = run(held, *ACCEPT)
     assert (done.returncode, done.stdout) == (2, "")
-    assert "error: nothing was done; with --yes it is done on several gates without a question" in done.stderr
+    assert "error: nothing was done; use --yes to act on several gates without being asked" in done.stderr
 
 
 def test_several_dates_are_shown_by_a_dry_run(held: Path) -> None:

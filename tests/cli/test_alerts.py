@@ -118,7 +118,7 @@ def test_a_silence_keeps_back_until_it_is_ended_by_name(shop, wiring: Wiring, tm
     wiring.alerts.handle(alert(2, phase="clean", cause="late_failure", gate="open"))
     wiring.alerts.tick()
     assert not list(mails.glob("*late_failure*"))
-    assert shop("silence", "end", silence_id).stdout.startswith(f"silence {silence_id} is over")
+    assert shop("silence", "end", silence_id).stdout.startswith(f"silence {silence_id} ended")
     wiring.alerts.tick()
     assert len(list(mails.glob("*late_failure*"))) == 1
     assert shop("silence").stdout == "no silences\n"
@@ -133,7 +133,7 @@ def test_a_silence_keeps_back_until_it_is_ended_by_name(shop, wiring: Wiring, tm
         (["--match", ""], "expected pipeline=NAME"),
         (["--match", "owner=ann"], 'got "owner"'),
         (["--until", "tomorrow"], "--until: expected a span"),
-        (["--until", "2020-01-01"], "expected a time to come"),
+        (["--until", "2020-01-01"], "expected a time in the future"),
         (["--reason", ""], "needs --reason and --until"),
     ],
 )
@@ -151,7 +151,7 @@ def test_an_unknown_silence_is_no_silence(shop) -> None:
 def test_a_test_goes_to_every_destination_and_tells_which_takes_none(shop, tmp_path: Path) -> None:
     done = shop("alerts", "test")
     assert done.returncode == 1
-    assert "● shop/team: taken" in done.stdout
+    assert "● shop/team: accepted" in done.stdout
     assert "✗ shop/hook: " in done.stdout
     assert "PHASEGATE_SECRET_HOOK" in done.stdout, "what to set"
     assert any("test" in mail.name for mail in (tmp_path / "mails/team").iterdir())

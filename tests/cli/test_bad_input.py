@@ -63,7 +63,7 @@ def files(tmp_path: Path) -> Path:
         (["validate", "2013-02-08", "--pipelines", "nowhere.yaml"], 2, "nowhere.yaml"),
         (["validate", "2013-02-08", "--format", "xml"], 2, "'xml' is not one of"),
         (["explain", "raw", "2013-02-01..2013-02-02"], 2, "expected one date"),
-        (["complete", "raw", "2013-02-08"], 2, "say which with --producer (flights_loader, weather_loader)"),
+        (["complete", "raw", "2013-02-08"], 2, "choose one with --producer (flights_loader, weather_loader)"),
         (["complete", "raw", "TODAY", "--producer", "flights_loader"], 2, 'got "TODAY"'),
         (["complete", "raw", "2013-02-08", "--producer", "nobody"], 2, 'unknown producer "nobody" of phase raw'),
         (["complete", "raw", "2999-02-08", "--producer", "flights_loader"], 2, "too far in the future"),

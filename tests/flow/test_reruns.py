@@ -112,7 +112,7 @@ def shop(tmp_path: Path) -> Shop:
             found.run(phase, day)
     assert found.standings() == {GateState.OPEN}
     assert found.again() == []
-    assert "must run again" not in found.status()
+    assert "rerun in this order" not in found.status()
     return found
 
 
@@ -128,7 +128,7 @@ def test_after_a_repair_status_says_what_must_run_again_and_then_all_is_whole(sh
     assert sorted(shop.again()) == sorted(expected)
     assert shop.standings() == {GateState.OPEN, GateState.STALE}
     told = shop.status()
-    assert "must run again, in this order:" in told
+    assert "rerun in this order:" in told
     assert "  clean 2026-03-02: raw was released again since it ran" in told
     assert "  features 2026-03-04: clean of 2026-03-02, in its look-back, must rerun first" in told
     assert "2026-03-05:" not in told, "what does not look back so far is left alone"

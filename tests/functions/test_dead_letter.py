@@ -88,7 +88,7 @@ def test_a_dead_letter_is_kept_shown_and_put_through_again(served: str, tmp_path
     gone = replay("d1")
     assert (gone.returncode, gone.stderr.splitlines()) == (
         2,
-        ["error: not kept, or replayed already: d1; phasegate replay lists what is kept"],
+        ["error: not stored, or already replayed: d1; phasegate replay lists stored messages"],
     )
     rest = replay("--all")
     assert rest.returncode == 1
@@ -96,7 +96,7 @@ def test_a_dead_letter_is_kept_shown_and_put_through_again(served: str, tmp_path
     assert "\x1b" not in rest.stdout
     assert replay(r"\x1b[2Jd2").returncode == 1, "an id as it is shown is understood"
     tomorrow = date.today() + timedelta(days=1)
-    assert replay("--since", str(tomorrow)).stdout == "0 looked at\n"
+    assert replay("--since", str(tomorrow)).stdout == "0 messages reprocessed\n"
     assert replay("--all", "d1").returncode == 2
 
 

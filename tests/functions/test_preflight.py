@@ -103,7 +103,7 @@ def test_one_of_several_jobs_that_ask_at_once_may_start(served: Served) -> None:
     assert late.returncode == 1
     command = f"phasegate preflight raw 2013-02-12 --pipeline flights --unclaim {winner}"
     assert command in late.stdout
-    assert served.run(*command.split()[1:]).stdout == f"flights/raw/2013-02-12: what {winner} claimed is over\n"
+    assert served.run(*command.split()[1:]).stdout == f"flights/raw/2013-02-12: the claim of {winner} has ended\n"
     assert served.run("preflight", "raw", "2013-02-12").returncode == 0
 
 

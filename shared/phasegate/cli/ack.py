@@ -1,22 +1,23 @@
-"""`phasegate ack`: take on an incident."""
+"""`phasegate ack`: acknowledge an incident."""
 
 import click
 
-from phasegate.cli.options import located, wired
+from phasegate.cli.options import by_option, example, location_options, wired
 
 
-@click.command(epilog='Example: phasegate ack flights/raw/checks_failed --note "the file is asked for again"')
+@click.command(epilog=example('phasegate ack flights/raw/checks_failed --note "requested the file again"'))
 @click.argument("incident")
-@click.option("--by", metavar="WHO", help="Who looks after it: the login name, when left out; never in the cloud.")
-@click.option("--note", metavar="TEXT", default="", help="What others should know; stands in the next messages.")
-@located("pipelines", "state")
+@by_option
+@click.option("--note", metavar="TEXT", default="", help="A note for others; it is shown in later messages.")
+@location_options("pipelines", "state")
 def command(incident: str, by: str | None, note: str, **where: str | None) -> int:
-    """Say that you look after INCIDENT, named as in its message: no escalation, and reminders once a day.
+    """Acknowledge an incident, so that its escalation stops.
 
-    It counts until the incident has recovered, or has become worse.
+    INCIDENT is its name as its messages show it, like flights/raw/checks_failed. You own it then, and reminders come only once
+    a day, until it recovers or gets worse.
     """
     wiring = wired(**where)
-    taken = wiring.alerts.incidents.acknowledge(incident, by=wiring.actor(by), note=note)
-    assert taken.acknowledged is not None, "it was just acknowledged"
-    click.echo(f"{taken.key} is acknowledged by {taken.acknowledged.by}")
+    acknowledged = wiring.alerts.incidents.acknowledge(incident, by=wiring.actor(by), note=note)
+    assert acknowledged.acknowledged is not None, "it was just acknowledged"
+    click.echo(f"{acknowledged.key} is acknowledged by {acknowledged.acknowledged.by}")
     return 0

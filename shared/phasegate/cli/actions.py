@@ -1,4 +1,4 @@
-"""What people do by hand: `override`, `hold`, `accept-gap`, `pause`, and the command that undoes each."""
+"""Manual actions: `override`, `hold`, `accept-gap`, `pause`, and the command that undoes each."""
 
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
@@ -6,7 +6,16 @@ from typing import Any, TypeVar
 
 import click
 
-from phasegate.cli.options import by_option, chosen, end, located, pipeline_option, wired
+from phasegate.cli.options import (
+    UNTIL,
+    by_option,
+    choose_pipeline,
+    example,
+    location_options,
+    parse_until,
+    pipeline_option,
+    wired,
+)
 from phasegate.core.gates.actions import AcceptGap, Action, EndGap, EndWaiver, LiftHold, PutHold, Waive, undo_of
 from phasegate.core.gates.completion import RunKey
 from phasegate.core.gates.decide import Decision
@@ -18,166 +27,188 @@ from phasegate.gates.monitor import ActionResult
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-Made = Callable[[Pipeline, datetime], Action]
-"""Makes the act, for a pipeline and from now on."""
+MakeAction = Callable[[Pipeline, datetime], Action]
+"""Makes the action, for a pipeline and a time that is now."""
 
 
-dry_run_option = click.option("--dry-run", is_flag=True, help="Say what would be, and change nothing.")
+dry_run_option = click.option("--dry-run", is_flag=True, help="Show what would happen, and change nothing.")
 
 
-def by_hand(function: F) -> F:
-    """The arguments and options of every act on a gate."""
+def gate_action(function: F) -> F:
+    """The arguments and options of every action on gates."""
     for option in reversed(
         (
             click.argument("phase"),
             click.argument("dates"),
             pipeline_option,
             by_option,
-            click.option("--yes", is_flag=True, help="Do it on several dates without a question."),
+            click.option("--yes", is_flag=True, help="Act on several dates without being asked."),
             dry_run_option,
-            located("pipelines", "warehouse", "state"),
+            location_options("pipelines", "warehouse", "state"),
         )
     ):
         function = option(function)
     return function
 
 
-reason = click.option("--reason", "why", metavar="TEXT", required=True, help="Why; stands in the history.")
-why_not = click.option("--reason", "why", metavar="TEXT", default="", help="Why; stands in the history.")
-until = click.option(
-    "--until", metavar="WHEN", required=True, help="24h, the last day like 2013-02-09, or a time like 2013-02-09T12:00."
-)
+required_reason = click.option("--reason", "why", metavar="TEXT", required=True, help="Why; shown in the history.")
+optional_reason = click.option("--reason", "why", metavar="TEXT", default="", help="Why; shown in the history.")
+required_until = click.option("--until", metavar="WHEN", required=True, help=f"When it ends: {UNTIL}")
 
 
 @click.command(
-    epilog='Example: phasegate override raw 2013-02-05 --check raw.flights.row_count --reason "no night flights" --until 24h'
+    epilog=example('phasegate override raw 2013-02-05 --check raw.flights.row_count --reason "no night flights" --until 24h')
 )
-@by_hand
-@click.option("--check", "checks", metavar="NAME", multiple=True, required=True, help="What to waive; may be given again.")
-@reason
-@until
+@gate_action
+@click.option("--check", "checks", metavar="NAME", multiple=True, required=True, help="What to waive; can be repeated.")
+@required_reason
+@required_until
 def override(checks: tuple[str, ...], why: str, until: str, **where: Any) -> int:
-    """Let named failing checks of PHASE on DATES pass until a time; another failure is not covered.
+    """Waive named failing checks until a given time.
 
-    NAME is a check as `explain` names it, or producer_failed, producers_missing, ran_before_upstream. When everything else
-    is well, the gate opens at once; a go-signal is never taken back. Undone by end-override. Exits with 1 when the gate does
-    not open, with 3 when it could not be measured.
+    NAME is a check of PHASE as `explain` shows it, or producer_failed, producers_missing, ran_before_upstream. Other failures
+    still hold the gates of DATES. If there are none, the gates open immediately. A go-signal is never recalled. Undo with:
+    phasegate end-override.
+
+    Exits with 1 when a gate does not open, with 3 when its tables could not be measured.
     """
-    decisions = _do(lambda pipeline, now: Waive(checks, why, end(until, pipeline, now)), **where)
-    shut = [decision.gate.state for decision in decisions if not decision.gate.is_open]
-    return 0 if not shut else 3 if GateState.UNVERIFIED in shut else 1
+    decisions = _act(lambda pipeline, now: Waive(checks, why, parse_until(until, pipeline, now)), **where)
+    closed = [decision.gate.state for decision in decisions if not decision.gate.is_open]
+    return 0 if not closed else 3 if GateState.UNVERIFIED in closed else 1
 
 
-@click.command(epilog="Example: phasegate end-override raw 2013-02-05")
-@by_hand
-@click.option("--check", "checks", metavar="NAME", multiple=True, help="What not to waive any more; everything, when left out.")
-@why_not
+@click.command(epilog=example("phasegate end-override raw 2013-02-05"))
+@gate_action
+@click.option("--check", "checks", metavar="NAME", multiple=True, help="What to stop waiving; by default everything.")
+@optional_reason
 def end_override(checks: tuple[str, ...], why: str, **where: Any) -> int:
-    """End the override of PHASE on DATES now; what it has let through stays released."""
-    _do(lambda *_: EndWaiver(checks, why), **where)
-    return 0
+    """End an override; what it released stays released.
 
-
-@click.command(epilog='Example: phasegate hold clean 2013-02-07 --reason "the source is being reloaded" --until 4h')
-@by_hand
-@reason
-@click.option("--until", metavar="WHEN", help="As of override; until `release`, when left out.")
-def hold(why: str, until: str | None, **where: Any) -> int:
-    """Let PHASE on DATES release nothing, whatever its tables hold. Undone by release.
-
-    Reports and what the tables hold are recorded meanwhile. A go-signal that was sent is not taken back.
+    All waivers of PHASE on DATES end now, or only those of --check.
     """
-    _do(lambda pipeline, now: PutHold(why, end(until, pipeline, now) if until else None), **where)
+    _act(lambda *_: EndWaiver(checks, why), **where)
     return 0
 
 
-@click.command(epilog="Example: phasegate release clean 2013-02-07")
-@by_hand
-@why_not
+@click.command(epilog=example('phasegate hold clean 2013-02-07 --reason "the source is being reloaded" --until 4h'))
+@gate_action
+@required_reason
+@click.option("--until", metavar="WHEN", help=f"When it ends; by default when you release it. {UNTIL}")
+def hold(why: str, until: str | None, **where: Any) -> int:
+    """Hold a phase: release nothing, whatever its tables contain.
+
+    Reports for PHASE on DATES are still recorded and its tables still measured. A go-signal that was already sent is not
+    recalled. Undo with: phasegate release.
+    """
+    _act(lambda pipeline, now: PutHold(why, parse_until(until, pipeline, now) if until else None), **where)
+    return 0
+
+
+@click.command(epilog=example("phasegate release clean 2013-02-07"))
+@gate_action
+@optional_reason
 def release(why: str, **where: Any) -> int:
-    """End the hold on PHASE on DATES; the tables decide again. This opens nothing that they do not open."""
-    _do(lambda *_: LiftHold(why), **where)
+    """End a hold; the gates depend on their tables again.
+
+    The gates of PHASE on DATES are checked immediately, and open if their tables pass.
+    """
+    _act(lambda *_: LiftHold(why), **where)
     return 0
 
 
 @click.command(
-    epilog='Example: phasegate accept-gap raw 2013-02-05 --reason "lost at the source" --owner ann --until 2013-03-31'
+    epilog=example('phasegate accept-gap raw 2013-02-05 --reason "lost at the source" --owner ann --until 2013-03-31')
 )
-@by_hand
-@reason
-@click.option("--owner", metavar="WHO", help="Who looks after it; who accepts it, when left out.")
-@until
+@gate_action
+@required_reason
+@click.option("--owner", metavar="WHO", help="Who owns the gap; by default who accepts it.")
+@required_until
 def accept_gap(why: str, owner: str | None, until: str, **where: Any) -> int:
-    """Live with the gap in PHASE on DATES until a time: its followers may start, and nobody is told of it. Undone by end-gap.
+    """Accept a gap in the data until a given time.
 
-    When the data comes after all, the gate opens as ever.
+    The phases after PHASE may start on DATES, and no alert goes out. If the data arrives after all, the gate opens as usual.
+    Undo with: phasegate end-gap.
     """
-    _do(lambda pipeline, now: AcceptGap(why, end(until, pipeline, now), owner or ""), **where)
+    _act(lambda pipeline, now: AcceptGap(why, parse_until(until, pipeline, now), owner or ""), **where)
     return 0
 
 
-@click.command(epilog="Example: phasegate end-gap raw 2013-02-05")
-@by_hand
-@why_not
+@click.command(epilog=example("phasegate end-gap raw 2013-02-05"))
+@gate_action
+@optional_reason
 def end_gap(why: str, **where: Any) -> int:
-    """No longer live with the gap in PHASE on DATES; the tables decide again."""
-    _do(lambda *_: EndGap(why), **where)
+    """End an accepted gap; the gates depend on their tables again.
+
+    The gates of PHASE on DATES are checked immediately; if the gap is still there, alerts go out again.
+    """
+    _act(lambda *_: EndGap(why), **where)
     return 0
 
 
-def of_a_pipeline(function: F) -> F:
+def pipeline_action(function: F) -> F:
     """The arguments and options of `pause` and `resume`."""
     for option in reversed(
-        (click.argument("phase", required=False), pipeline_option, by_option, dry_run_option, located("pipelines", "state"))
+        (
+            click.argument("phase", required=False),
+            pipeline_option,
+            by_option,
+            dry_run_option,
+            location_options("pipelines", "state"),
+        )
     ):
         function = option(function)
     return function
 
 
-@click.command(epilog='Example: phasegate pause raw --reason "the warehouse moves" --until 4h')
-@of_a_pipeline
-@reason
-@until
+@click.command(epilog=example('phasegate pause raw --reason "the warehouse is migrating" --until 4h'))
+@pipeline_action
+@required_reason
+@required_until
 def pause(
     phase: str | None, pipeline_name: str | None, by: str | None, dry_run: bool, why: str, until: str, **where: str | None
 ) -> int:
-    """Let PHASE, or the whole pipeline without one, release nothing until a time, whatever the run date. Undone by resume.
+    """Pause a phase or a whole pipeline until a given time.
 
-    Reports and what the tables hold are recorded meanwhile, and nobody is told of lateness. When it ends, the next tick goes
-    on.
+    Nothing of PHASE is released, on any date; without PHASE, nothing of the pipeline. Reports are still recorded and tables
+    still measured, and no alert goes out when a run is late. Undo with: phasegate resume.
     """
     wiring = wired(**where)
-    pipeline, now = chosen(wiring, pipeline_name), wiring.clock.now()
-    ends, who = end(until, pipeline, now), wiring.actor(by)
+    pipeline, now = choose_pipeline(wiring, pipeline_name), wiring.clock.now()
+    ends, who = parse_until(until, pipeline, now), wiring.actor(by)
     put = wiring.pauses.pause(pipeline, phase, by=who, why=why, until=ends, dry_run=dry_run)
-    _tell((str(put),), put.undo, dry_run)
+    line = str(put).replace(" is paused ", " would be paused ", 1) if dry_run else str(put)
+    _print((line,), put.undo, dry_run)
     return 0
 
 
-@click.command(epilog="Example: phasegate resume raw")
-@of_a_pipeline
-@why_not
+@click.command(epilog=example("phasegate resume raw"))
+@pipeline_action
+@optional_reason
 def resume(phase: str | None, pipeline_name: str | None, by: str | None, dry_run: bool, why: str, **where: str | None) -> int:
-    """End the pause of PHASE, or of the whole pipeline without one; the next tick goes on with what has come meanwhile."""
+    """End a pause.
+
+    The next tick continues with what has arrived for PHASE; without PHASE, for the pipeline.
+    """
     wiring = wired(**where)
-    ended = wiring.pauses.resume(chosen(wiring, pipeline_name), phase, by=wiring.actor(by), why=why, dry_run=dry_run)
-    again = ended.undo.replace("phasegate resume", "phasegate pause", 1) + " --reason … --until …"
-    _tell((f"{ended.subject} goes on; it was paused by {ended.by}: {ended.why}",), again, dry_run)
+    ended = wiring.pauses.resume(choose_pipeline(wiring, pipeline_name), phase, by=wiring.actor(by), why=why, dry_run=dry_run)
+    pause_again = ended.undo.replace("phasegate resume", "phasegate pause", 1) + " --reason … --until …"
+    resumed = f"{ended.subject} {'would be' if dry_run else 'is'} resumed; it was paused by {ended.by}: {ended.why}"
+    _print((resumed,), pause_again, dry_run)
     return 0
 
 
-def _tell(what: Iterable[str], undo: str, dry_run: bool) -> None:
-    """Say what was done and how it is undone; of a dry run, that nothing was."""
-    for line in what:
+def _print(lines: Iterable[str], undo: str, dry_run: bool) -> None:
+    """What was done and the command that undoes it; after a dry run, that nothing was done."""
+    for line in lines:
         click.echo(line)
     if dry_run:
         click.echo("nothing was changed", err=True)
     else:
-        click.echo(f"undone by: {undo}")
+        click.echo(f"undo with: {undo}")
 
 
-def _do(
-    make: Made,
+def _act(
+    make: MakeAction,
     phase: str,
     dates: str,
     pipeline_name: str | None,
@@ -186,57 +217,61 @@ def _do(
     dry_run: bool,
     **where: str | None,
 ) -> Sequence[Decision]:
-    """Do an act on the gates of some dates, and say what became of them and how it is undone; ask first when it is several.
+    """Do an action on the gates of some dates, and print their states and the command that undoes it; ask first for several.
 
     Raises:
-        Refused: It makes no sense on any of them.
+        ActionRefused: It makes no sense on any of them.
     """
     wiring = wired(**where)
-    pipeline = chosen(wiring, pipeline_name)
+    pipeline = choose_pipeline(wiring, pipeline_name)
     pipeline.phase(phase)
     now = wiring.clock.now()
     span = parse_range(dates, pipeline, now=now)
+    # Of a range, dates without a run are left out silently; for a single one the person is told why it is refused.
     days = [day for day in span.days() if span.first == span.last or pipeline.runs(phase, day)]
-    act, who, monitor = make(pipeline, now), wiring.actor(by), wiring.monitor
+    action, who, monitor = make(pipeline, now), wiring.actor(by), wiring.monitor
     runs: Sequence[RunKey] = [RunKey(pipeline.name, phase, day) for day in days]
     if len(runs) > 1 and not (yes or dry_run):
-        runs = _asked(monitor.act_on(runs, act, who, dry_run=True), act)
-    acted = monitor.act_on(runs, act, who, dry_run=dry_run)
-    said = _said(acted, act, dry_run=dry_run)
-    _tell(said, undo_of(type(act), pipeline.name, phase, span), dry_run)
-    return [each.decision for each in acted if each.decision]
+        runs = _confirm(monitor.act_on(runs, action, who, dry_run=True), action)
+    results = monitor.act_on(runs, action, who, dry_run=dry_run)
+    _print(_outcome(results, action, dry_run=dry_run), undo_of(type(action), pipeline.name, phase, span), dry_run)
+    return [result.decision for result in results if result.decision]
 
 
-def _asked(planned: Sequence[ActionResult], act: Action) -> Sequence[RunKey]:
-    """The gates on which a person who sees what would become of them wants an act to be done."""
-    for line in _said(planned, act, dry_run=True):
+def _confirm(planned: Sequence[ActionResult], action: Action) -> Sequence[RunKey]:
+    """The gates to act on, once a person has seen what would become of each and agreed.
+
+    Raises:
+        ConfigError: They did not agree, or nobody can be asked.
+    """
+    for line in _outcome(planned, action, dry_run=True):
         click.echo(line, err=True)
-    runs = [each.run for each in planned if each.decision]
+    runs = [result.run for result in planned if result.decision]
     try:
-        click.confirm(f"Do this on {len(runs)} gates ({act})?", abort=True, err=True)
+        click.confirm(f"Apply this to {len(runs)} gates ({action})?", abort=True, err=True)
     except click.Abort:
-        raise ConfigError("nothing was done; with --yes it is done on several gates without a question") from None
+        raise ConfigError("nothing was done; use --yes to act on several gates without being asked") from None
     return runs
 
 
-def _said(acted: Sequence[ActionResult], act: Action, *, dry_run: bool) -> Sequence[str]:
-    """What becomes of gates, line by line; what was refused goes to standard error.
+def _outcome(results: Sequence[ActionResult], action: Action, *, dry_run: bool) -> Sequence[str]:
+    """What becomes of the gates, line by line; refusals go to standard error.
 
     Raises:
-        Refused: All of it was.
+        ActionRefused: All were refused.
     """
-    refused = [each.refused for each in acted if each.refused]
-    if len(refused) == len(acted):
-        raise ActionRefused("\n".join(refused))
-    for why in refused:
+    refusals = [result.refused for result in results if result.refused]
+    if len(refusals) == len(results):
+        raise ActionRefused("\n".join(refusals))
+    for why in refusals:
         click.echo(f"refused: {why}", err=True)
-    said = []
-    for decision in (each.decision for each in acted if each.decision):
+    lines = []
+    for decision in (result.decision for result in results if result.decision):
         gate = decision.gate
-        said.append(f"{gate.run} {'would be' if dry_run else 'is'} {gate.state}: {decision.detail}")
+        lines.append(f"{gate.run} {'would be' if dry_run else 'is'} {gate.state}: {decision.detail}")
         if decision.signal:
-            start = ", ".join(decision.signal.start)
-            said.append(f"go-signal {decision.signal.decision_id}" + (f" starts {start}" if start else ""))
-        if isinstance(act, PutHold) and gate.is_open:
-            said.append(f"{gate.decision_id} was sent and is not taken back; nothing more is released while it is held")
-    return said
+            followers = ", ".join(decision.signal.start)
+            lines.append(f"go-signal {decision.signal.decision_id}" + (f" starts {followers}" if followers else ""))
+        if isinstance(action, PutHold) and gate.is_open:
+            lines.append(f"go-signal {gate.decision_id} was already sent and is not recalled; the hold stops further releases")
+    return lines

@@ -1,38 +1,44 @@
-"""`phasegate alerts`: the incidents that last, what was told of them and to whom, and whether alerts arrive."""
+"""`phasegate alerts`: open incidents, who was notified of them, and whether alerts arrive."""
 
 import json
 from typing import Any
 
 import click
 
-from phasegate.cli.options import located, wired
+from phasegate.cli.options import example, format_option, location_options, wired
 from phasegate.core.alerts.delivery import Delivery, DestinationHealth
 from phasegate.core.alerts.wording import for_machines
 
 
-@click.group(invoke_without_command=True, epilog="Example: phasegate alerts --deliveries")
-@click.option("--deliveries", is_flag=True, help="Show what each destination was told, too, and how it is doing.")
-@click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
-@located("pipelines", "state")
+@click.group(invoke_without_command=True, epilog=example("phasegate alerts --deliveries"))
+@click.option("--deliveries", is_flag=True, help="Show what each destination was sent, too, and whether it works.")
+@format_option
+@location_options("pipelines", "state")
 @click.pass_context
 def command(context: click.Context, /, deliveries: bool, form: str, **where: str | None) -> int:
-    """Show the incidents that last, the newest first, each with what helps."""
+    """Show open incidents, and whether alerts arrive.
+
+    The newest incident comes first, each with the command that acknowledges it.
+    """
     if context.invoked_subcommand is not None:
         return 0
     from phasegate.cli.output.alerts import print_deliveries, print_incidents
 
     alerts = wired(**where).alerts
     incidents = alerts.incidents.still_open()
-    rows, lines = (alerts.ledger.deliveries(), alerts.destinations.health()) if deliveries else ((), ())
+    rows, destinations = (alerts.ledger.deliveries(), alerts.destinations.health()) if deliveries else ((), ())
     if form == "json":
         body: dict[str, Any] = {"incidents": [for_machines(incident) for incident in incidents]}
         if deliveries:
-            body |= {"deliveries": [_row(row) for row in rows], "destinations": [_line(line) for line in lines]}
+            body |= {
+                "deliveries": [_row(row) for row in rows],
+                "destinations": [_destination(health) for health in destinations],
+            }
         click.echo(json.dumps(body, ensure_ascii=False))
         return 0
     print_incidents(incidents)
     if deliveries:
-        print_deliveries(rows, lines)
+        print_deliveries(rows, destinations)
     return 0
 
 
@@ -59,24 +65,27 @@ def _row(row: Delivery) -> dict[str, Any]:
     }
 
 
-def _line(line: DestinationHealth) -> dict[str, Any]:
+def _destination(health: DestinationHealth) -> dict[str, Any]:
     return {
-        "destination": line.destination,
-        "down_since": line.down_since.isoformat() if line.down_since else None,
-        "why": line.why or None,
-        "failures": line.failures,
-        "accepted_at": line.accepted_at.isoformat() if line.accepted_at else None,
+        "destination": health.destination,
+        "down_since": health.down_since.isoformat() if health.down_since else None,
+        "why": health.why or None,
+        "failures": health.failures,
+        "accepted_at": health.accepted_at.isoformat() if health.accepted_at else None,
     }
 
 
-@command.command(epilog="Example: phasegate alerts test")
-@located("pipelines", "state", "bus")
+@command.command(epilog=example("phasegate alerts test"))
+@location_options("pipelines", "state", "bus")
 def test(**where: str | None) -> int:
-    """Send a test to every destination, and show whether it was taken; exits with 1 when one was not."""
-    found = wired(**where).alerts.destinations.test()
-    for each in found:
-        status = f" ({each.status})" if each.status else ""
-        click.echo(f"✗ {each.destination}{status}: {each.problem}" if each.problem else f"● {each.destination}{status}: taken")
-    if not found:
-        click.echo("no destinations are declared: nobody is told of anything", err=True)
-    return 1 if not found or any(each.problem for each in found) else 0
+    """Send a test message to every destination.
+
+    Shows which destinations accepted it. Exits with 1 when one did not, or when there is none.
+    """
+    results = wired(**where).alerts.destinations.test()
+    for result in results:
+        name = f"{result.destination} ({result.status})" if result.status else result.destination
+        click.echo(f"✗ {name}: {result.problem}" if result.problem else f"● {name}: accepted")
+    if not results:
+        click.echo("no destinations are declared, so no alert goes out", err=True)
+    return 1 if not results or any(result.problem for result in results) else 0

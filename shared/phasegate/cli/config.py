@@ -1,4 +1,4 @@
-"""`phasegate config`: check a pipeline file, print its schema, show the settings."""
+"""`phasegate config`: check pipeline files, print their schema, show settings."""
 
 import os
 from functools import partial
@@ -7,22 +7,22 @@ from pathlib import Path
 import click
 
 from phasegate.app.settings import Settings
-from phasegate.cli.options import located
+from phasegate.cli.options import example, location_options
 
 
-@click.group()
+@click.group(epilog=example("phasegate config check shared/pipelines/flights.yaml"))
 def command() -> None:
-    """Check a pipeline file, print its schema, show the settings."""
+    """Check pipeline files, print their JSON Schema, show settings."""
 
 
-@command.command(epilog="Example: phasegate config check shared/pipelines/flights.yaml")
+@command.command(epilog=example("phasegate config check shared/pipelines/flights.yaml"))
 @click.argument("path", type=click.Path(path_type=Path), required=False)
-@click.option("--secrets", is_flag=True, help="Ask for the secrets that destinations need, too, where the functions do.")
-@located("pipelines")
+@click.option("--secrets", is_flag=True, help="Check the secrets that alert destinations need, too.")
+@location_options("pipelines")
 def check(path: Path | None, secrets: bool, pipelines: str | None) -> int:
-    """Check a pipeline file, or a folder of them: report every problem at once, each with its line and place.
+    """Check a pipeline file, or all files of a folder.
 
-    SQL is parsed too; what can only run on BigQuery is told, and is no problem.
+    Reports every problem with its line. SQL is parsed, too; SQL that runs only on BigQuery is a note, not a problem.
     """
     from phasegate.app.pipeline_file import load_all
     from phasegate.app.pipeline_sql import bigquery_only, syntax_problems
@@ -30,21 +30,21 @@ def check(path: Path | None, secrets: bool, pipelines: str | None) -> int:
 
     settings = Settings.resolve({"pipelines": str(path) if path else pipelines}, os.environ, Path())
     wiring = Wiring(settings)
-    found = load_all(settings.pipelines, more=partial(syntax_problems, check=wiring.check_sql))
+    loaded = load_all(settings.pipelines, more=partial(syntax_problems, check=wiring.check_sql))
     if secrets:
         wiring.check_secrets()
-    for pipeline in found:
+    for pipeline in loaded:
         checks = sum(len(placed) for phase in pipeline.phases for placed in pipeline.checks(phase).values())
         outputs = sum(len(phase.outputs) for phase in pipeline.phases.values())
         click.echo(f"{pipeline.name}: {len(pipeline.phases)} phases, {outputs} outputs, {checks} checks, no problems")
         if not pipeline.alerts.routes:
-            click.echo(f"note: {pipeline.name} has no alerts.routes: nobody is told of anything", err=True)
+            click.echo(f"note: {pipeline.name} has no alerts.routes, so no alert goes out", err=True)
         for note in bigquery_only(pipeline, wiring.check_sql):
-            click.echo(f"note: only BigQuery can answer {note}", err=True)
+            click.echo(f"note: only BigQuery can run {note}", err=True)
     return 0
 
 
-@command.command(epilog="Example: phasegate config schema > pipeline.schema.json")
+@command.command(epilog=example("phasegate config schema > pipeline.schema.json"))
 def schema() -> int:
     """Print the JSON Schema of the pipeline file, for editors."""
     from phasegate.app.pipeline_file import schema_text
@@ -53,10 +53,10 @@ def schema() -> int:
     return 0
 
 
-@command.command(epilog="Example: phasegate config env")
-@located("pipelines", "warehouse", "state", "bus")
+@command.command(epilog=example("phasegate config env"))
+@location_options("pipelines", "warehouse", "state", "bus")
 def env(pipelines: str | None, warehouse: str | None, state: str | None, bus: str | None) -> int:
-    """Show every setting, its value, and where the value comes from."""
+    """Show every setting, its value and where the value comes from."""
     options = {"pipelines": pipelines, "warehouse": warehouse, "state": state, "bus": bus}
     for setting in Settings.resolve(options, os.environ, Path()).entries:
         click.echo(f"{setting.name:<21} {setting.value or '(not set)':<45} {setting.source}")

@@ -1,4 +1,4 @@
-"""`phasegate doctor`: look whether everything is as it must be."""
+"""`phasegate doctor`: check the installation and print fixes."""
 
 import json
 import time
@@ -7,44 +7,45 @@ from datetime import timedelta
 
 import click
 
-from phasegate.cli.options import located, wired
+from phasegate.cli.options import example, format_option, location_options, wired
 from phasegate.core.field_syntax import parse_duration
 from phasegate.core.installation.finding import Finding, Health
 from phasegate.errors import ConfigError
 
-_PAUSE = 15.0
+_RECHECK_SECONDS = 15.0
 
 
-@click.command(epilog="Example: phasegate doctor --format json")
-@click.option(
-    "--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True, help="How to print."
-)
-@click.option("--wait", metavar="TIME", help="Look again for so long (10m) while anything is wrong or can't be looked at.")
-@located("pipelines", "warehouse", "state", "bus")
+@click.command(epilog=example("phasegate doctor --format json"))
+@format_option
+@click.option("--wait", metavar="TIME", help="Check again for up to this long, like 10m, until everything is ok.")
+@location_options("pipelines", "warehouse", "state", "bus")
 def command(
     form: str, wait: str | None, pipelines: str | None, warehouse: str | None, state: str | None, bus: str | None
 ) -> int:
-    """Compare an installation with what its pipeline files and the platform's traps demand.
+    """Check the installation and print fixes.
 
-    Each row is ok, wrong, or could not be looked at, with the command that mends it. Nothing is changed. Exit code 1: something
-    is wrong; 3: nothing is, as far as could be looked.
+    Compares what is deployed with what the pipeline files need, and checks for known pitfalls of the platform. Each row is ok,
+    wrong, or could not be checked, and comes with the fix. Nothing is changed.
+
+    Exits with 1 when something is wrong, with 3 when nothing is wrong but something could not be checked.
     """
     wiring = wired(pipelines=pipelines, warehouse=warehouse, state=state, bus=bus)
-    until = time.monotonic() + _patience(wait).total_seconds()
-    found = wiring.doctor.examine()
-    while _exit_code(found) and time.monotonic() < until:
-        time.sleep(min(_PAUSE, max(until - time.monotonic(), 0)))
-        found = wiring.doctor.examine()
+    until = time.monotonic() + _parse_wait(wait).total_seconds()
+    findings = wiring.doctor.examine()
+    # After a deployment grants and subscriptions take minutes to be seen everywhere.
+    while _exit_code(findings) and time.monotonic() < until:
+        time.sleep(min(_RECHECK_SECONDS, max(until - time.monotonic(), 0)))
+        findings = wiring.doctor.examine()
     if form == "json":
-        click.echo(json.dumps(_as_object(found), ensure_ascii=False))
+        click.echo(json.dumps(_as_object(findings), ensure_ascii=False))
     else:
         from phasegate.cli.output.installation import print_findings
 
-        print_findings(found)
-    return _exit_code(found)
+        print_findings(findings)
+    return _exit_code(findings)
 
 
-def _patience(wait: str | None) -> timedelta:
+def _parse_wait(wait: str | None) -> timedelta:
     if wait is None:
         return timedelta()
     try:
@@ -53,15 +54,16 @@ def _patience(wait: str | None) -> timedelta:
         raise ConfigError(f'--wait: expected {exc}, got "{wait}"') from None
 
 
-def _exit_code(found: Sequence[Finding]) -> int:
-    healths = {finding.health for finding in found}
+def _exit_code(findings: Sequence[Finding]) -> int:
+    healths = {finding.health for finding in findings}
     return 1 if Health.WRONG in healths else 3 if Health.NOT_CHECKED in healths else 0
 
 
-def _as_object(found: Sequence[Finding]) -> object:
+def _as_object(findings: Sequence[Finding]) -> object:
     return {
-        "summary": {health: sum(each.health is health for each in found) for health in Health},
+        "summary": {health: sum(finding.health is health for finding in findings) for health in Health},
         "findings": [
-            {"subject": each.subject, "health": each.health, "said": each.message, "mend": each.fix} for each in found
+            {"subject": finding.subject, "health": finding.health, "said": finding.message, "mend": finding.fix}
+            for finding in findings
         ],
     }

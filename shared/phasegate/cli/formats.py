@@ -13,40 +13,40 @@ from phasegate.gates.backfill import Validation
 _SUMMARY = ("pass", "acceptable", "fail", "unverified", "not_due", "off", "accepted")
 
 
-def as_json(found: Validation, seconds: float) -> Iterator[str]:
-    """One object, as scripts rely on it."""
-    summary = {str(verdict): count for verdict, count in found.summary.items()}
+def as_json(validation: Validation, seconds: float) -> Iterator[str]:
+    """One object. Scripts rely on its keys."""
+    summary = {str(verdict): count for verdict, count in validation.summary.items()}
     body = {
-        "pipeline": found.pipeline,
-        "from": str(found.span.first),
-        "to": str(found.span.last),
-        "queries": found.cost.queries,
-        "bytes_billed": found.cost.bytes_billed,
-        "cost_usd": round(found.cost.usd, 6),
+        "pipeline": validation.pipeline,
+        "from": str(validation.span.first),
+        "to": str(validation.span.last),
+        "queries": validation.cost.queries,
+        "bytes_billed": validation.cost.bytes_billed,
+        "cost_usd": round(validation.cost.usd, 6),
         "seconds": round(seconds, 3),
         "summary": {name: summary[name] for name in _SUMMARY},
-        "dates": [_date(day) for day in found.dates],
+        "dates": [_date(day) for day in validation.dates],
     }
     yield json.dumps(body, ensure_ascii=False) + "\n"
 
 
-def as_json_lines(found: Validation, _: float) -> Iterator[str]:
+def as_json_lines(validation: Validation, _: float) -> Iterator[str]:
     """One object per date."""
-    for day in found.dates:
-        yield json.dumps({"pipeline": found.pipeline, **_date(day)}, ensure_ascii=False) + "\n"
+    for day in validation.dates:
+        yield json.dumps({"pipeline": validation.pipeline, **_date(day)}, ensure_ascii=False) + "\n"
 
 
-def as_csv(found: Validation, _: float) -> Iterator[str]:
+def as_csv(validation: Validation, _: float) -> Iterator[str]:
     """One row per check and date; a phase without results has one row without a check."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     names = ("name", "kind", "table", "severity", "outcome", "measured", "expected", "message")
     writer.writerow(("pipeline", "date", "date_verdict", "date_score", "phase", "phase_verdict", "phase_score", *names))
-    for day in found.dates:
+    for day in validation.dates:
         for phase in day.phases:
-            before = (found.pipeline, day.run_date, day.verdict, day.score, phase.phase, phase.verdict, phase.score)
+            columns = (validation.pipeline, day.run_date, day.verdict, day.score, phase.phase, phase.verdict, phase.score)
             checks = [_check(result) for result in phase.results] or [dict.fromkeys(names)]
-            writer.writerows((*before, *(check[name] for name in names)) for check in checks)
+            writer.writerows((*columns, *(check[name] for name in names)) for check in checks)
     yield buffer.getvalue()
 
 
@@ -56,7 +56,7 @@ def _date(day: DateVerdict) -> Mapping[str, Any]:
             "phase": phase.phase,
             "verdict": phase.verdict,
             "score": phase.score,
-            # Only where no check can say it: whether a run is expected could not be measured.
+            # Only where no check carries it: the query that says whether a run is expected failed.
             **({"reason": phase.reason} if phase.verdict is Verdict.UNVERIFIED and phase.reason else {}),
             "checks": [_check(result) for result in phase.results],
         }

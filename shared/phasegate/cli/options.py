@@ -1,4 +1,4 @@
-"""Options that commands share, and what they make of them."""
+"""Options that commands share, and the values they stand for."""
 
 import os
 from collections.abc import Callable
@@ -19,7 +19,13 @@ from phasegate.ports import Clock
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-def located(*names: str) -> Callable[[F], F]:
+def example(command: str) -> str:
+    """The end of a command's help: something to run."""
+    # \b keeps it on one line, or it could not be pasted.
+    return f"\b\nExample: {command}"
+
+
+def location_options(*names: str) -> Callable[[F], F]:
     """Options that say where things are; each also has an environment variable, PHASEGATE_NAME."""
 
     def add(function: F) -> F:
@@ -31,10 +37,25 @@ def located(*names: str) -> Callable[[F], F]:
 
 
 pipeline_option = click.option(
-    "--pipeline", "pipeline_name", metavar="NAME", help="Which pipeline; not needed when there is one."
+    "--pipeline", "pipeline_name", metavar="NAME", help="Which pipeline; optional when there is only one."
 )
 
-by_option = click.option("--by", metavar="WHO", help="Who does it: the login name, when left out; never in the cloud.")
+by_option = click.option(
+    "--by",
+    metavar="WHO",
+    help="Your name; by default the login name. In the cloud the credentials name you, and --by is refused.",
+)
+
+format_option = click.option(
+    "--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True, help="Output format."
+)
+
+text_format_option = click.option(
+    "--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True, help="Output format."
+)
+
+UNTIL = "24h, a last day like 2013-02-09, or a time like 2013-02-09T12:00."
+"""Help for `--until`: what `parse_until` takes."""
 
 
 def wired(**options: str | None) -> Wiring:
@@ -44,36 +65,42 @@ def wired(**options: str | None) -> Wiring:
     return Wiring(Settings.resolve(options, os.environ, Path()), clock=clock, log=silent, digest=os.environ.get(DIGEST, ""))
 
 
-def chosen(wiring: Wiring, name: str | None) -> Pipeline:
-    """The pipeline that is meant.
+def choose_pipeline(wiring: Wiring, name: str | None) -> Pipeline:
+    """The pipeline of that name, or the only one.
 
     Raises:
-        ConfigError: There is none of that name, or several and none was named.
+        ConfigError: There is none of that name, or there are several and none was named.
     """
-    known = {pipeline.name: pipeline for pipeline in wiring.pipelines}
-    if name is None and len(known) == 1:
-        return next(iter(known.values()))
-    names = ", ".join(known)
+    pipelines = {pipeline.name: pipeline for pipeline in wiring.pipelines}
+    if name is None and len(pipelines) == 1:
+        return next(iter(pipelines.values()))
+    names = ", ".join(pipelines)
     if name is None:
-        raise ConfigError(f"there are several pipelines; say which with --pipeline ({names})")
-    if name not in known:
+        raise ConfigError(f"there are several pipelines; choose one with --pipeline ({names})")
+    if name not in pipelines:
         raise ConfigError(f'unknown pipeline "{name}"; known pipelines: {names}')
-    return known[name]
+    return pipelines[name]
 
 
-def moment(text: str | None, option: str, default: datetime) -> datetime:
-    """A time given as an option, or *default*."""
+def parse_time(text: str | None, option: str, default: datetime) -> datetime:
+    """A time given as an option, or *default*; without a time zone it is in that of *default*.
+
+    Raises:
+        ConfigError: It is no time.
+    """
     if text is None:
         return default
     try:
-        given = datetime.fromisoformat(text)
+        parsed = datetime.fromisoformat(text)
     except ValueError:
         raise ConfigError(f'{option}: expected a time like 2013-02-09T05:20:00Z, got "{text}"') from None
-    return given if given.tzinfo else given.replace(tzinfo=default.tzinfo)
+    return parsed if parsed.tzinfo else parsed.replace(tzinfo=default.tzinfo)
 
 
-def end(text: str, pipeline: Pipeline, now: datetime) -> datetime:
-    """When something ends that a person begins now: after `24h`, with the day `2013-02-09`, or at `2013-02-09T12:00`.
+def parse_until(text: str, pipeline: Pipeline, now: datetime) -> datetime:
+    """When something that begins now is to end: after `24h`, with the day `2013-02-09`, or at `2013-02-09T12:00`.
+
+    Days and times without a time zone are the pipeline's.
 
     Raises:
         ConfigError: It is none of these.
@@ -83,14 +110,14 @@ def end(text: str, pipeline: Pipeline, now: datetime) -> datetime:
     except ValueError:
         pass
     try:
-        day = parse_day(text) + timedelta(days=1)
-        return datetime.combine(day, time(), pipeline.zone).astimezone(UTC)
+        # The day is the last one, so the end is midnight after it.
+        return datetime.combine(parse_day(text) + timedelta(days=1), time(), pipeline.zone).astimezone(UTC)
     except ValueError:
         pass
     try:
-        given = datetime.fromisoformat(text)
+        parsed = datetime.fromisoformat(text)
     except ValueError:
         raise ConfigError(
             f'--until: expected a span like 24h, a last day like 2013-02-09 or a time like 2013-02-09T12:00, got "{text}"'
         ) from None
-    return (given if given.tzinfo else given.replace(tzinfo=pipeline.zone)).astimezone(UTC)
+    return (parsed if parsed.tzinfo else parsed.replace(tzinfo=pipeline.zone)).astimezone(UTC)

@@ -1,26 +1,26 @@
-"""`phasegate preflight`: whether a phase may start."""
+"""`phasegate preflight`: check whether a phase may start."""
 
 import json
 
 import click
 
-from phasegate.cli.options import located, pipeline_option, wired
+from phasegate.cli.options import example, location_options, pipeline_option, text_format_option, wired
 from phasegate.core.gates.preflight import Clearance, PointOutcome
 from phasegate.gates.preflight import clearance_body, read_request
 
 _SIGNS = {PointOutcome.YES: "●", PointOutcome.WARNING: "◐", PointOutcome.NO: "✗", PointOutcome.UNVERIFIED: "?"}
 
 
-@click.command(epilog="Example: phasegate preflight features 2013-02-09")
+@click.command(epilog=example("phasegate preflight features 2013-02-09"))
 @click.argument("phase")
 @click.argument("date")
 @pipeline_option
-@click.option("--producer", metavar="NAME", help="Which of the phase's jobs wants to start; all, when left out.")
-@click.option("--claim", metavar="OWNER", help="On a go, claim the run: another owner then gets a no until it has reported.")
-@click.option("--lease", metavar="TIME", help="How long a claim holds when no report ends it, like 90m; 2h, when left out.")
-@click.option("--unclaim", metavar="OWNER", help="Ask nothing; end what OWNER has claimed, because that run is dead.")
-@click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
-@located("pipelines", "warehouse", "state")
+@click.option("--producer", metavar="NAME", help="Which of the phase's jobs wants to start; by default all.")
+@click.option("--claim", metavar="OWNER", help="On a go, claim the run: other owners get a no until it has reported.")
+@click.option("--lease", metavar="TIME", help="How long the claim holds if no report ends it, like 90m; by default 2h.")
+@click.option("--unclaim", metavar="OWNER", help="Check nothing; end the claim of OWNER, because its run is dead.")
+@text_format_option
+@location_options("pipelines", "warehouse", "state")
 def command(
     phase: str,
     date: str,
@@ -32,14 +32,15 @@ def command(
     form: str,
     **where: str | None,
 ) -> int:
-    """Say whether PHASE may start for DATE, and what would have to be so that it may.
+    """Check whether a phase may start, and print what blocks it.
 
-    Exits with 0 for go, 1 for no-go, 3 when it is a no only because something could not be found out.
+    Each obstacle for PHASE on DATE comes with what removes it. Exits with 0 for go, with 1 for no-go, with 3 when it is a no-go
+    only because something could not be checked.
     """
     if claim and unclaim:
-        raise click.UsageError("either --claim or --unclaim")
+        raise click.UsageError("expected either --claim or --unclaim, got both")
     wiring = wired(**where)
-    asked = {
+    fields = {
         "phase": phase,
         "date": date,
         "pipeline": pipeline_name,
@@ -47,12 +48,12 @@ def command(
         "claim": unclaim or claim,
         "lease": lease,
     }
-    wish = read_request(asked, wiring.pipelines, wiring.clock.now())
+    request = read_request(fields, wiring.pipelines, wiring.clock.now())
     if unclaim:
-        ended = wiring.preflight_checks.release_claim(wish)
-        click.echo(f"{wish.run}: {f'what {unclaim} claimed is over' if ended else f'{unclaim} has claimed nothing'}")
+        ended = wiring.preflight_checks.release_claim(request)
+        click.echo(f"{request.run}: {f'the claim of {unclaim} has ended' if ended else f'{unclaim} has no claim'}")
         return 0
-    clearance = wiring.preflight_checks.ask(wish)
+    clearance = wiring.preflight_checks.ask(request)
     if form == "json":
         click.echo(json.dumps(clearance_body(clearance), indent=2))
     else:
@@ -61,7 +62,7 @@ def command(
 
 
 def _print(clearance: Clearance) -> None:
-    """What stands in the way first, each with what would help."""
+    """What blocks the phase first, each with its fix."""
     order = (PointOutcome.NO, PointOutcome.UNVERIFIED, PointOutcome.WARNING, PointOutcome.YES)
     click.echo(f"{'go' if clearance.go else 'no-go'}: {clearance.run}")
     for point in sorted(clearance.points, key=lambda point: order.index(point.outcome)):

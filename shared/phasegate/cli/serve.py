@@ -7,17 +7,23 @@ import click
 
 from phasegate.app.settings import Settings
 from phasegate.app.wiring import Wiring
-from phasegate.cli.options import located
+from phasegate.cli.options import example, location_options
 
 
-@click.command(epilog="Example: phasegate serve --state sqlite:state.sqlite --warehouse duckdb:tables.duckdb")
-@click.option("--host", default="127.0.0.1", show_default=True, help="Whoever reaches it can report completions.")
-@click.option("--port", type=click.IntRange(0, 65535), default=8080, show_default=True, help="0 takes a free one.")
-@located("pipelines", "warehouse", "state", "bus")
+@click.command(epilog=example("phasegate serve --state sqlite:state.sqlite --warehouse duckdb:tables.duckdb"))
+@click.option(
+    "--host",
+    default="127.0.0.1",
+    show_default=True,
+    help="Address to bind. Requests are not authenticated: put an authenticating proxy in front before you bind another one.",
+)
+@click.option("--port", type=click.IntRange(0, 65535), default=8080, show_default=True, help="Port; 0 takes a free one.")
+@location_options("pipelines", "warehouse", "state", "bus")
 def command(host: str, port: int, **locations: str | None) -> int:
-    """Take completions over HTTP and tick every minute, until stopped.
+    """Receive completions over HTTP and tick every minute.
 
-    POST completions to /, in the bodies that the function phase_monitor takes; POST anything to /tick for a tick at once.
+    POST completions to /, in the formats that the function phase_monitor takes. POST anything to /tick to run a tick
+    immediately. SIGTERM or Ctrl-C stops it.
     """
     from phasegate.app.serve import serve
 

@@ -7,22 +7,29 @@ from contextlib import contextmanager
 
 import click
 
-from phasegate.cli.options import chosen, located, pipeline_option, wired
+from phasegate.cli.options import choose_pipeline, example, location_options, pipeline_option, wired
 from phasegate.core.gates.verdict import Verdict
 from phasegate.gates.backfill import Validation, parse_range, validate
 from phasegate.gates.measurement import Progress
 
-_LONG = 31
-"""Dates from which a bar shows the progress."""
+_BAR_FROM = 31
+"""Number of dates from which a progress bar is shown."""
 
 
-@click.command(epilog="Example: phasegate validate 2013-02-01..2013-02-28 --format json")
+@click.command(epilog=example("phasegate validate 2013-02-01..2013-02-28 --format json"))
 @click.argument("dates")
 @pipeline_option
-@click.option("--phase", "phases", metavar="PHASE", multiple=True, help="Only this phase; may be given again.")
-@click.option("--format", "form", type=click.Choice(["table", "json", "jsonl", "csv"]), default="table", show_default=True)
-@click.option("--strict", is_flag=True, help="Exit with 4 when something is amber.")
-@located("pipelines", "warehouse", "state")
+@click.option("--phase", "phases", metavar="PHASE", multiple=True, help="Only this phase; can be repeated.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["table", "json", "jsonl", "csv"]),
+    default="table",
+    show_default=True,
+    help="Output format.",
+)
+@click.option("--strict", is_flag=True, help="Exit with 4 when there are warnings: something is acceptable, but amber.")
+@location_options("pipelines", "warehouse", "state")
 def command(
     dates: str,
     pipeline_name: str | None,
@@ -33,19 +40,22 @@ def command(
     warehouse: str | None,
     state: str | None,
 ) -> int:
-    """Judge DATES (one date, or FIRST..LAST with both included) by the rules of the gates.
+    """Validate past dates by the rules of the gates.
 
-    Every table is asked once, however long the range. Nothing is written. The worst comes first, grouped by cause.
+    DATES is a date, or FIRST..LAST, both included. Each table is queried once, however long the range is. Nothing is written.
+    The worst problems come first, grouped by cause.
+
+    Exits with 1 when a date fails, with 3 when one could not be measured.
     """
     started = time.perf_counter()
     wiring = wired(pipelines=pipelines, warehouse=warehouse, state=state)
-    pipeline = chosen(wiring, pipeline_name)
+    pipeline = choose_pipeline(wiring, pipeline_name)
     now = wiring.clock.now()
     span = parse_range(dates, pipeline, now=now)
     for phase in phases:
         pipeline.phase(phase)
-    with _bar(len(span.days()) >= _LONG) as progress:
-        found = validate(
+    with _bar(len(span.days()) >= _BAR_FROM) as progress:
+        validation = validate(
             pipeline,
             phases or tuple(pipeline.phases),
             span,
@@ -54,12 +64,13 @@ def command(
             known=wiring.stored_gates(pipeline.name, span),
             progress=progress,
         )
-    _print(found, form, time.perf_counter() - started)
-    return _code(found, strict=strict)
+    _print(validation, form, time.perf_counter() - started)
+    return _exit_code(validation, strict=strict)
 
 
-def _code(found: Validation, *, strict: bool) -> int:
-    summary = found.summary
+def _exit_code(validation: Validation, *, strict: bool) -> int:
+    summary = validation.summary
+    # A certain failure outweighs what could not be measured.
     if summary[Verdict.FAIL]:
         return 1
     if summary[Verdict.UNVERIFIED]:
@@ -67,23 +78,23 @@ def _code(found: Validation, *, strict: bool) -> int:
     return 4 if strict and summary[Verdict.ACCEPTABLE] else 0
 
 
-def _print(found: Validation, form: str, seconds: float) -> None:
+def _print(validation: Validation, form: str, seconds: float) -> None:
     if form == "table":
         from phasegate.cli.output.validation import print_validation
 
-        print_validation(found, seconds)
+        print_validation(validation, seconds)
         return
     from phasegate.cli import formats
 
     write = {"json": formats.as_json, "jsonl": formats.as_json_lines, "csv": formats.as_csv}[form]
-    for piece in write(found, seconds):
+    for piece in write(validation, seconds):
         sys.stdout.write(piece)
 
 
 @contextmanager
-def _bar(wanted: bool) -> Iterator[Progress | None]:
-    """A progress bar on standard error, when a person watches and it may take a while."""
-    if not wanted or not sys.stderr.isatty():
+def _bar(is_long: bool) -> Iterator[Progress | None]:
+    """A progress bar on standard error, for a long range and in a terminal only."""
+    if not is_long or not sys.stderr.isatty():
         yield None
         return
     from rich.console import Console

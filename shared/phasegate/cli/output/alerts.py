@@ -35,8 +35,9 @@ def _print_incident(out: Console, incident: Incident) -> None:
     out.print(escape(f"  {clean(worst.detail)}"), soft_wrap=True)
     if incident.speaks_for:
         out.print(escape(f"  also late: {', '.join(incident.speaks_for)}"))
-    if word := incident.acknowledged:
-        out.print(escape(clean(f"  acknowledged by {word.by}, {word.at:%Y-%m-%d %H:%M} UTC {word.note}")))
+    if ack := incident.acknowledged:
+        note = f": {ack.note}" if ack.note else ""
+        out.print(escape(f"  {clean(f'acknowledged by {ack.by} at {ack.at:%Y-%m-%d %H:%M} UTC{note}')}"), soft_wrap=True)
     else:
         out.print(escape(f"  phasegate ack {shlex.quote(incident.key)}"), style="dim", soft_wrap=True)
 
@@ -50,31 +51,37 @@ def _dates(incident: Incident) -> str:
 
 
 def print_deliveries(deliveries: Sequence[Delivery], destinations: Sequence[DestinationHealth]) -> None:
-    """What each destination was told last and what waits for it; then how each is doing."""
+    """What each destination was sent last and what is pending; then whether each destination works."""
     out = console()
     table = Table(box=None, padding=(0, 1), header_style="dim")
-    for name in ("incident", "destination", "told", "at (UTC)", "by", "waits"):
+    for name in ("incident", "destination", "notified", "at (UTC)", "by", "pending"):
         table.add_column(name, overflow="fold")
     for row in deliveries:
-        table.add_row(*(escape(text) for text in (f"{row.board}/{row.cause}", row.destination, *_last(row), _waiting(row))))
+        table.add_row(
+            *(escape(text) for text in (f"{row.board}/{row.cause}", row.destination, *_last_sent(row), _pending(row)))
+        )
     out.print()
     out.print(table if deliveries else "no deliveries")
     out.print()
     for destination in destinations:
         state = ("✗", "bold red") if destination.is_down else ("●", "green")
         accepted = destination.accepted_at
-        took = f"took something {accepted:%Y-%m-%d %H:%M} UTC" if accepted else "has taken nothing yet"
+        last = f"last accepted a message at {accepted:%Y-%m-%d %H:%M} UTC" if accepted else "has accepted nothing yet"
         why = f"; {clean(destination.why)}" if destination.why else ""
-        out.print(Text.assemble(sign(state), f" {destination.destination} {took}{why}"), soft_wrap=True)
+        out.print(Text.assemble(sign(state), f" {destination.destination} {last}{why}"), soft_wrap=True)
 
 
-def _last(row: Delivery) -> tuple[str, str, str]:
-    """Why and when a destination got its last message, and which other one took it in its place."""
+def _last_sent(row: Delivery) -> tuple[str, str, str]:
+    """Why and when a destination got its last message, and which fallback took it instead."""
     if not row.log:
         return "–", "", ""
     last = row.log[-1]
     return last.reason, f"{last.at:%Y-%m-%d %H:%M}", "" if last.by == row.destination else last.by
 
 
-def _waiting(row: Delivery) -> str:
-    return f"{'parked' if row.parked else 'yes'}, {row.attempts} failed: {clean(row.error)}" if row.is_pending else ""
+def _pending(row: Delivery) -> str:
+    """What keeps the next message from a destination; empty when none is due."""
+    if not row.is_pending:
+        return ""
+    failed = f", {row.attempts} failed: {clean(row.error)}" if row.attempts else ""
+    return f"{'parked' if row.parked else 'retrying' if row.attempts else 'sending'}{failed}"

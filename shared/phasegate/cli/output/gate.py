@@ -91,9 +91,9 @@ def _print_inputs(out: Console, of: Explanation) -> None:
     """The gates upstream, and which generation of each was built on."""
     for upstream in of.pipeline.inputs(of.gate.run.phase, of.gate.run.run_date):
         source = of.day.get(upstream)
-        state = f"{effective_state(source, of.day, of.pipeline)}, generation {source.generation}" if source else "nothing known"
+        state = f"{effective_state(source, of.day, of.pipeline)}, generation {source.generation}" if source else "no gate yet"
         used = f" (used generation {of.gate.consumed[upstream]})" if upstream in of.gate.consumed else ""
-        out.print(f"  after {upstream}: {state}{used}")
+        out.print(f"  upstream {upstream}: {state}{used}")
 
 
 def _history(events: Sequence[Event], pauses: Sequence[Pause]) -> Iterator[tuple[datetime, str]]:

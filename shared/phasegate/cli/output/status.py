@@ -111,7 +111,7 @@ def _print_reason(out: Console, status: Status, phase: str, day: date) -> None:
 def _print_reruns(out: Console, reruns: Sequence[Rerun]) -> None:
     if not reruns:
         return
-    out.print("\nmust run again, in this order:")
+    out.print("\nrerun in this order:")
     for rerun in reruns[:_MAX_RERUNS]:
         out.print(escape(f"  {rerun.run.phase} {rerun.run.run_date}: {rerun.why}"), soft_wrap=True)
     if len(reruns) > _MAX_RERUNS:
@@ -122,7 +122,7 @@ def _print_messages(out: Console, status: Status) -> None:
     counts = (
         f"{status.unsent} unsent" if status.unsent else "",
         f"{status.parked} parked" if status.parked else "",
-        f"{status.unprocessed} without effect (phasegate replay)" if status.unprocessed else "",
+        f"{status.unprocessed} rejected or undelivered (phasegate replay)" if status.unprocessed else "",
     )
     if any(counts):
         out.print(f"\nmessages: {', '.join(filter(None, counts))}")
