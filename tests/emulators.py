@@ -21,7 +21,9 @@ from typing import NoReturn
 import pytest
 
 FOLDER = "PHASEGATE_EMULATORS"
-"""A folder with the jars, at any depth; the SDK's own is found without it."""
+"""A folder with the jars, at any depth; the SDK's own is found without it. Set to `none`, tests that need an emulator skip."""
+
+NONE = "none"
 
 REQUIRED = "PHASEGATE_REQUIRE_EMULATORS"
 """Set to 1, a missing emulator or tool fails the tests that need it instead of skipping them."""
@@ -133,6 +135,8 @@ BIGQUERY = LocalBigQuery()
 
 def describe() -> str:
     """One line for the head of the report: which emulators there are."""
+    if os.environ.get(FOLDER) == NONE:
+        return "emulators: none"
     found = []
     for emulator in (FIRESTORE, PUBSUB, BIGQUERY):
         host, jar = os.environ.get(emulator.host_variable), emulator.find()
@@ -144,6 +148,8 @@ def describe() -> str:
 @contextmanager
 def running(emulator: Emulator | LocalBigQuery) -> Iterator[str]:
     """Where the emulator listens: the one that its variable names, or one that is started here and stopped at the end."""
+    if os.environ.get(FOLDER) == NONE:
+        pytest.skip(f"{FOLDER}={NONE}")
     given = os.environ.get(emulator.host_variable)
     if given:
         yield given

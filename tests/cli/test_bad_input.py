@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-PHASEGATE = str(Path(sys.executable).parent / "phasegate")
+from tests.cli.test_actions import run
 
 BROKEN = {
     "broken.yaml": "pipeline: [shop\n",
@@ -35,10 +35,6 @@ phases:
       raw.flights: {date: flight_date, checks: [{invariant: {that: "dep_delay > "}}]}
 """,
 }
-
-
-def run(folder: Path, *args: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([PHASEGATE, *args], cwd=folder, capture_output=True, text=True, check=False, timeout=60)
 
 
 @pytest.fixture
@@ -107,6 +103,13 @@ def test_sql_that_does_not_parse_is_wrong_usage_for_validate_too(files: Path, de
     done = run(files, "validate", "2013-02-08", "--pipelines", "sql.yaml", "--warehouse", warehouse)
     assert (done.returncode, done.stdout) == (2, "")
     assert "dep_delay >" in done.stderr
+
+
+def test_the_installed_command_does_the_same(demo_folder: Path) -> None:
+    command = [str(Path(sys.executable).parent / "phasegate"), "validate", "TODAY"]
+    done = subprocess.run(command, cwd=demo_folder, capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("error: expected a date like 2013-02-08")
 
 
 def test_debug_adds_the_traceback(demo_folder: Path) -> None:

@@ -3,8 +3,6 @@
 import csv
 import io
 import json
-import subprocess
-import sys
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -17,16 +15,16 @@ from phasegate.core.field_syntax import Span
 from phasegate.core.gates.verdict import DateVerdict, Verdict
 from phasegate.gates.backfill import Validation
 
-PHASEGATE = str(Path(sys.executable).parent / "phasegate")
+from tests.cli.test_actions import run
+
 # Five outputs, five pairs compared by key, one calendar.
 QUERIES = 11
 
 
-def run(folder: Path, *args: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([PHASEGATE, *args], cwd=folder, capture_output=True, text=True, check=False, timeout=60)
+YEAR = pytest.param("2013-01-01..2013-12-31", marks=pytest.mark.slow)
 
 
-@pytest.mark.parametrize("dates", ["2013-02-07", "2013-02-01..2013-02-28", "2013-01-01..2013-12-31"])
+@pytest.mark.parametrize("dates", ["2013-02-07", "2013-02-01..2013-02-28", YEAR])
 def test_the_number_of_queries_does_not_depend_on_the_number_of_dates(demo_folder: Path, dates: str) -> None:
     assert json.loads(run(demo_folder, "validate", dates, "--format", "json").stdout)["queries"] == QUERIES
 
@@ -104,6 +102,7 @@ def test_exit_codes(demo_folder: Path, args: list[str], code: int) -> None:
     assert run(demo_folder, "validate", *args).returncode == code
 
 
+@pytest.mark.slow
 def test_the_table_of_a_range_shows_each_month_and_groups_by_cause(demo_folder: Path) -> None:
     shown = run(demo_folder, "validate", "2013-01-01..2013-12-31").stdout
     assert all(f"2013-{month:02} " in shown for month in range(1, 13))

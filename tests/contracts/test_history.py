@@ -19,6 +19,8 @@ from phasegate.schemas import history_table
 from tests.bigquery import SOON
 
 REPO = Path(__file__).parents[2]
+pytestmark = pytest.mark.slow
+
 QUESTIONS = re.findall(r"```sql (\w+)\n(.*?)```", (REPO / "docs/history.md").read_text(), re.DOTALL)
 
 
