@@ -1,12 +1,12 @@
-"""Write the source archive of all functions: the same bytes from the same sources, on any machine, named by their digest.
+"""Writes the source archive of all functions: the same sources give the same bytes on any machine, and the digest is the name.
 
-    python infra/archive.py build/                      prints the SHA-256, and leaves build/<SHA-256>.zip
+    python infra/archive.py build/                      writes build/<SHA-256>.zip and prints the SHA-256
     python infra/archive.py build/ --pipelines my/folder
 
 Cloud Functions builds every function from this one archive; the build variable `GOOGLE_FUNCTION_SOURCE`
-(`functions/phase_monitor/main.py`) picks the file. Terraform deploys when the name changes, and only then.
+(`functions/phase_monitor/main.py`) selects the file. Terraform deploys only when the name changes.
 
-Nothing but the standard library is used, so that a deployment can build it before anything is installed.
+It needs only the standard library, so that a deployment can run it before anything is installed.
 """
 
 import argparse
@@ -19,24 +19,24 @@ from pathlib import Path
 REPO = Path(__file__).resolve().parents[1]
 
 PACKAGE_FILES = frozenset({".py", ".json", ".html", ".css", ".js", ".svg"})
-"""What belongs to the package, by suffix; anything else in its folder is left out."""
+"""Suffixes of the package's files; other files in its folder are left out."""
 
 EARLIEST = (1980, 1, 1, 0, 0, 0)
-"""The time of every file; a zip file can't hold an earlier one."""
+"""The time of every file: the earliest that a zip file can have."""
 
 MODE = 0o100644 << 16
-"""A regular file that everybody may read, where a zip file keeps it."""
+"""A regular file that everybody may read, in the form of a zip file's attributes."""
 
 
 def sources(repo: Path, pipelines: Path) -> Mapping[str, bytes]:
-    """Everything that a function needs, by its name in the archive.
+    """Every file of the archive, by its name there.
 
     Args:
         repo: A checkout.
         pipelines: The folder of pipeline files to deploy.
 
     Raises:
-        FileNotFoundError: A part that no deployment can do without is missing.
+        FileNotFoundError: A required part has no files.
     """
     package = (path for path in (repo / "shared/phasegate").rglob("*") if path.suffix in PACKAGE_FILES)
     parts = {
@@ -48,15 +48,15 @@ def sources(repo: Path, pipelines: Path) -> Mapping[str, bytes]:
     named["pipelines"] = {f"shared/pipelines/{path.name}": path.read_bytes() for path in pipelines.glob("*.yaml")}
     if missing := [part for part, files in named.items() if not files]:
         raise FileNotFoundError(f"nothing to deploy in {', '.join(missing)}")
-    found = {name: content for files in named.values() for name, content in files.items()}
-    return found | {"requirements.txt": _requirements((repo / "functions/requirements.txt").read_text(), found)}
+    files = {name: content for part in named.values() for name, content in part.items()}
+    return files | {"requirements.txt": _requirements((repo / "functions/requirements.txt").read_text(), files)}
 
 
 def _requirements(written: str, files: Mapping[str, bytes]) -> bytes:
-    """The archive's root requirements: what is written, with every version pinned, and a line that changes with the sources.
+    """The archive's root requirements: those of the functions, with every version pinned, and a line with the sources' digest.
 
-    Cloud Build keeps installed packages for a day by the text of this file alone: without that line a change of ./shared would
-    be built, reported as deployed, and not be there. Source: GoogleCloudPlatform/buildpacks, pkg/python/python.go.
+    Cloud Build caches installed packages for a day, by the text of this file alone. Without that line a change of ./shared would
+    be built and reported as deployed, but the old code would run. Source: GoogleCloudPlatform/buildpacks, pkg/python/python.go.
     """
     digest = hashlib.sha256()
     for name, content in sorted(files.items()):
@@ -65,10 +65,10 @@ def _requirements(written: str, files: Mapping[str, bytes]) -> bytes:
 
 
 def write(files: Mapping[str, bytes], folder: Path) -> str:
-    """Write the archive into a folder; gives the SHA-256 of its bytes, which is also its name."""
+    """Write the archive to a folder; gives the SHA-256 of its bytes, which is also its name."""
     folder.mkdir(parents=True, exist_ok=True)
     unnamed = folder / f".{os.getpid()}.zip"
-    # Not compressed: what a compressor makes of the same text differs between versions of zlib.
+    # Not compressed: versions of zlib compress the same text differently.
     with zipfile.ZipFile(unnamed, "w", zipfile.ZIP_STORED) as archive:
         for name, content in sorted(files.items()):
             entry = zipfile.ZipInfo(name, EARLIEST)
@@ -83,10 +83,10 @@ def write(files: Mapping[str, bytes], folder: Path) -> str:
 def main() -> None:
     """Run the command line."""
     parser = argparse.ArgumentParser(description="Write the source archive of all functions; prints its SHA-256.")
-    parser.add_argument("folder", type=Path, help="where it is written, as <SHA-256>.zip")
+    parser.add_argument("folder", type=Path, help="folder to write <SHA-256>.zip to")
     parser.add_argument("--pipelines", type=Path, default=REPO / "shared/pipelines", help="the pipeline files to deploy")
-    given = parser.parse_args()
-    print(write(sources(REPO, given.pipelines), given.folder))
+    options = parser.parse_args()
+    print(write(sources(REPO, options.pipelines), options.folder))
 
 
 if __name__ == "__main__":

@@ -50,7 +50,7 @@ import {
 resource "google_bigquery_dataset" "history" {
   dataset_id  = replace(var.prefix, "-", "_")
   location    = var.location.bigquery
-  description = "What phasegate decided."
+  description = "Decisions of phasegate."
 
   depends_on = [time_sleep.ready]
 }
@@ -92,7 +92,7 @@ resource "google_pubsub_subscription" "history" {
     ttl = ""
   }
 
-  # A column that the table does not have yet is left out: a new version may write before its table has changed.
+  # A new version may write before its table has changed: fields without a column are dropped.
   bigquery_config {
     table               = "${google_bigquery_table.history.project}.${google_bigquery_table.history.dataset_id}.${google_bigquery_table.history.table_id}"
     use_table_schema    = true

@@ -1,5 +1,5 @@
-# Cloud Build: deploys the branch, and checks every hour that nothing has moved since. Its two accounts come from
-# `make bootstrap`: whoever may give rights must not get its own from what it deploys.
+# Cloud Build: deploys the branch, and checks for drift every hour. `make bootstrap` makes its two accounts: an account that
+# may grant roles must not get its own roles from what it deploys.
 
 locals {
   builders = { for name in ["check", "deploy"] : name => "${var.prefix}-${name}@${var.project}.iam.gserviceaccount.com" }
@@ -36,7 +36,7 @@ resource "google_cloudbuild_trigger" "drift" {
   for_each = local.triggers
 
   name            = "${var.prefix}-drift"
-  description     = "Compares what is there with what was deployed"
+  description     = "Checks for drift from what was deployed"
   location        = var.location.region
   service_account = "projects/${var.project}/serviceAccounts/${local.builders.check}"
   substitutions   = { _PREFIX = var.prefix }
@@ -45,7 +45,7 @@ resource "google_cloudbuild_trigger" "drift" {
     topic = google_pubsub_topic.this["drift-check"].id
   }
 
-  # The programs; what they compare with is what the last deployment recorded, whatever the branch says meanwhile.
+  # Only the programs come from the branch. They compare with what the last deployment recorded.
   source_to_build {
     repository = each.value.connection
     ref        = "refs/heads/${each.value.branch}"

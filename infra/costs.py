@@ -1,9 +1,9 @@
-"""What an installation costs a month, by list prices and assumptions that are all written here.
+"""The monthly cost of an installation, from the list prices and assumptions in this file.
 
     python infra/costs.py                 for 10, 100 and 1,000 gates a day, as in infra/README.md
     python infra/costs.py 250 --gib 2     for 250 gates a day, when measuring one table reads 2 GiB
 
-A gate is one phase on one run date. Nothing but the standard library is used.
+A gate is one phase on one run date. This needs only the standard library.
 """
 
 import argparse
@@ -14,17 +14,17 @@ DAYS = 30
 TICKS = DAYS * 24 * 60
 CHECKS = DAYS * 24
 GIB = 2**30
-FUNCTION_COUNT, CLOCKS, CONDITIONS = 7, 2, 6
-"""Functions, scheduler jobs and conditions of alert policies that the module makes, with a repository; a test counts them."""
+FUNCTION_COUNT, JOBS, CONDITIONS = 7, 2, 6
+"""Functions, scheduler jobs and alert conditions of the module, with a repository; a test counts them."""
 
 
 @dataclass(frozen=True)
 class Price:
-    """A list price in US dollars, for the smallest amount that is sold, in us-central1 and nam5.
+    """A list price in US dollars per unit, in us-central1 and nam5.
 
     Args:
-        free: What a billing account has for nothing each month.
-        source: The price list that says so.
+        free: The monthly free quota of a billing account, in units.
+        source: The price list.
     """
 
     dollars: float
@@ -38,7 +38,7 @@ PRICES: Mapping[str, Price] = {
     "vCPU second": Price(24e-6, 180_000, RUN),
     "GiB second of memory": Price(2.5e-6, 360_000, RUN),
     "request": Price(0.40e-6, 2e6, RUN),
-    # One database of a project has a free quota; it is not counted on.
+    # One database of a project has a free quota, which another one may use up; it is not counted.
     "document read": Price(0.06e-5, 0, FIRESTORE),
     "document written": Price(0.18e-5, 0, FIRESTORE),
     "document deleted": Price(0.02e-5, 0, FIRESTORE),
@@ -48,7 +48,7 @@ PRICES: Mapping[str, Price] = {
     "TiB of messages": Price(40, 10 / 1024, "cloud.google.com/pubsub/pricing"),
     "TiB of messages into BigQuery": Price(50, 0, "cloud.google.com/pubsub/pricing"),
     "minute of building": Price(0.006, 2_500, "cloud.google.com/build/pricing, e2-standard-2"),
-    "clock": Price(0.10, 3, "cloud.google.com/scheduler/pricing"),
+    "scheduler job": Price(0.10, 3, "cloud.google.com/scheduler/pricing"),
     "secret": Price(0.06, 6, "cloud.google.com/secret-manager/pricing"),
     "condition of an alert policy": Price(0.10, 0, "cloud.google.com/stackdriver/pricing"),
     "GiB of logs": Price(0.50, 50, "cloud.google.com/stackdriver/pricing"),
@@ -58,7 +58,7 @@ PRICES: Mapping[str, Price] = {
 
 @dataclass(frozen=True)
 class Assumptions:
-    """What is assumed of the pipelines; each field says so in words in `SAID`."""
+    """Assumptions about the pipelines; `EXPLANATIONS` explains each field."""
 
     reports: float = 3
     tables: float = 2
@@ -77,27 +77,27 @@ class Assumptions:
     deploying: float = 25
 
 
-SAID: Mapping[str, str] = {
-    "reports": "completion messages for each gate, late and repeated ones included; each is measured",
+EXPLANATIONS: Mapping[str, str] = {
+    "reports": "completion messages per gate, with late and repeated ones; each is measured",
     "tables": "tables that a phase must have produced",
-    "gib": "GiB that measuring one table on one run date reads",
-    "alerts": "alerts for each gate, reminders and recoveries included",
-    "window": "run dates that each tick looks at",
+    "gib": "GiB read to measure one table on one run date",
+    "alerts": "alerts per gate, with reminders and recoveries",
+    "window": "run dates that each tick checks",
     "phases": "phases of a pipeline",
-    "judging": "seconds from a message to its answer, with 1 vCPU and 1 GiB",
-    "tick": "seconds of a tick, with 1 vCPU and 1 GiB",
-    "tick_gate": "seconds more for each gate that it looks at",
-    "kept": "days of gates that are kept: what one year of running has left",
-    "gate_kib": "KiB of a gate with its history, outbox and indexes",
+    "judging": "seconds to handle a message, with 1 vCPU and 1 GiB",
+    "tick": "seconds per tick, with 1 vCPU and 1 GiB",
+    "tick_gate": "seconds more per gate that the tick checks",
+    "kept": "days of stored gates: one year of operation",
+    "gate_kib": "KiB per gate with its history, outbox and indexes",
     "secrets": "secrets that pipeline files name",
-    "drift": "minutes of an hourly check for drift",
+    "drift": "minutes per hourly drift check",
     "deployments": "deployments",
-    "deploying": "minutes of a deployment, its functions' builds included",
+    "deploying": "minutes per deployment, with the builds of its functions",
 }
 
 
 def usage(gates: float, of: Assumptions) -> Mapping[str, Mapping[str, float]]:
-    """What is used in a month, by service and by what is priced.
+    """Monthly usage, by service and unit of price.
 
     Args:
         gates: Gates a day.
@@ -106,9 +106,9 @@ def usage(gates: float, of: Assumptions) -> Mapping[str, Mapping[str, float]]:
     alerts = gates * DAYS * of.alerts
     seen = gates * of.window
     seconds = reports * of.judging + TICKS * (of.tick + seen * of.tick_gate)
-    # Alerts and results of checks are answered in a second, with a third of a vCPU and half a GiB.
+    # Alerts and drift checks take a second each, with a third of a vCPU and half a GiB.
     small = alerts + CHECKS
-    decided = reports * 1.5  # a message's gate, and now and then a follower's
+    decided = reports * 1.5  # the gate of a message, and sometimes that of a follower
     stored = gates * of.kept * of.gate_kib / 2**20
     return {
         "Functions": {
@@ -117,25 +117,25 @@ def usage(gates: float, of: Assumptions) -> Mapping[str, Mapping[str, float]]:
             "request": reports + TICKS + small,
         },
         "Firestore": {
-            # A tick reads the gates of its window, and about 20 documents beside; a message those of its date, and its marker.
+            # A tick reads the gates of its window and about 20 other documents; a message reads those of its date and its marker.
             "document read": TICKS * (seen + 20) + decided * (of.phases + 6) + alerts * 10,
-            # Gate, history, marker, two entries of the outbox and that each was sent; the tick's heartbeat.
+            # Gate, history, marker, two outbox entries and their two updates; the heartbeat of a tick.
             "document written": decided * 7 + TICKS + alerts * 6,
             "document deleted": decided * 4 + alerts * 2,
             "GiB of documents": stored,
             "GiB of backups": stored * 14,
         },
         "BigQuery": {"TiB read by queries": reports * of.tables * max(of.gib, 10 / 1024) / 1024},
-        # Each message is published and pushed, and counts 1 kB at least.
+        # Each message is published and pushed, and is billed as at least 1 kB.
         "Pub/Sub": {
             "TiB of messages": (TICKS + CHECKS * 2 + reports * 2 + decided * 2 + alerts * 2) * 2 * 1000 / 2**40,
             "TiB of messages into BigQuery": decided * 4000 / 2**40,
         },
         "Cloud Build": {"minute of building": CHECKS * of.drift + of.deployments * of.deploying},
-        "Scheduler": {"clock": CLOCKS},
+        "Scheduler": {"scheduler job": JOBS},
         "Secret Manager": {"secret": of.secrets},
         "Monitoring": {"condition of an alert policy": CONDITIONS},
-        # Lines of 1 kB: the platform's for each request, and ours.
+        # Lines of 1 kB: one of the platform per request, and ours.
         "Logging": {"GiB of logs": (TICKS * 4 + reports * 8 + small * 4) * 1000 / GIB},
         "Artifact Registry": {"GiB of images": FUNCTION_COUNT * 0.3},
     }
@@ -145,7 +145,7 @@ def costs(gates: float, of: Assumptions, *, free: bool) -> Mapping[str, float]:
     """Dollars a month, by service.
 
     Args:
-        free: Whether the free quotas count, as if nothing else used them.
+        free: Whether to subtract the free quotas, as if nothing else used them.
     """
     return {
         service: sum(max(0.0, amount - PRICES[what].free * free) * PRICES[what].dollars for what, amount in used.items())
@@ -155,16 +155,16 @@ def costs(gates: float, of: Assumptions, *, free: bool) -> Mapping[str, float]:
 
 def table(gates: Sequence[float], of: Assumptions) -> str:
     """Costs and assumptions, as Markdown."""
-    listed = [costs(each, of, free=False) for each in gates]
-    quotas = [costs(each, of, free=True) for each in gates]
+    by_list_price = [costs(number, of, free=False) for number in gates]
+    beyond_quotas = [costs(number, of, free=True) for number in gates]
     lines = [
-        ["US dollars a month, at", *(f"{each:,g} gates a day" for each in gates)],
+        ["US dollars a month, at", *(f"{number:,g} gates a day" for number in gates)],
         ["---", *("---:" for _ in gates)],
-        *([service, *(f"{each[service]:,.2f}" for each in listed)] for service in listed[0]),
-        ["**All, by list price**", *(f"**{sum(each.values()):,.2f}**" for each in listed)],
-        ["**All, beyond the free quotas**", *(f"**{sum(each.values()):,.2f}**" for each in quotas)],
+        *([service, *(f"{column[service]:,.2f}" for column in by_list_price)] for service in by_list_price[0]),
+        ["**All, by list price**", *(f"**{sum(column.values()):,.2f}**" for column in by_list_price)],
+        ["**All, beyond the free quotas**", *(f"**{sum(column.values()):,.2f}**" for column in beyond_quotas)],
     ]
-    assumed = [f"| {getattr(of, name):,g} | {said} |" for name, said in SAID.items()]
+    assumed = [f"| {getattr(of, name):,g} | {explanation} |" for name, explanation in EXPLANATIONS.items()]
     return "\n".join(
         [
             *(f"| {' | '.join(line)} |" for line in lines),
@@ -179,13 +179,15 @@ def table(gates: Sequence[float], of: Assumptions) -> str:
 
 def main() -> None:
     """Run the command line."""
-    parser = argparse.ArgumentParser(description="What an installation costs a month, as Markdown.")
+    parser = argparse.ArgumentParser(description="Print the monthly cost of an installation, as Markdown.")
     parser.add_argument("gates", type=float, nargs="*", default=[10, 100, 1000], help="gates a day")
     for field in fields(Assumptions):
-        parser.add_argument(f"--{field.name.replace('_', '-')}", type=float, default=field.default, help=SAID[field.name])
-    given = vars(parser.parse_args())
-    gates = given.pop("gates")
-    print(table(gates, replace(Assumptions(), **given)), end="")
+        parser.add_argument(
+            f"--{field.name.replace('_', '-')}", type=float, default=field.default, help=EXPLANATIONS[field.name]
+        )
+    options = vars(parser.parse_args())
+    gates = options.pop("gates")
+    print(table(gates, replace(Assumptions(), **options)), end="")
 
 
 if __name__ == "__main__":

@@ -3,20 +3,20 @@
 #
 #   PROJECT=my-project infra/deploy.sh archive upload plan apply record settle
 #
-# PREFIX names an installation other than "phasegate"; SETTINGS a file of Terraform variables beside this one.
+# PREFIX names an installation other than "phasegate"; SETTINGS names a file of Terraform variables, relative to this folder.
 set -eu
 cd "$(dirname "$0")"
 
-: "${PROJECT:?say for which project: PROJECT=my-project}"
+: "${PROJECT:?set the project: PROJECT=my-project}"
 PREFIX=${PREFIX:-phasegate}
 state=gs://$PROJECT-$PREFIX-state
 source=gs://$PROJECT-$PREFIX-source
-# What the steps hand on to each other.
+# Files that the steps pass on to each other.
 work=../.phasegate/deploy
 mkdir -p "$work"
 
-# Make what all other steps need: buckets, and the accounts of Cloud Build. Its state begins in its folder, and moves into the
-# bucket as soon as there is one.
+# Create what all other steps need: buckets, and the accounts of Cloud Build. Its state starts in its folder, and moves to the
+# bucket once that exists.
 bootstrap() {
     cd bootstrap
     printf '{"project": "%s", "prefix": "%s"}\n' "$PROJECT" "$PREFIX" >bootstrap.auto.tfvars.json
@@ -31,7 +31,7 @@ bootstrap() {
     cd ..
 }
 
-# Build the functions' source, and say what is to be deployed.
+# Build the archive of the functions' source, and write the variables of the deployment.
 archive() {
     digest=$(python3 archive.py "$work")
     printf '{"project": "%s", "prefix": "%s", "archive": {"bucket": "%s", "digest": "%s"}}\n' \
@@ -41,7 +41,7 @@ archive() {
     printf '%s\n' "$digest" >"$work/digest"
 }
 
-# Bring it to where functions are built from, and get the checksums of the providers that the last deployment used.
+# Upload the archive, and fetch the checksums of the providers that the last deployment used.
 upload() {
     digest=$(cat "$work/digest")
     gcloud storage cp --no-clobber "$work/$digest.zip" "$source/source/$digest.zip"
@@ -56,7 +56,7 @@ init() {
     terraform init -input=false -backend-config="bucket=${state#gs://}" -backend-config=prefix=module "$@" >&2
 }
 
-# Make the places of secrets, and nothing else: a function that tells people does not start while one is empty.
+# Create only the secrets: functions that send alerts do not start while a secret has no version.
 secrets() {
     init -upgrade
     terraform apply -lock-timeout=10m -target=google_secret_manager_secret.this
@@ -68,10 +68,10 @@ plan() {
     terraform plan -input=false -lock-timeout=10m -out="$work/plan"
 }
 
-# A grant takes up to minutes until it counts everywhere, which nothing tells; so what fails once is tried once more.
+# New grants take minutes to work everywhere, and nothing reports when they do. So a failed apply is retried once, with a new plan.
 apply() {
     if ! terraform apply -input=false -lock-timeout=10m "$work/plan"; then
-        echo "once more, in ${PAUSE:-120} s" >&2
+        echo "retrying in ${PAUSE:-120} s" >&2
         sleep "${PAUSE:-120}"
         plan
         terraform apply -input=false -lock-timeout=10m "$work/plan"
@@ -79,7 +79,7 @@ apply() {
     terraform output -json settings >"$work/settings.json"
 }
 
-# Keep what was applied: the check for drift compares with this, not with what the branch says meanwhile.
+# Store what was applied: the drift check compares with this, not with later commits of the branch.
 record() {
     printf '%s\n' "${COMMIT_SHA:-$(git rev-parse HEAD)}" >"$work/commit"
     tar -czf "$work/applied.tar.gz" -C .. --exclude=.terraform --exclude='*.tfstate*' \
@@ -88,12 +88,12 @@ record() {
     gcloud storage cp .terraform.lock.hcl "$state/terraform.lock.hcl"
 }
 
-# Right after an apply there must be nothing left to change; otherwise every check for drift would find it.
+# Right after an apply a plan must be empty; otherwise every drift check would report the difference.
 settle() {
     terraform plan -input=false -lock-timeout=10m -detailed-exitcode
 }
 
-# Ask the live platform whether it is as the pipeline files demand; it takes minutes until a grant counts and the clock has ticked.
+# Check the live installation. It takes minutes until new grants work and the first tick has run.
 # Needs the command line: `make .venv/dev`.
 doctor() {
     python3 -c 'import json, os, sys
@@ -102,7 +102,7 @@ os.environ["PHASEGATE_PIPELINES"] = os.path.abspath("../shared/pipelines")
 os.execv(sys.argv[2], sys.argv[2:])' "$work/settings.json" ../.venv/bin/phasegate doctor --wait "${WAIT:-10m}"
 }
 
-# Fetch what was applied last, into a folder of its own.
+# Fetch what was applied last, into its own folder.
 applied() {
     gcloud storage cp "$state/applied.tar.gz" "$work/applied.tar.gz"
     rm -rf "$work/applied"
@@ -110,7 +110,7 @@ applied() {
     tar -xzf "$work/applied.tar.gz" -C "$work/applied"
 }
 
-# Plan that, and change nothing. What was found is in $work; that something was found is no failure of this step.
+# Plan it, and change nothing. The result is in $work; finding drift does not fail this step.
 drift() {
     found=$(cd "$work" && pwd)
     cd "$work/applied/infra"
@@ -126,15 +126,15 @@ drift() {
     cd - >/dev/null
 }
 
-# Say it on the drift topic, where deploy_watch makes an incident of it, or ends one.
+# Publish the result to the drift topic; deploy_watch opens or ends an incident.
 report() {
     python3 drift.py "$work/drift.json" --exit-code "$(cat "$work/drift.code")" --log "$work/drift.log" \
         --commit "$(cat "$work/applied/.phasegate/deploy/commit")" --build "${BUILD_ID:-}" >"$work/message.json"
     gcloud pubsub topics publish "projects/$PROJECT/topics/$PREFIX-drift" --message="$(cat "$work/message.json")"
 }
 
-# Take everything away. State, history and secrets stay, and `make deploy ADOPT=true` takes them over again; DATA=delete
-# takes them away, too. Terraform asks before it does anything.
+# Remove everything except state, history and secrets, which `make deploy ADOPT=true` takes over again. DATA=delete removes
+# these, too. Terraform asks before it changes anything.
 destroy() {
     init -upgrade
     if [ "${DATA:-keep}" = delete ]; then

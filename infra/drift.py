@@ -1,13 +1,13 @@
-"""Say as one message what a Terraform plan found to be otherwise than declared: which resource, which argument, never a value.
+"""Writes the result of a Terraform plan as one message: the resources and arguments that differ, never a value.
 
     terraform plan -detailed-exitcode -lock=false -input=false -out=drift.plan 2> plan.log; code=$?
     terraform show -json drift.plan > plan.json
     python infra/drift.py plan.json --exit-code $code --log plan.log --commit "$COMMIT_SHA" --build "$BUILD_ID" > message.json
     gcloud pubsub topics publish TOPIC --message="$(cat message.json)"
 
-The plan is the one of the commit that was applied last, so whatever it would change was changed behind Terraform's back. An empty
-plan is a message too: it ends the incident. So is a plan that failed. The message keeps to
-shared/phasegate/schemas/drift.schema.json. Nothing but the standard library is used; the image with gcloud has a Python.
+The plan is of the commit that was applied last, so whatever it would change was changed outside Terraform. An empty plan gives a
+message, too: it ends the incident. So does a failed plan. The message follows shared/phasegate/schemas/drift.schema.json. This needs
+only the standard library; the image with gcloud has a Python.
 """
 
 import argparse
@@ -20,19 +20,19 @@ from pathlib import Path
 from typing import Any
 
 OUTCOMES = {0: "clean", 2: "drifted"}
-"""What the exit codes of `terraform plan -detailed-exitcode` mean; any other: failed."""
+"""Outcomes by exit code of `terraform plan -detailed-exitcode`; any other code means failed."""
 
-MOST_BYTES = 50_000
-"""Of the message. An argument of a program, as gcloud takes it, may have 131,072. Source: execve(2), MAX_ARG_STRLEN."""
+MAX_BYTES = 50_000
+"""Of the message. gcloud takes it as an argument, which may have 131,072. Source: execve(2), MAX_ARG_STRLEN."""
 
-MOST_ARGUMENTS = 20
-"""Named of one resource."""
+MAX_ARGUMENTS = 20
+"""Arguments that are named per resource."""
 
-LONGEST = 300
-"""Characters of an address, a path or a line of Terraform."""
+MAX_TEXT = 300
+"""Characters of an address, a path or a line of Terraform's output."""
 
 COPIES = ("effective_labels", "terraform_labels")
-"""What the provider computes from `labels`; not told beside it."""
+"""The provider computes these from `labels`; they are named only when nothing else differs."""
 
 ACTIONS = {
     ("create",): "create",
@@ -42,7 +42,7 @@ ACTIONS = {
     ("create", "delete"): "replace",
     ("forget",): "forget",
 }
-"""What Terraform would do, as it says it. A resource that it would create is gone; one that it would delete is left over."""
+"""Terraform's actions. A resource that it would create is missing; one that it would delete is left over."""
 
 
 def message(
@@ -51,38 +51,38 @@ def message(
     """The message.
 
     Args:
-        plan: The plan, as `terraform show -json` writes it; None when there is none.
+        plan: The plan, as `terraform show -json` writes it; None without one.
         code: The exit code of `terraform plan -detailed-exitcode`.
-        log: What it wrote on standard error; only headlines of errors are taken from it.
+        log: What it wrote to standard error; only the first lines of errors are used.
         commit: The commit whose configuration was compared.
-        build: The build that did it.
+        build: The build that ran the check.
     """
     outcome = OUTCOMES.get(code, "failed")
     if plan is None and outcome != "failed":
         outcome, log = "failed", "Error: the plan could not be read"
     found = list(changes(plan)) if plan is not None and outcome == "drifted" else []
-    told: dict[str, Any] = {
+    result: dict[str, Any] = {
         "outcome": outcome,
         "at": (plan or {}).get("timestamp") or now.isoformat(),
-        "commit": commit[:LONGEST],
-        "build": build[:LONGEST],
+        "commit": commit[:MAX_TEXT],
+        "build": build[:MAX_TEXT],
         "changes": [],
         "omitted": len(found),
         "errors": headlines(log) if outcome == "failed" else [],
     }
-    size = len(json.dumps(told))
+    size = len(json.dumps(result))
     for change in found:
         size += len(json.dumps(change)) + 2
-        if size > MOST_BYTES:
+        if size > MAX_BYTES:
             break
-        told["changes"].append(change)
-        told["omitted"] -= 1
-    return told
+        result["changes"].append(change)
+        result["omitted"] -= 1
+    return result
 
 
 def changes(plan: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """What the plan would change, resource by resource, then outputs."""
-    for resource in sorted(plan.get("resource_changes", ()), key=lambda each: str(each["address"])):
+    """The changes of the plan, by resource, then by output."""
+    for resource in sorted(plan.get("resource_changes", ()), key=lambda resource: str(resource["address"])):
         change = resource["change"]
         action = ACTIONS.get(tuple(change["actions"]))
         if action is None and "importing" in change:
@@ -98,20 +98,20 @@ def changes(plan: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def _change(address: str, action: str, named: list[str]) -> dict[str, Any]:
-    kept = [_short(path) for path in named[:MOST_ARGUMENTS]]
-    return {"address": _short(address), "action": action, "arguments": kept, "omitted": len(named) - len(kept)}
+    shown = [_short(path) for path in named[:MAX_ARGUMENTS]]
+    return {"address": _short(address), "action": action, "arguments": shown, "omitted": len(named) - len(shown)}
 
 
 def arguments(change: Mapping[str, Any]) -> Iterator[str]:
-    """The paths of the arguments that differ; those that force a replacement first. No value is ever given."""
+    """The paths of the arguments that differ, those that force a replacement first; never a value."""
     forcing = [path("", *keys) for keys in change.get("replace_paths", ())]
     differing = list(differences(change.get("before"), change.get("after"), change.get("after_unknown")))
-    own = [each for each in differing if not each.startswith(COPIES)] or differing
+    own = [argument for argument in differing if not argument.startswith(COPIES)] or differing
     yield from dict.fromkeys(forcing + own)
 
 
 def differences(before: Any, after: Any, unknown: Any, at: str = "") -> Iterator[str]:
-    """Paths at which two values differ; what will be known only after the change is no difference."""
+    """Paths at which two values differ; values that are only known after the change are ignored."""
     if unknown is True or before == after:
         return
     if isinstance(before, dict) and isinstance(after, dict):
@@ -127,13 +127,13 @@ def differences(before: Any, after: Any, unknown: Any, at: str = "") -> Iterator
 
 
 def _are_blocks(before: Any, after: Any) -> bool:
-    """True for two lists of the same blocks; in a list of plain values a place says nothing."""
+    """True for two lists of the same blocks. In lists of plain values an index means nothing."""
     lists = isinstance(before, list) and isinstance(after, list) and len(before) == len(after)
-    return lists and all(isinstance(each, dict) for each in (*before, *after))
+    return lists and all(isinstance(block, dict) for block in (*before, *after))
 
 
 def path(at: str, *keys: str | int) -> str:
-    """A place as Terraform writes it: `retry_policy[0].minimum_backoff`, `labels["team-a"]`."""
+    """A path as Terraform writes it: `retry_policy[0].minimum_backoff`, `labels["team-a"]`."""
     for key in keys:
         if isinstance(key, int):
             at += f"[{key}]"
@@ -145,41 +145,39 @@ def path(at: str, *keys: str | int) -> str:
 
 
 def headlines(log: str) -> list[str]:
-    """The first line of each error that Terraform wrote; what follows it may quote values."""
+    """The first line of each of Terraform's errors; the lines after it may quote values."""
     plain = re.sub(r"\x1b\[[0-9;]*m", "", log)
-    found = re.findall(r"^[╷│ ]*(Error: .*)$", plain, re.MULTILINE)
-    return [_short(line.rstrip()) for line in dict.fromkeys(found)][:5]
+    lines = re.findall(r"^[╷│ ]*(Error: .*)$", plain, re.MULTILINE)
+    return [_short(line.rstrip()) for line in dict.fromkeys(lines)][:5]
 
 
 def _short(text: str) -> str:
-    return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
+    return text if len(text) <= MAX_TEXT else text[: MAX_TEXT - 1] + "…"
 
 
 def read(file: Path) -> Any:
-    """A JSON object from a file; None when there is none."""
+    """A JSON object from a file; None without one."""
     try:
-        found = json.loads(file.read_text())
+        document = json.loads(file.read_text())
     except (OSError, ValueError):
         return None
-    return found if isinstance(found, dict) else None
+    return document if isinstance(document, dict) else None
 
 
 def main() -> None:
     """Run the command line."""
-    parser = argparse.ArgumentParser(
-        description="Say as one message what a Terraform plan found to be otherwise than declared."
-    )
-    parser.add_argument("plan", type=Path, help="what `terraform show -json` wrote; may be missing when the plan failed")
+    parser = argparse.ArgumentParser(description="Write the result of a Terraform plan as one message.")
+    parser.add_argument("plan", type=Path, help="output of `terraform show -json`; may be missing when the plan failed")
     parser.add_argument("--exit-code", type=int, required=True, help="of `terraform plan -detailed-exitcode`: 0, 2, or another")
-    parser.add_argument("--log", type=Path, help="what the plan wrote on standard error")
+    parser.add_argument("--log", type=Path, help="standard error of the plan")
     parser.add_argument("--commit", default="", help="the commit whose configuration was compared")
-    parser.add_argument("--build", default="", help="the build that did it")
-    given = parser.parse_args()
-    log = given.log.read_text(errors="replace") if given.log is not None and given.log.exists() else ""
-    told = message(
-        read(given.plan), code=given.exit_code, now=datetime.now(UTC), log=log, commit=given.commit, build=given.build
+    parser.add_argument("--build", default="", help="the build that ran the check")
+    options = parser.parse_args()
+    log = options.log.read_text(errors="replace") if options.log is not None and options.log.exists() else ""
+    result = message(
+        read(options.plan), code=options.exit_code, now=datetime.now(UTC), log=log, commit=options.commit, build=options.build
     )
-    json.dump(told, sys.stdout)
+    json.dump(result, sys.stdout)
     print()
 
 

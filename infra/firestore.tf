@@ -1,8 +1,8 @@
-# The state: a database of its own, with the indexes and lifetimes that shared/phasegate/adapters/state/firestore.py needs.
-# A test holds both against it.
+# The state: its own database, with the indexes and lifetimes that shared/phasegate/adapters/state/firestore.py needs.
+# A test compares both with that file.
 
 locals {
-  # By collection: its indexes, each a list of fields; descending with a dash before it.
+  # The indexes of each collection, as lists of fields; a dash means descending.
   indexes = {
     gates  = [["pipeline", "-run_date"], ["pipeline", "restless", "-run_date"]]
     outbox = [["shard", "created_at", "place", "next_at"], ["parked", "created_at", "place"]]
@@ -13,7 +13,7 @@ locals {
     rejected = [["shard", "-created_at"]]
   }
 
-  # What is deleted some time after `expires_at`. Gates stay.
+  # Documents here are deleted some time after `expires_at`. Gates stay.
   expiring    = ["handled", "history", "outbox", "records", "rejected"]
   collections = setunion(keys(local.indexes), local.expiring)
 }
@@ -51,7 +51,8 @@ resource "google_firestore_index" "state" {
   database   = google_firestore_database.state.name
   collection = each.value.collection
 
-  # The API ends every index with the document's name, in the direction of the last field; left out, it would be made anew.
+  # The API adds the document's name to every index, in the direction of the last field. Without it here, each plan would
+  # replace the index.
   dynamic "fields" {
     for_each = concat(each.value.fields, [startswith(reverse(each.value.fields)[0], "-") ? "-__name__" : "__name__"])
 
@@ -66,7 +67,7 @@ resource "google_firestore_index" "state" {
   }
 }
 
-# No field is indexed by itself: a collection with an indexed field that only rises takes 500 writes a second.
+# Automatic indexes are off: a collection with an indexed field that only rises takes 500 writes a second.
 resource "google_firestore_field" "unindexed" {
   for_each = local.collections
 
@@ -99,11 +100,11 @@ resource "google_firestore_field" "expiry" {
     delete = "60m"
   }
 
-  # Two changes of one collection's fields at once refuse each other.
+  # Firestore refuses two concurrent changes to the fields of one collection.
   depends_on = [google_firestore_field.unindexed]
 }
 
-# The role counts for all databases of a project; the condition makes it this one's.
+# The role covers all databases of a project; the condition limits it to this one.
 resource "google_project_iam_member" "state" {
   for_each = google_service_account.function
 

@@ -1,8 +1,8 @@
-# One function for each folder of functions/, all from one archive; a test holds this map against the folders.
+# One function for each folder of functions/, all from one archive; a test compares this map with the folders.
 
 locals {
-  # event: pushed to by Pub/Sub; otherwise people and programs call it over HTTP.
-  # measures: reads the pipelines' tables. publishes: kinds of topics. secrets: reads those that the pipeline files name.
+  # event: Pub/Sub pushes to it; otherwise people and programs call it over HTTP. measures: reads the pipelines' tables.
+  # publishes: kinds of topics. secrets: reads the secrets that the pipeline files name.
   usual = {
     concurrency = 1
     cpu         = "0.333"
@@ -16,23 +16,23 @@ locals {
   }
   functions = {
     acknowledge = merge(local.usual, {
-      does      = "Lets whoever has the link in a message look after its incident"
+      does      = "Acknowledges an incident from the link in its alert"
       event     = false
       publishes = []
       secrets   = true
       timeout   = 60
     })
     alert_dispatch = merge(local.usual, {
-      does    = "Brings alerts to people, once"
+      does    = "Sends alerts to people, each once"
       secrets = true
     })
     dead_letter = merge(local.usual, {
-      does = "Records what could not be delivered, and alerts"
+      does = "Stores messages that could not be delivered, and alerts"
     })
     deploy_watch = merge(local.usual, {
       does = "Turns failed deployments and drift into incidents"
     })
-    # It mostly waits for BigQuery, so one instance judges several gates at once; that needs a whole CPU.
+    # It mostly waits for BigQuery, so one instance judges several gates at the same time; concurrency needs a whole CPU.
     phase_monitor = merge(local.usual, {
       does        = "Judges a finished phase, and opens or holds its gate"
       concurrency = 4
@@ -52,7 +52,7 @@ locals {
       timeout     = 60
     })
     watch = merge(local.usual, {
-      does      = "Notices every minute what did not happen"
+      does      = "Checks every minute for overdue phases and unsent messages"
       cpu       = "1"
       measures  = true
       memory    = "1Gi"
@@ -73,7 +73,7 @@ locals {
     PHASEGATE_WAREHOUSE            = "bigquery:${join("/", compact([local.warehouse_project, var.warehouse.location]))}"
   }
 
-  # The address of the service, not of the function: only there do internal callers count as such.
+  # The URL of the service, not of the function: only there internal callers count as internal.
   endpoint = { for name, function in google_cloudfunctions2_function.this : name => function.service_config[0].uri }
 }
 
@@ -83,7 +83,7 @@ resource "google_cloudfunctions2_function" "this" {
   name        = "${var.prefix}-${local.dashed[each.key]}"
   description = each.value.does
   location    = var.location.region
-  # A label has at most 63 characters, a digest 64.
+  # A label has at most 63 characters, a digest has 64.
   labels = { digest = substr(var.archive.digest, 0, 16) }
 
   build_config {
@@ -114,7 +114,7 @@ resource "google_cloudfunctions2_function" "this" {
     timeout_seconds                  = each.value.timeout
   }
 
-  # What its first request needs, and its build.
+  # Needed by its build and its first request.
   depends_on = [
     google_artifact_registry_repository_iam_binding.build,
     google_firestore_index.state,
@@ -128,15 +128,15 @@ resource "google_cloudfunctions2_function" "this" {
   lifecycle {
     precondition {
       condition     = each.value.timeout < local.ack_seconds
-      error_message = "${each.key} may run as long as a message waits for its answer, and would get it twice."
+      error_message = "${each.key} may run longer than the ack deadline, and would get a message twice."
     }
   }
 }
 
-# What Pub/Sub calls as. The role is on the service; the function's own policy is not looked at.
+# The account of Pub/Sub's pushes. Its role is on the service: the function's own policy has no effect.
 resource "google_service_account" "push" {
   account_id   = "${var.prefix}-push"
-  display_name = "phasegate: Pub/Sub, when it calls functions"
+  display_name = "phasegate: pushes of Pub/Sub to functions"
 
   depends_on = [time_sleep.ready]
 }
@@ -168,14 +168,14 @@ resource "google_cloud_run_v2_service_iam_binding" "preflight" {
   members  = var.access.preflight
 }
 
-# In projects from before April 2021 the agent may not make tokens by itself.
+# In projects older than April 2021 the agent may not create tokens by default.
 resource "google_service_account_iam_binding" "push" {
   service_account_id = google_service_account.push.id
   role               = "roles/iam.serviceAccountTokenCreator"
   members            = [local.agents.pubsub]
 }
 
-# Who deploys hands these accounts to functions, builds and subscriptions; not every account of the project.
+# The deploying account may attach these accounts to functions, builds and subscriptions, and no others.
 resource "google_service_account_iam_binding" "deploy" {
   for_each = merge(google_service_account.function, { build = google_service_account.build, push = google_service_account.push })
 
@@ -184,7 +184,7 @@ resource "google_service_account_iam_binding" "deploy" {
   members            = ["serviceAccount:${local.builders.deploy}"]
 }
 
-# What `watch` looks at once a day, as `phasegate doctor` does; the role is made by `make bootstrap`, and only reads.
+# `watch` runs the doctor once a day. `make bootstrap` makes the role, which only reads.
 resource "google_project_iam_member" "doctor" {
   project = var.project
   role    = "projects/${var.project}/roles/${replace(var.prefix, "-", "_")}_doctor"

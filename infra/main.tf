@@ -1,4 +1,4 @@
-# What follows from the pipeline files. Everything else in this folder is declared from these values.
+# Values from the pipeline files. Everything else in this folder is declared from them.
 
 locals {
   pipelines = {
@@ -33,7 +33,7 @@ locals {
   ]))
   datasets = setunion(var.warehouse.datasets, [for table in local.tables : regex("^(.+)\\.[^.]+$", table)[0]])
 
-  # `secret://NAME`, wherever it stands in a file or in a setting.
+  # `secret://NAME`, anywhere in a file or setting.
   secrets = toset(flatten(regexall("\"secret://([A-Za-z0-9_-]+)\"", jsonencode([local.pipelines, var.environment]))))
 
   labels            = merge({ app = "phasegate", installation = var.prefix }, var.labels)

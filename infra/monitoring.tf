@@ -1,5 +1,5 @@
-# What Cloud Monitoring says when phasegate itself is ill: it must not depend on what it watches. Everything is filtered by the
-# prefix of names, so a new phase is watched without a change here.
+# Alerts of Cloud Monitoring about phasegate itself, which must not depend on phasegate. Filters use the prefix of names, so a
+# new phase needs no change here.
 
 locals {
   channels = concat(sort(var.alerting.channels), [for channel in google_monitoring_notification_channel.email : channel.id])
@@ -7,65 +7,65 @@ locals {
   subscription = "resource.type = \"pubsub_subscription\" AND resource.labels.subscription_id = starts_with(\"${var.prefix}-\")"
   service      = "resource.type = \"cloud_run_revision\" AND resource.labels.service_name = starts_with(\"${var.prefix}-\")"
 
-  # above: the value over `over` that is too much, when it lasts for `lasting`.
+  # Fires when the value over the period `over` stays above `above` for the time `lasting`.
   illnesses = {
     dead_letter = {
-      title    = "messages were given up"
+      title    = "messages were dead-lettered"
       severity = "ERROR"
       metric   = "metric.type = \"pubsub.googleapis.com/subscription/dead_letter_message_count\" AND ${local.subscription}"
       above    = 0, over = "300s", aligner = "ALIGN_SUM", reducer = "REDUCE_SUM", by = ["resource.labels.subscription_id"], lasting = "0s"
-      next     = "`phasegate replay` shows and replays what the function dead_letter recorded; its log says what it could not."
+      next     = "`phasegate replay` lists and replays what the function dead_letter stored. Its log names what it could not store."
     }
     dead_depth = {
-      title    = "dead letters are not recorded"
+      title    = "dead letters are not stored"
       severity = "CRITICAL"
       metric   = "metric.type = \"pubsub.googleapis.com/subscription/num_undelivered_messages\" AND resource.type = \"pubsub_subscription\" AND resource.labels.subscription_id = monitoring.regex.full_match(\"${var.prefix}-(.*-)?dead\")"
       above    = 0, over = "300s", aligner = "ALIGN_MIN", reducer = "REDUCE_SUM", by = ["resource.labels.subscription_id"], lasting = "900s"
-      next     = "The function dead_letter fails; its log says why. Messages are kept for 31 days."
+      next     = "The function dead_letter fails; see its log. Messages are retained for 31 days."
     }
     backlog = {
-      title    = "messages wait for an hour"
+      title    = "messages have waited for an hour"
       severity = "CRITICAL"
       metric   = "metric.type = \"pubsub.googleapis.com/subscription/oldest_unacked_message_age\" AND ${local.subscription}"
       above    = 3600, over = "300s", aligner = "ALIGN_MAX", reducer = "REDUCE_MAX", by = ["resource.labels.subscription_id"], lasting = "0s"
-      next     = "The function behind the subscription fails or is not called: its log, then `phasegate doctor`."
+      next     = "The function of the subscription fails or is not called: see its log, then run `phasegate doctor`."
     }
     errors = {
       title    = "a function fails"
       severity = "ERROR"
       metric   = "metric.type = \"run.googleapis.com/request_count\" AND metric.labels.response_code_class = \"5xx\" AND ${local.service}"
       above    = 5, over = "600s", aligner = "ALIGN_SUM", reducer = "REDUCE_SUM", by = ["resource.labels.service_name"], lasting = "0s"
-      next     = "Its log says why. Messages come again for two hours, and then are dead letters."
+      next     = "See its log. Messages are redelivered for two hours and then dead-lettered."
     }
   }
 
-  # What must be heard of at least every `within`.
+  # Fires when nothing is reported for the time `within`.
   pulses = merge(
     {
       tick = {
-        title    = "the clock stands still"
+        title    = "the scheduler has stopped"
         severity = "CRITICAL"
         within   = "600s"
         metric   = "metric.type = \"logging.googleapis.com/user/${google_logging_metric.heartbeat.name}\" AND metric.labels.function = \"watch\" AND resource.type = \"cloud_run_revision\""
-        next     = "No tick was done for ten minutes: is the scheduler job paused, does the function watch fail? `phasegate doctor`"
+        next     = "No tick has finished for ten minutes: is the scheduler job paused, or does the function watch fail? Run `phasegate doctor`."
       }
     },
     var.repository == null ? {} : {
       drift = {
-        title    = "drift is not looked for"
+        title    = "the drift check does not run"
         severity = "ERROR"
         within   = "10800s"
         metric   = "metric.type = \"pubsub.googleapis.com/subscription/push_request_count\" AND metric.labels.response_class = \"ack\" AND resource.type = \"pubsub_subscription\" AND resource.labels.subscription_id = \"${google_pubsub_subscription.push["drift"].name}\""
-        next     = "No result came for three hours: the build of cloudbuild-drift.yaml fails or is not started."
+        next     = "No result for three hours: the build of cloudbuild-drift.yaml fails or does not start."
       }
     },
   )
 }
 
-# A function that has done its work logs a heartbeat; that it was called would say less.
+# A function logs a heartbeat when its work is done. A count of calls would hide work that fails.
 resource "google_logging_metric" "heartbeat" {
   name             = "${var.prefix}-heartbeat"
-  description      = "Functions of phasegate that have done their work"
+  description      = "Work that functions of phasegate have finished"
   filter           = "resource.type=\"cloud_run_revision\" AND resource.labels.service_name=~\"^${var.prefix}-\" AND jsonPayload.event=\"heartbeat\""
   label_extractors = { function = "EXTRACT(jsonPayload.function)" }
 
@@ -170,15 +170,15 @@ locals {
       metric = local.illnesses.errors.metric
     },
     {
-      title  = "Time of a request, 95th percentile", by = "resource.labels.service_name", aligner = "ALIGN_PERCENTILE_95", reducer = "REDUCE_MAX"
+      title  = "Request latency, 95th percentile", by = "resource.labels.service_name", aligner = "ALIGN_PERCENTILE_95", reducer = "REDUCE_MAX"
       metric = "metric.type = \"run.googleapis.com/request_latencies\" AND ${local.service}"
     },
     {
-      title  = "Oldest message that waits", by = "resource.labels.subscription_id", aligner = "ALIGN_MAX", reducer = "REDUCE_MAX"
+      title  = "Age of the oldest waiting message", by = "resource.labels.subscription_id", aligner = "ALIGN_MAX", reducer = "REDUCE_MAX"
       metric = local.illnesses.backlog.metric
     },
     {
-      title  = "Messages that wait", by = "resource.labels.subscription_id", aligner = "ALIGN_MAX", reducer = "REDUCE_SUM"
+      title  = "Waiting messages", by = "resource.labels.subscription_id", aligner = "ALIGN_MAX", reducer = "REDUCE_SUM"
       metric = "metric.type = \"pubsub.googleapis.com/subscription/num_undelivered_messages\" AND ${local.subscription}"
     },
     {
@@ -186,7 +186,7 @@ locals {
       metric = "metric.type = \"logging.googleapis.com/user/${google_logging_metric.heartbeat.name}\" AND resource.type = \"cloud_run_revision\""
     },
     {
-      title  = "Messages given up", by = "resource.labels.subscription_id", aligner = "ALIGN_SUM", reducer = "REDUCE_SUM"
+      title  = "Dead-lettered messages", by = "resource.labels.subscription_id", aligner = "ALIGN_SUM", reducer = "REDUCE_SUM"
       metric = local.illnesses.dead_letter.metric
     },
   ]
@@ -221,7 +221,7 @@ resource "google_monitoring_dashboard" "this" {
             }
           }
         },
-        # The API leaves zeros out, and a plan would find them missing for ever.
+        # The API drops zeros, and every plan would find them missing.
         number % 2 == 0 ? {} : { xPos = 6 },
         number < 2 ? {} : { yPos = floor(number / 2) * 4 },
       )]

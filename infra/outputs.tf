@@ -4,19 +4,19 @@ output "accounts" {
 }
 
 output "acknowledge" {
-  description = "Where the page is that links in messages lead to: the setting PHASEGATE_ACKNOWLEDGE_URL."
+  description = "The URL of the page behind acknowledge links: the setting PHASEGATE_ACKNOWLEDGE_URL."
   value       = local.endpoint.acknowledge
   depends_on  = [google_cloud_run_v2_service_iam_binding.acknowledge]
 }
 
 output "completion_topics" {
-  description = "By \"pipeline/phase\": where its producers report."
+  description = "The topic to which producers report, by \"pipeline/phase\"."
   value       = { for name, phase in local.phases : name => local.topic["${phase.stem}-complete"] }
   depends_on  = [google_pubsub_subscription_iam_binding.push, google_pubsub_topic_iam_binding.producer]
 }
 
 output "go_topics" {
-  description = "By \"pipeline/phase\": where its release is announced."
+  description = "The topic of go-signals, by \"pipeline/phase\"."
   value       = { for name, phase in local.phases : name => local.topic["${phase.stem}-go"] }
   depends_on  = [google_pubsub_topic_iam_binding.consumer]
 }
@@ -27,7 +27,7 @@ output "history" {
 }
 
 output "preflight" {
-  description = "The address that answers whether a phase may start."
+  description = "The URL that answers whether a phase may start."
   value       = local.endpoint.preflight
   depends_on  = [google_cloud_run_v2_service_iam_binding.preflight]
 }
@@ -38,6 +38,6 @@ output "secrets" {
 }
 
 output "settings" {
-  description = "The settings of every function; exported, the command line looks at the same installation."
+  description = "The settings of every function. Export them to use the command line on the same installation."
   value       = merge(local.environment, var.environment)
 }

@@ -1,4 +1,4 @@
-# What must be switched on before anything else, and the agents by which Google's own services act here.
+# APIs that must be enabled first, and the service agents of Google's own services.
 
 locals {
   services = toset([
@@ -7,7 +7,7 @@ locals {
   ])
 }
 
-# Not switched off by destroy: others may use them, too.
+# Destroy leaves them enabled: others may use them, too.
 resource "google_project_service" "this" {
   for_each = local.services
 
@@ -21,7 +21,7 @@ resource "google_project_service_identity" "agent" {
   service = google_project_service.this[each.key].service
 }
 
-# An API or agent that was just made is not known everywhere yet; nothing tells when it is.
+# A new API or agent takes a while to be known everywhere, and nothing reports when it is.
 resource "time_sleep" "ready" {
   create_duration = "90s"
   triggers = {

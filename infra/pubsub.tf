@@ -1,7 +1,7 @@
-# Topics, the subscriptions that push to the functions, and what becomes of a message that can't be delivered.
+# Topics, the subscriptions that push to the functions, and dead letters.
 
 locals {
-  # By logical name; `<prefix>-` stands before it, as the code does it.
+  # By logical name; the resources' names start with `<prefix>-`, as in the code.
   topics = merge(
     merge([
       for phase in values(local.phases) : merge(
@@ -31,14 +31,14 @@ locals {
 
   agents = { for name, agent in google_project_service_identity.agent : name => agent.member }
 
-  # Who may publish, by kind of topic: the functions that say so.
+  # The accounts that may publish, by kind of topic: the functions that list it under publishes.
   publishers = {
     for kind in toset(flatten([for function in local.functions : function.publishes])) : kind => [
       for name, function in local.functions : google_service_account.function[name].member if contains(function.publishes, kind)
     ]
   }
 
-  # By name; what a function handles twice is given up after `attempts`, and then goes to the topic `dead`.
+  # After `attempts` failed deliveries a message goes to the topic `dead`.
   subscriptions = merge(
     {
       for phase in values(local.phases) : "${phase.stem}-complete" => {
@@ -46,7 +46,7 @@ locals {
       }
     },
     {
-      # In order, so that a recovery does not overtake its alarm.
+      # In order, so that a recovery does not arrive before its alert.
       alerts = { dead = "dead", function = "alert_dispatch", labels = {}, ordered = true }
       builds = { dead = "dead", function = "deploy_watch", labels = {}, ordered = false }
       drift  = { dead = "dead", function = "deploy_watch", labels = {}, ordered = false }
@@ -54,16 +54,16 @@ locals {
     },
   )
 
-  # The longest that the platform offers, and so the longest that a function may take. Left out it is 10 s.
+  # The longest ack deadline that Pub/Sub offers; a function must take less. The default is 10 s.
   ack_seconds = 600
-  # Two hours and twenty minutes of outage, with the back-off below; 5 are gone after minutes.
+  # With the back-off below, enough for an outage of two hours and twenty minutes; 5, the default, last for minutes.
   attempts = 20
 }
 
 resource "google_pubsub_topic" "this" {
   for_each = { for name, topic in local.topics : name => topic if !contains(keys(local.existing), name) }
 
-  # Cloud Build publishes to a topic of this name, and to no other.
+  # Cloud Build publishes only to a topic of this name.
   name                       = each.key == "builds" ? "cloud-builds" : "${var.prefix}-${each.key}"
   labels                     = each.value.labels
   message_retention_duration = each.value.retention
@@ -105,7 +105,7 @@ resource "google_pubsub_subscription" "push" {
   enable_message_ordering    = each.value.ordered
   message_retention_duration = "604800s"
 
-  # Left out, a subscription that was idle for 31 days is deleted; an off-season is longer.
+  # Without this, a subscription is deleted after 31 idle days; an off-season is longer.
   expiration_policy {
     ttl = ""
   }
@@ -136,7 +136,7 @@ resource "google_pubsub_subscription" "push" {
   ]
 }
 
-# To move a message on, Pub/Sub acknowledges it here.
+# To dead-letter a message, Pub/Sub acknowledges it here.
 resource "google_pubsub_subscription_iam_binding" "push" {
   for_each = google_pubsub_subscription.push
 
@@ -145,8 +145,8 @@ resource "google_pubsub_subscription_iam_binding" "push" {
   members      = [local.agents.pubsub]
 }
 
-# Without a subscription, what arrives on a dead-letter topic is lost. It is kept for as long as the platform keeps anything,
-# and tried until it is recorded: nothing stands behind it.
+# A dead-letter topic without a subscription loses its messages. They are retained for as long as Pub/Sub allows and tried
+# until they are stored: there is no further dead-letter topic.
 resource "google_pubsub_subscription" "dead" {
   for_each = toset(concat(["dead"], [for phase in values(local.phases) : "${phase.stem}-dead"]))
 

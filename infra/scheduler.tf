@@ -1,10 +1,10 @@
-# The clock: what nobody says, only time tells.
+# Scheduler jobs: the tick of every minute, and the hourly drift check.
 
 locals {
   clocks = merge(
-    { tick = { does = "Lets `watch` look for what did not happen", schedule = "* * * * *", topic = "ticks" } },
+    { tick = { does = "Runs `watch`: overdue phases, reruns, unsent messages", schedule = "* * * * *", topic = "ticks" } },
     var.repository == null ? {} : {
-      drift = { does = "Compares what is there with what was deployed", schedule = "17 * * * *", topic = "drift-check" }
+      drift = { does = "Checks for drift from what was deployed", schedule = "17 * * * *", topic = "drift-check" }
     },
   )
 }
@@ -19,7 +19,7 @@ resource "google_cloud_scheduler_job" "this" {
   time_zone   = "Etc/UTC"
   paused      = false
 
-  # A push without data is refused by functions that are written for events.
+  # The functions framework refuses a push without data.
   pubsub_target {
     topic_name = google_pubsub_topic.this[each.value.topic].id
     data       = base64encode(jsonencode({ clock = each.key }))

@@ -1,5 +1,5 @@
-# A place for every `secret://NAME` of the pipeline files. What is in it is nobody's business here: versions are added by hand
-# (`gcloud secrets versions add NAME --data-file=-`), so no secret ever stands in a plan or a state.
+# A secret for every `secret://NAME` in the pipeline files, without its value: versions are added manually
+# (`gcloud secrets versions add NAME --data-file=-`), so that no value is ever in a plan or state.
 
 import {
   for_each = var.adopt_data ? local.secrets : toset([])

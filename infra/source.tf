@@ -1,4 +1,4 @@
-# How the archive becomes functions: an account of its own builds them, into a repository of its own.
+# How the archive becomes functions: one account builds them, into one repository.
 
 resource "google_service_account" "build" {
   account_id   = "${var.prefix}-build"
@@ -13,7 +13,7 @@ resource "google_storage_bucket_iam_member" "build" {
   member = google_service_account.build.member
 }
 
-# The platform copies the archive into a bucket of its own, which does not exist before the first function does.
+# The platform copies the archive to its own bucket, which does not exist before the first function.
 resource "google_project_iam_member" "build" {
   for_each = {
     logs   = { role = "roles/logging.logWriter", only = null }
@@ -40,7 +40,7 @@ resource "google_artifact_registry_repository" "functions" {
   location      = var.location.region
   format        = "DOCKER"
 
-  # Images are made anew from the archive at any time; only those that run are needed.
+  # Images can be rebuilt from the archive; only those that run are needed.
   cleanup_policies {
     id     = "keep"
     action = "KEEP"

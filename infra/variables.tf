@@ -1,10 +1,10 @@
 variable "access" {
   description = <<-EOT
-    Who may do what from outside, as IAM members.
-    acknowledge: who may open the page behind the link in a message; ["allUsers"] leaves it to the link's signature.
-    consumers: by "pipeline/phase", who may subscribe to its go-signals.
+    Access for people and programs, as IAM members.
+    acknowledge: who may open acknowledge links; with ["allUsers"] the link's signature is the only protection.
+    consumers: who may subscribe to go-signals, by "pipeline/phase".
     preflight: who may ask whether a phase may start.
-    publishers: by "pipeline/phase", who may report its completion.
+    publishers: who may report completions, by "pipeline/phase".
   EOT
   type = object({
     acknowledge = optional(set(string), [])
@@ -17,12 +17,12 @@ variable "access" {
 
   validation {
     condition     = length(setsubtract(concat(keys(var.access.consumers), keys(var.access.publishers)), keys(local.phases))) == 0
-    error_message = "access names phases that no pipeline file has; the known ones: ${join(", ", keys(local.phases))}."
+    error_message = "access names phases that are in no pipeline file; known phases: ${join(", ", keys(local.phases))}."
   }
 }
 
 variable "adopt_data" {
-  description = "Take over the state and history that an earlier `make destroy` kept, instead of making them."
+  description = "Take over the state and history that an earlier `make destroy` kept, instead of creating them."
   type        = bool
   default     = false
   nullable    = false
@@ -30,9 +30,9 @@ variable "adopt_data" {
 
 variable "alerting" {
   description = <<-EOT
-    Whom Cloud Monitoring tells when phasegate itself is ill. Its own alerts about pipelines go where their files say.
-    channels: notification channels that exist, as projects/PROJECT/notificationChannels/ID.
-    email_to: addresses for which channels are made.
+    Who gets alerts of Cloud Monitoring about phasegate itself. Alerts about pipelines go where the pipeline files say.
+    channels: existing notification channels, as projects/PROJECT/notificationChannels/ID.
+    email_to: addresses to create channels for.
   EOT
   type = object({
     channels = optional(set(string), [])
@@ -49,8 +49,8 @@ variable "alerting" {
 
 variable "archive" {
   description = <<-EOT
-    The source of all functions, which `infra/archive.py` builds and which must be in the bucket as source/DIGEST.zip.
-    bucket: the bucket that `make bootstrap` made.
+    The source of all functions, built by `infra/archive.py`; it must be in the bucket as source/DIGEST.zip.
+    bucket: the bucket from `make bootstrap`.
     digest: the SHA-256 of the archive, in hexadecimal digits.
   EOT
   type = object({
@@ -66,21 +66,21 @@ variable "archive" {
 }
 
 variable "environment" {
-  description = "Further environment variables of every function, for settings that have no variable here."
+  description = "Further environment variables for every function, for settings without a variable here."
   type        = map(string)
   default     = {}
   nullable    = false
 
   validation {
     condition     = length(setintersection(keys(var.environment), keys(local.environment))) == 0
-    error_message = "environment may not name what is set here: ${join(", ", keys(local.environment))}."
+    error_message = "environment must not contain variables that the module sets: ${join(", ", keys(local.environment))}."
   }
 }
 
 variable "existing_topics" {
   description = <<-EOT
-    Topics that exist already and are to be listened to instead of making new ones, by "pipeline/phase" of the completions
-    that they carry, or "builds" for cloud-builds; as projects/PROJECT/topics/NAME.
+    Existing topics to use instead of new ones, as projects/PROJECT/topics/NAME: for completions by "pipeline/phase", for
+    cloud-builds by "builds".
   EOT
   type        = map(string)
   default     = {}
@@ -88,11 +88,11 @@ variable "existing_topics" {
 
   validation {
     condition     = alltrue([for topic in values(var.existing_topics) : can(regex("^projects/[^/]+/topics/[^/]+$", topic))])
-    error_message = "existing_topics must hold topics as projects/PROJECT/topics/NAME."
+    error_message = "existing_topics must have values like projects/PROJECT/topics/NAME."
   }
   validation {
     condition     = length(setsubtract(keys(var.existing_topics), concat(["builds"], keys(local.phases)))) == 0
-    error_message = "existing_topics names what is not known; known: builds, ${join(", ", keys(local.phases))}."
+    error_message = "existing_topics has unknown keys; known keys: builds, ${join(", ", keys(local.phases))}."
   }
 }
 
@@ -104,22 +104,22 @@ variable "keep_data" {
 }
 
 variable "labels" {
-  description = "Labels that everything carries which can."
+  description = "Labels for every resource that can have them."
   type        = map(string)
   default     = {}
   nullable    = false
 
   validation {
     condition     = alltrue([for value in values(var.labels) : value != ""])
-    error_message = "labels may not be empty; the API would drop them, and every plan would differ."
+    error_message = "labels must not be empty: the API drops empty ones, and every plan would show a change."
   }
 }
 
 variable "location" {
   description = <<-EOT
-    Where things are.
-    bigquery: of the history; a subscription writes within one project, to any location.
-    firestore: of the state, which can't be moved: https://cloud.google.com/firestore/docs/locations.
+    Locations.
+    bigquery: of the history; a subscription can write to any location within one project.
+    firestore: of the state, which can't be moved later: https://cloud.google.com/firestore/docs/locations.
     region: of functions, scheduler and builds.
   EOT
   type = object({
@@ -132,27 +132,27 @@ variable "location" {
 }
 
 variable "pipelines" {
-  description = "The folder of pipeline files, from this one. `make deploy` puts shared/pipelines into the archive, and no other."
+  description = "The folder of pipeline files, relative to this one. `make deploy` always puts shared/pipelines into the archive."
   type        = string
   default     = "../shared/pipelines"
   nullable    = false
 }
 
 variable "prefix" {
-  description = "Stands before every name, so that several installations fit into a project."
+  description = "The start of every name; gives several installations in one project different names."
   type        = string
   default     = "phasegate"
   nullable    = false
 
   validation {
-    # The longest account is <prefix>-alert-dispatch, and an account's name has at most 30 characters.
+    # The longest account name is <prefix>-alert-dispatch, and an account name has at most 30 characters.
     condition     = can(regex("^[a-z][a-z0-9-]{2,13}[a-z0-9]$", var.prefix))
-    error_message = "prefix must have 4 to 15 lower-case letters, digits and dashes, begin with a letter and not end in a dash."
+    error_message = "prefix must have 4 to 15 lower-case letters, digits and dashes, start with a letter and not end with a dash."
   }
 }
 
 variable "project" {
-  description = "The project that everything is in."
+  description = "The project of all resources."
   type        = string
   nullable    = false
 
@@ -164,11 +164,11 @@ variable "project" {
 
 variable "repository" {
   description = <<-EOT
-    The repository from which Cloud Build deploys and which it checks for drift every hour; without, neither happens.
+    The repository that Cloud Build deploys, with an hourly drift check; without it there is neither.
     approval: whether a person must approve each deployment.
-    branch: its branch that is deployed.
+    branch: the branch to deploy.
     connection: its link in Cloud Build, as projects/PROJECT/locations/REGION/connections/NAME/repositories/NAME.
-    settings: the file of variables in it, from infra/, that says all this; a deployment without it would take the triggers away.
+    settings: its file with these variables, relative to infra/; a deployment without them would remove the triggers.
   EOT
   type = object({
     approval   = optional(bool, false)
@@ -193,11 +193,11 @@ variable "repository" {
 variable "warehouse" {
   description = <<-EOT
     Where the pipelines' tables are.
-    create_datasets: make the datasets that the pipeline files name; for trying phasegate out in an empty project.
+    create_datasets: create the datasets that the pipeline files name; for trials in an empty project.
     datasets: further datasets that checks read, as DATASET or PROJECT.DATASET: those that only SQL in a pipeline file names.
     location: where queries run; where the tables are, when left out.
-    maximum_bytes_billed: what one query may be billed at most.
-    project: the project of tables that are named DATASET.TABLE, which also pays the queries; the project itself when left out.
+    maximum_bytes_billed: the most bytes that one query may be billed.
+    project: the project of tables named DATASET.TABLE, which also pays for queries; `project`, when left out.
   EOT
   type = object({
     create_datasets      = optional(bool, false)

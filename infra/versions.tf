@@ -1,10 +1,10 @@
 terraform {
   required_version = ">= 1.11"
 
-  # Where: -backend-config="bucket=…" -backend-config="prefix=…"
+  # Location: -backend-config="bucket=…" -backend-config="prefix=…"
   backend "gcs" {}
 
-  # Exact: a plan that was empty yesterday must not differ today because a provider has changed its mind.
+  # Exact versions: an empty plan must not change because of a new provider.
   required_providers {
     google = {
       source  = "hashicorp/google"

@@ -1,8 +1,8 @@
-# What must exist before the first plan, applied once by a person: buckets, and the two accounts that Cloud Build runs as. It is
-# apart from the module, so that the account that deploys can't widen its own rights.
+# What must exist before the first plan: buckets, and the two accounts of Cloud Build. A person applies it once. It is separate
+# from the module, so that the deploying account can't extend its own roles.
 
 locals {
-  # Roles may not have a dash in their names.
+  # Names of roles must not have dashes.
   stem = replace(var.prefix, "-", "_")
 
   buckets = {
@@ -10,31 +10,31 @@ locals {
     state  = { versioned = true }
   }
 
-  # What deploying needs, and why it must be on the project: the things do not exist yet.
+  # Roles for deploying. They are on the project, because the resources do not exist yet.
   deploy = {
-    "roles/artifactregistry.admin"         = "make the repository of images, and grant on it"
-    "roles/bigquery.dataOwner"             = "make the history, and grant reading of the pipelines' datasets"
-    "roles/cloudbuild.builds.editor"       = "make the triggers"
-    "roles/cloudbuild.connectionViewer"    = "name the repository in them"
-    "roles/cloudfunctions.developer"       = "make the functions"
-    "roles/cloudscheduler.admin"           = "make the clock"
-    "roles/datastore.owner"                = "make the state database, its indexes and lifetimes"
-    "roles/iam.serviceAccountAdmin"        = "make an account for each function"
-    "roles/logging.logWriter"              = "write the log of its builds"
-    "roles/monitoring.editor"              = "make alert policies and the dashboard"
-    "roles/pubsub.admin"                   = "make topics and subscriptions, and grant on them"
+    "roles/artifactregistry.admin"         = "create the repository of images, and grant access to it"
+    "roles/bigquery.dataOwner"             = "create the history, and grant read access to the pipelines' datasets"
+    "roles/cloudbuild.builds.editor"       = "create the triggers"
+    "roles/cloudbuild.connectionViewer"    = "name the repository in the triggers"
+    "roles/cloudfunctions.developer"       = "create the functions"
+    "roles/cloudscheduler.admin"           = "create the scheduler jobs"
+    "roles/datastore.owner"                = "create the state database, its indexes and lifetimes"
+    "roles/iam.serviceAccountAdmin"        = "create an account for each function"
+    "roles/logging.logWriter"              = "write the logs of its builds"
+    "roles/monitoring.editor"              = "create alert policies and the dashboard"
+    "roles/pubsub.admin"                   = "create topics and subscriptions, and grant access to them"
     "roles/run.admin"                      = "grant who may call the functions"
-    "roles/serviceusage.serviceUsageAdmin" = "switch APIs on"
+    "roles/serviceusage.serviceUsageAdmin" = "enable APIs"
   }
 
-  # Drift is looked for with eyes only.
+  # Roles for the drift check; they only read.
   check = {
-    "roles/iam.securityReviewer" = "read who was granted what"
-    "roles/logging.logWriter"    = "write the log of its builds"
-    "roles/viewer"               = "read how everything is set"
+    "roles/iam.securityReviewer" = "read all grants"
+    "roles/logging.logWriter"    = "write the logs of its builds"
+    "roles/viewer"               = "read the configuration of all resources"
   }
 
-  # The only roles that deploying may grant on the project.
+  # The only roles that the deploying account may grant on the project.
   granted = [
     "roles/bigquery.jobUser", "roles/datastore.user", "roles/logging.logWriter", "roles/storage.objectViewer",
     "projects/${var.project}/roles/${local.stem}_doctor",
@@ -48,8 +48,8 @@ resource "google_project_service" "this" {
 }
 
 resource "google_storage_bucket" "this" {
-  #checkov:skip=CKV_GCP_62:Cloud Audit Logs tell who read or wrote what; a bucket of access logs would be one more to keep.
-  #checkov:skip=CKV_GCP_78:The state is versioned; an archive is named by its digest and never written twice.
+  #checkov:skip=CKV_GCP_62:Cloud Audit Logs record who read or wrote what; a bucket of access logs would be one more to maintain.
+  #checkov:skip=CKV_GCP_78:The state is versioned; an archive is named by its digest and never overwritten.
   for_each = local.buckets
 
   name                        = "${var.project}-${var.prefix}-${each.key}"
@@ -62,7 +62,7 @@ resource "google_storage_bucket" "this" {
     enabled = each.value.versioned
   }
 
-  # Of the state, 50 earlier versions. Archives stay: the one that runs may be old, and each has 1 MB.
+  # 50 earlier versions of the state are kept. Archives stay: the deployed one may be old, and each has only 1 MB.
   dynamic "lifecycle_rule" {
     for_each = each.value.versioned ? [1] : []
 
@@ -82,7 +82,7 @@ resource "google_storage_bucket" "this" {
 
 resource "google_service_account" "build" {
   for_each = {
-    check  = "phasegate: looks for drift"
+    check  = "phasegate: checks for drift"
     deploy = "phasegate: deploys"
   }
 
@@ -93,7 +93,7 @@ resource "google_service_account" "build" {
 }
 
 resource "google_project_iam_member" "deploy" {
-  #checkov:skip=CKV_GCP_49:It makes the functions' accounts, which do not exist before; it may grant what they need, and no more.
+  #checkov:skip=CKV_GCP_49:It creates the functions' accounts, which do not exist before, and may grant only what they need.
   for_each = local.deploy
 
   project = var.project
@@ -102,7 +102,7 @@ resource "google_project_iam_member" "deploy" {
 }
 
 resource "google_project_iam_member" "check" {
-  #checkov:skip=CKV_GCP_117:A plan reads how everything is set; roles/viewer is the one that keeps up with what the module declares.
+  #checkov:skip=CKV_GCP_117:A plan reads all configuration; only roles/viewer keeps up with everything that the module declares.
   for_each = local.check
 
   project = var.project
@@ -110,7 +110,7 @@ resource "google_project_iam_member" "check" {
   member  = google_service_account.build["check"].member
 }
 
-# It grants roles to the functions' accounts, and these alone: never to itself what it does not have.
+# It may grant only these roles, so it can't give itself others.
 resource "google_project_iam_member" "grant" {
   project = var.project
   role    = "roles/resourcemanager.projectIamAdmin"
@@ -122,12 +122,12 @@ resource "google_project_iam_member" "grant" {
   }
 }
 
-# What Google's own roles allow only together with more: making secrets with reading them, the metric of heartbeats with sending
-# logs elsewhere.
+# Permissions that Google's own roles only have together with too much: creating secrets with reading them, the heartbeat metric
+# with exporting logs.
 resource "google_project_iam_custom_role" "deploy" {
   role_id     = "${local.stem}_deploy"
   title       = "phasegate: deploy"
-  description = "Make secrets, without reading them, and the metric of heartbeats."
+  description = "Create secrets, without reading them, and the heartbeat metric."
   permissions = [
     "logging.logMetrics.create", "logging.logMetrics.delete", "logging.logMetrics.get", "logging.logMetrics.list",
     "logging.logMetrics.update",
@@ -144,11 +144,11 @@ resource "google_project_iam_member" "custom" {
   member  = google_service_account.build["deploy"].member
 }
 
-# How things are set and who may do what, never what is in them; the module gives it to the function that looks every day.
+# Reads configuration and grants, never contents. The module gives it to the function that runs the daily checkup.
 resource "google_project_iam_custom_role" "doctor" {
   role_id     = "${local.stem}_doctor"
   title       = "phasegate: doctor"
-  description = "Read how topics, subscriptions, functions, the clock, secrets and tables are set."
+  description = "Read the configuration of topics, subscriptions, functions, scheduler jobs, secrets and tables."
   permissions = [
     "bigquery.tables.get", "bigquery.tables.list",
     "cloudfunctions.functions.get", "cloudfunctions.functions.list", "cloudscheduler.jobs.get", "cloudscheduler.jobs.list",
@@ -161,7 +161,7 @@ resource "google_project_iam_custom_role" "doctor" {
   depends_on = [google_project_service.this]
 }
 
-# A deployment ends with that look.
+# A deployment ends with `phasegate doctor`.
 resource "google_project_iam_member" "doctor" {
   project = var.project
   role    = google_project_iam_custom_role.doctor.id

@@ -1,4 +1,4 @@
-# `terraform test`: what the module makes of its variables, and which values it refuses. Nothing is created.
+# `terraform test`: what the module declares for its variables, and which values it refuses. Nothing is created.
 
 variables {
   project = "demo-project"
@@ -17,7 +17,7 @@ run "as_usual" {
   }
   assert {
     condition     = alltrue([for subscription in google_pubsub_subscription.push : subscription.ack_deadline_seconds == 600])
-    error_message = "A subscription waits for less than ten minutes."
+    error_message = "A subscription has an ack deadline below ten minutes."
   }
   assert {
     condition     = google_firestore_database.state.delete_protection_state == "DELETE_PROTECTION_ENABLED"
@@ -25,7 +25,7 @@ run "as_usual" {
   }
   assert {
     condition     = length(google_cloudbuild_trigger.deploy) == 0 && !contains(keys(google_cloud_scheduler_job.this), "drift")
-    error_message = "Without a repository there is nothing to deploy from."
+    error_message = "Without a repository there must be no triggers."
   }
 }
 
@@ -44,7 +44,7 @@ run "in_another_place" {
   }
   assert {
     condition     = output.settings.PHASEGATE_MAXIMUM_BYTES_BILLED == "1000000000"
-    error_message = "A query may cost more than was said."
+    error_message = "A query may cost more than the limit."
   }
   assert {
     condition     = output.settings.PHASEGATE_BUS == "pubsub:demo-project/gates"
@@ -84,7 +84,7 @@ run "wrong_values_are_refused" {
   ]
 }
 
-# It is compared with what the module sets, and that is not worked out once another value is refused.
+# Separate, because Terraform does not evaluate this condition once another variable is refused.
 run "settings_of_the_module_are_not_set_twice" {
   command = plan
 

@@ -20,7 +20,7 @@ def dollars(gates: float, *, free: bool = False, **assumed: float) -> dict[str, 
 
 
 def test_everything_assumed_is_said_and_everything_used_has_a_price() -> None:
-    assert {field.name for field in fields(USUAL)} == set(COSTS["SAID"])
+    assert {field.name for field in fields(USUAL)} == set(COSTS["EXPLANATIONS"])
     used = {what for each in COSTS["usage"](10, USUAL).values() for what in each}
     assert used == set(COSTS["PRICES"])
 
@@ -68,6 +68,6 @@ def test_it_counts_what_the_module_makes(demo: Module) -> None:
     assert demo.variables["repository"] == REPOSITORY
     assert demo.variables["pipelines"] == str(PIPELINES)
     assert len(demo.resources("google_cloudfunctions2_function")) == COSTS["FUNCTION_COUNT"]
-    assert len(demo.resources("google_cloud_scheduler_job")) == COSTS["CLOCKS"]
+    assert len(demo.resources("google_cloud_scheduler_job")) == COSTS["JOBS"]
     policies = demo.resources("google_monitoring_alert_policy").values()
     assert sum(len(policy["conditions"]) for policy in policies) == COSTS["CONDITIONS"]
