@@ -1,4 +1,4 @@
-"""docs/wiring.md is right: its pipeline file loads, its messages are taken in, its scripts run, its consumer starts things once."""
+"""docs/wiring.md is right: its pipeline file loads, its messages are read, its scripts run, its consumer starts phases once."""
 
 import ast
 import inspect
@@ -25,7 +25,7 @@ from phasegate.core.checks.metrics import Rows
 from phasegate.core.gates.completion import Completion, Envelope, RunKey, Status, parse_completion
 from phasegate.core.pipeline.model import Pipeline
 from phasegate.gates.monitor import Monitor
-from phasegate.messaging.bodies import ALERTS
+from phasegate.messaging.bodies import ALERTS, EVENTS
 from phasegate.ports import Outgoing
 from phasegate.schemas import schema
 from phasegate.testing import ManualClock, ScriptedWarehouse
@@ -62,12 +62,12 @@ def understood(body: Mapping[str, Any] | None, pipeline: Pipeline, attributes: M
 
 
 @pytest.mark.parametrize("body", OURS)
-def test_its_completions_keep_to_the_schema_and_are_taken_in(body):
+def test_its_completions_match_the_schema_and_are_read(body):
     Draft202012Validator(schema("completion")).validate(body)
     understood(body, FLIGHTS)
 
 
-def test_the_foreign_message_is_taken_in_as_it_is(games):
+def test_the_foreign_message_is_read_unchanged(games):
     found = understood(THEIRS, games)
     assert str(found.run) == "games/analytics/2026-03-02"
     report = found.report
@@ -77,9 +77,9 @@ def test_the_foreign_message_is_taken_in_as_it_is(games):
 
 
 def released(games: Pipeline) -> Sequence[Outgoing]:
-    """What is sent when the foreign message has come and its table is filled; then the same for a table that is empty."""
+    """The messages sent for the foreign message when its table is filled, and then for another one with an empty table."""
     bus, store, sent = LocalBus(), SQLiteStore(":memory:"), list[Outgoing]()
-    for topic in ("games-analytics-go", ALERTS):
+    for topic in ("games-analytics-go", ALERTS, EVENTS):
         bus.subscribe(topic, sent.append)
     run = understood(THEIRS, games).run
     warehouse = ScriptedWarehouse({("analytics.player_game_summary", run.run_date): {Rows(): 214}})
@@ -96,30 +96,35 @@ def test_its_go_signal_is_the_one_that_is_sent(games):
     Draft202012Validator(schema("go-signal")).validate(signal.body)
 
 
-@pytest.mark.parametrize("message", ["go-signal", "alert"])
-def test_it_names_the_attributes_that_are_set(message, games):
-    sent = {"alert" if found.topic == ALERTS else "go-signal": found for found in released(games)}
-    (row,) = re.findall(rf"^\| {message} \|[^|]*\|([^|]*)\|", TEXT, re.MULTILINE)
+TOPICS = {"go-signal": "games-analytics-go", "alert": ALERTS, "event": EVENTS}
+
+
+@pytest.mark.parametrize("message", TOPICS)
+def test_it_names_the_topic_and_the_attributes_of_a_message(message, games):
+    sent = {name: message for name, topic in TOPICS.items() for message in released(games) if message.topic == topic}
+    ((topic, row),) = re.findall(rf"^\| {message} \|([^|]*)\|([^|]*)\|", TEXT, re.MULTILINE)
+    template = TOPICS[message].replace("games-analytics", "<pipeline>-<phase>")
+    assert topic.strip() == f"`<prefix>-{template}`"
     named = set(re.findall(r"`(\w+)`", row))
     assert named - {"traceparent"} == {*sent[message].attributes, "key"}
 
 
-def test_what_a_job_sets_is_what_it_names():
+def test_it_names_the_attributes_that_a_job_sets():
     """The attributes of a completion, whose `key` the bus adds."""
     taken: list[Outgoing] = []
     bus = LocalBus()
     bus.subscribe("flights-raw-complete", taken.append)
     trace = next(body["traceparent"] for body in OURS if "traceparent" in body)
     environ = {"PHASEGATE_PIPELINES": str(REPO / "shared" / "pipelines")}
-    given = {"producer": "flights_loader", "run_date": "2013-02-06", "traceparent": trace}
-    with phasegate.report("raw", publisher=bus, environ=environ, **given):
+    arguments = {"producer": "flights_loader", "run_date": "2013-02-06", "traceparent": trace}
+    with phasegate.report("raw", publisher=bus, environ=environ, **arguments):
         pass
     (row,) = re.findall(r"^\| completion \|[^|]*\|([^|]*)\|", TEXT, re.MULTILINE)
     assert set(re.findall(r"`(\w+)`", row)) - {"report"} == {*taken[0].attributes, "key"}
 
 
 @pytest.mark.parametrize("code", PYTHON)
-def test_its_python_compiles_and_calls_what_there_is(code):
+def test_its_python_compiles_and_calls_existing_functions(code):
     tree = ast.parse(code)
     compile(tree, "wiring.md", "exec")
     for call in [node for node in ast.walk(tree) if isinstance(node, ast.Call)]:
@@ -135,11 +140,11 @@ def test_it_names_every_variable_that_a_report_reads():
     assert {name for name in read if f"`{name}`" not in TEXT} == set()
 
 
-def test_it_names_the_variable_with_which_a_pre_flight_is_asked():
+def test_it_names_the_variable_of_the_preflight_function():
     assert f"`{PREFLIGHT}`" in TEXT
 
 
-def test_the_airflow_callback_reports_either_way():
+def test_the_airflow_callback_reports_success_and_failure():
     (code,) = [block for block in PYTHON if "callback" in block]
     reported: list[Mapping[str, Any]] = []
 
@@ -158,8 +163,8 @@ def test_the_airflow_callback_reports_either_way():
     space: dict[str, Any] = {}
     exec(compile(code.replace("import phasegate\n", ""), "wiring.md", "exec"), {"phasegate": Told}, space)  # noqa: S102
     context = {"ds": "2013-02-06", "run_id": "scheduled__2013-02-06", "ti": TaskInstance()}
-    space["told"]["on_success_callback"](context)
-    space["told"]["on_failure_callback"](context | {"exception": ValueError("no file")})
+    space["callbacks"]["on_success_callback"](context)
+    space["callbacks"]["on_failure_callback"](context | {"exception": ValueError("no file")})
     told = [understood(body, FLIGHTS).report for body in reported]
     assert [(report.status, report.error, report.attempt) for report in told] == [
         (Status.DONE, None, 2),
@@ -169,7 +174,7 @@ def test_the_airflow_callback_reports_either_way():
 
 
 def test_the_consumer_starts_each_phase_once(tmp_path):
-    """Also when the first start fails: then nothing was started, and the message comes again."""
+    """Also when the first start fails: then nothing was started, and the message is redelivered."""
     (code,) = [block for block in PYTHON if "consume" in block]
     space: dict[str, Any] = {}
     started: list[tuple[str, str]] = []
@@ -210,7 +215,7 @@ PUBLISHING = [block for block in SHELL if "topics publish" in block]
 
 @pytest.mark.parametrize("script", PUBLISHING)
 @pytest.mark.parametrize(("code", "status"), [(0, Status.DONE), (3, Status.FAILED)])
-def test_its_scripts_report_how_the_job_ended(script, code, status, tmp_path):
+def test_its_scripts_report_the_result_of_the_job(script, code, status, tmp_path):
     returned, ((*_, topic, said),) = ran(script, tmp_path, code=code)
     option, _, text = said.partition("=")
     if option == "--attribute":
