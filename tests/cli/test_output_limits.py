@@ -18,7 +18,7 @@ from phasegate.core.checks.metrics import Cost, Fault, Unmeasured
 from phasegate.core.field_syntax import Span
 from phasegate.core.gates.completion import Report, RunKey
 from phasegate.core.gates.completion import Status as Reported
-from phasegate.core.gates.gate import Gate, GateState, Reason
+from phasegate.core.gates.gate import Alert, AlertState, Gate, GateState, Reason
 from phasegate.core.gates.pause import Pause
 from phasegate.core.gates.reruns import Rerun
 from phasegate.core.gates.verdict import DateVerdict, OutputVerdict, PhaseVerdict, Verdict
@@ -130,13 +130,24 @@ def reruns(number: int) -> Status:
 
 
 def states() -> Status:
-    """A gate in each state that is stored, and generations that are shown from the second on."""
-    found = [state for state in GateState if state is not GateState.STALE]
+    """A gate in each state that is stored, generations that are shown from the second on, and an alert of a gate that is open."""
+    stored = [state for state in GateState if state is not GateState.STALE]
+    dates = [DAY + timedelta(days=n) for n in range(len(stored) + 1)]
     gates = {
-        DAY + timedelta(days=n): {"raw": gate(state, day=DAY + timedelta(days=n), generation=n)}
-        for n, state in enumerate(found)
+        day: {"raw": gate(state, day=day, generation=n)} for n, (day, state) in enumerate(zip(dates, stored, strict=False))
     }
-    return status(span=Span(DAY, DAY + timedelta(days=len(found))), gates=gates)
+    about = {"about": (), "detail": "", "evidence": (), "effect": "", "since": NOW, "at": NOW}
+    late = Alert(
+        "k",
+        RunKey("shop", "clean", DAY),
+        AlertSeverity.WARNING,
+        AlertState.FIRING,
+        Reason.LATE_FAILURE,
+        gate=GateState.OPEN,
+        **about,
+    )  # type: ignore[arg-type]
+    gates[DAY]["clean"] = gate(GateState.OPEN, "clean", generation=1, alert=late)
+    return status(span=Span(dates[0], dates[-1]), gates=gates)
 
 
 def incident(members: dict[str, Member], **fields: object) -> Incident:
