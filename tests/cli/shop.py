@@ -205,7 +205,7 @@ def _stuck(store: SQLiteStore, now: datetime) -> None:
     """Two messages that the bus has not taken, one of them for good, and one that nobody could be given."""
     entries = [Outgoing(key, "events", {"key": key}, {}) for key in ("late", "refused")]
     store.commit(Change(handled="m-18", outbox=tuple(entries)))
-    store.failed("late", "the bus is down", now + timedelta(hours=1))
-    store.failed("refused", "it is too large", None)
+    store.mark_failed("late", "the bus is down", now + timedelta(hours=1))
+    store.mark_failed("refused", "it is too large", None)
     undelivered = Rejected("m-19", now, "given up after 20 attempts", "{}", {}, source="phasegate-ticks")
     store.commit(Change(handled="m-19", rejected=undelivered))

@@ -80,7 +80,7 @@ def test_an_alert_reaches_people_once_however_often_it_comes(address: str, folde
     ("data", "why"),
     [
         (b"\xff garbage", "not JSON"),
-        (b"[]", "no JSON object"),
+        (b"[]", "not a JSON object"),
         (b"[" * 5_000, "not JSON"),
         (b"{}", "no alert"),
         (json.dumps({**ALERT, "severity": "splendid"}).encode(), "no alert"),
