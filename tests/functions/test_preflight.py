@@ -113,7 +113,7 @@ def test_one_of_several_jobs_that_ask_at_once_may_start(served: Served) -> None:
         ("GET", {}, None, 400, "phase: expected a phase, got nothing"),
         ("GET", {"phase": "features"}, None, 400, "date: expected a date like 2013-02-08, got nothing"),
         ("GET", {"phase": "enrch", "date": "TODAY"}, None, 400, 'phase: expected one of raw, clean, features, predictions, got "enrch"'),
-        ("GET", {"phase": "features", "date": "2013-02-30"}, None, 400, "date: expected a date of the calendar"),
+        ("GET", {"phase": "features", "date": "2013-02-30"}, None, 400, "date: expected a date that exists"),
         ("GET", {"phase": "features", "date": "9999-12-31"}, None, 400, "date: expected a date from 1900-01-01 to"),
         ("GET", {"phase": "features", "date": DAY, "pipeline": "trains"}, None, 400, 'pipeline: expected one of flights, got "trains"'),
         ("GET", {"phase": "features", "date": DAY, "clam": "me"}, None, 400, 'unknown field "clam" (known: phase, date'),
