@@ -2,7 +2,7 @@
 
 Every secret that a test needs comes from `canary`. After each phase of each test, its captured output and logs, its report with
 the traceback, and the files in its folder are searched; a secret in one of them fails the test. Folders named `secrets`, where
-tests put them on purpose, are left aside.
+tests put them on purpose, are skipped.
 """
 
 import base64
@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 MARK = "canary-5f0c71d2e98b"
-"""Stands in every secret of the tests."""
+"""Part of every secret in the tests."""
 
 
 def canary(name: str) -> str:
@@ -22,7 +22,7 @@ def canary(name: str) -> str:
 
 
 def _encodings() -> tuple[bytes, ...]:
-    """The mark as it stands in Base64, wherever it begins; its first and last signs depend on their neighbours."""
+    """The mark in Base64 at each offset; its first and last characters are cut off, because they depend on what is around it."""
     shifted = (base64.b64encode(b"x" * n + MARK.encode()) for n in range(3))
     return (MARK.encode(), *(text[4:-4] for text in shifted))
 
@@ -31,13 +31,13 @@ MARKS = _encodings()
 
 
 def holds(content: bytes | str) -> bool:
-    """True when a secret stands in it."""
+    """True when it contains a secret."""
     raw = content.encode(errors="backslashreplace") if isinstance(content, str) else content
     return any(mark in raw for mark in MARKS)
 
 
 def found(report: pytest.TestReport, folder: Path | None) -> Iterator[str]:
-    """Where a secret stands that a test has left behind."""
+    """Where a test left a secret behind."""
     yield from (title for title, content in report.sections if holds(content))
     if holds(report.longreprtext):
         yield "the traceback"
@@ -55,6 +55,6 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     folder = getattr(item, "funcargs", {}).get("tmp_path") if report.when == "call" else None
     if places := list(found(report, folder)):
         report.outcome = "failed"
-        report.longrepr = f"{item.nodeid}: a secret stands in {', '.join(places)}"
+        report.longrepr = f"{item.nodeid}: a secret is left in {', '.join(places)}"
         report.sections.clear()
     return report

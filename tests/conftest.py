@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 REPO = Path(__file__).parents[1]
 
 # Programs of their own, which need settings to be imported.
-collect_ignore = ["flow/killed_desk.py", "flow/killed_function.py"]
+collect_ignore = ["flow/killed_alerts.py", "flow/killed_function.py"]
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""Real servers that take what notifiers send: HTTPS that answers like each chat, and SMTP with TLS and a login."""
+"""Real servers that notifiers send to: HTTPS that answers like each chat, and SMTP with TLS and a login."""
 
 import asyncio
 import json
@@ -32,8 +32,8 @@ class Reply:
     """How a request is answered.
 
     Args:
-        act: `answer`, `hang` (no answer), `reset` (the connection is torn down), `slow_body` and `slow_head` (a byte now and
-            then, for ever).
+        act: `answer`, `hang` (no answer), `reset` (the connection is reset), `slow_body` and `slow_head` (a byte now and then,
+            for ever).
     """
 
     status: int = 200
@@ -44,16 +44,16 @@ class Reply:
 
 @dataclass(frozen=True)
 class Posted:
-    """A request that came.
+    """A request that was received.
 
     Args:
-        took: Whether it is answered as taken.
+        accepted: Whether the answer says so.
     """
 
     path: str
     headers: Mapping[str, str]
     body: bytes
-    took: bool = True
+    accepted: bool = True
 
     @property
     def object(self) -> Any:
@@ -61,11 +61,11 @@ class Posted:
 
 
 class Receiver:
-    """An HTTPS server that answers as told, and remembers what it was posted.
+    """An HTTPS server that answers as configured, and remembers what was posted.
 
     Args:
-        usual: Its answer when it was told nothing else.
-        schema: Bodies that do not follow it are refused, as the real one would.
+        usual: Its answer when no other is configured.
+        schema: Bodies that do not follow it are refused, as by the real server.
         refusal: How it refuses them.
     """
 
@@ -95,7 +95,7 @@ class Receiver:
         self._server.daemon_threads = True
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         authority.issue_cert("localhost").configure_cert(context)
-        # The handshake comes with the first byte that is read, in the thread of its connection.
+        # The handshake happens with the first read, in the thread of the connection, so that it blocks no other.
         self._server.socket = context.wrap_socket(self._server.socket, server_side=True, do_handshake_on_connect=False)
         self._server.handle_error = lambda *_: None  # type: ignore[method-assign]
         self.port = self._server.server_address[1]
@@ -114,7 +114,7 @@ class Receiver:
     def _take(self, request: BaseHTTPRequestHandler) -> None:
         body = request.rfile.read(int(request.headers["Content-Length"]))
         if holds(body) or any(holds(value) for value in request.headers.values()):
-            self.problems.append("a secret stands in a body or header")
+            self.problems.append("a body or header holds a secret")
         reply = self.answers.pop(0) if self.answers else self.usual
         if self.path not in request.path:
             reply = Reply(404, b"no_service")
@@ -122,8 +122,8 @@ class Receiver:
             problems = [f"{error.json_path}: {error.message[:300]}" for error in self._validator.iter_errors(json.loads(body))]
             self.problems += problems
             reply = self.refusal if problems else reply
-        took = reply.status < 300 and reply.act in ("answer", "slow_body")
-        self.posted.append(Posted(request.path, dict(request.headers.items()), body, took))
+        accepted = reply.status < 300 and reply.act in ("answer", "slow_body")
+        self.posted.append(Posted(request.path, dict(request.headers.items()), body, accepted))
         with suppress(OSError):
             self._act(request, reply)
 
@@ -154,8 +154,8 @@ class Receiver:
             request.wfile.write(b"x")
 
 
-class Post:
-    """What an SMTP server took, and how it is told to answer."""
+class Mailbox:
+    """What an SMTP server accepted, and how it answers."""
 
     def __init__(self) -> None:
         self.mails: list[EmailMessage] = []
@@ -182,7 +182,7 @@ class Post:
             return self.answers.pop(0)
         assert isinstance(envelope.content, bytes)
         if holds(envelope.content):
-            self.problems.append("a secret stands in a mail")
+            self.problems.append("a mail holds a secret")
         self.raw.append(envelope.content)
         self.mails.append(message_from_bytes(envelope.content, policy=policy.default))
         self.recipients.append(list(envelope.rcpt_tos))
@@ -192,27 +192,27 @@ class Post:
         assert isinstance(data, LoginPassword)
         self.passwords.append(data.password.decode())
         good = data.login == USER.encode() and data.password == self.password.encode()
-        # A server that repeats what it was told.
+        # Some servers repeat the password.
         return AuthResult(
             success=good, handled=False, message=None if good else f"535 no such password: {data.password.decode()}"
         )
 
 
 @contextmanager
-def mail_server(authority: trustme.CA, post: Post, *, implicit_tls: bool) -> Iterator[int]:
-    """The port of an SMTP server that wants TLS and a login."""
+def mail_server(authority: trustme.CA, mailbox: Mailbox, *, implicit_tls: bool) -> Iterator[int]:
+    """The port of an SMTP server that requires TLS and a login."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("localhost").configure_cert(context)
     port = free_port()
     tls: Mapping[str, Any] = {"ssl_context": context} if implicit_tls else {"tls_context": context, "require_starttls": True}
-    logging.getLogger("mail.log").disabled = True  # the server's own, in which passwords stand
+    logging.getLogger("mail.log").disabled = True  # the server's own log, which holds passwords
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # aiosmtpd warns of a login without STARTTLS, also where TLS is there already
+        warnings.simplefilter("ignore")  # aiosmtpd warns of a login without STARTTLS, even under implicit TLS
         controller = Controller(
-            post,
+            mailbox,
             hostname="127.0.0.1",
             port=port,
-            authenticator=post.check,
+            authenticator=mailbox.check,
             auth_required=True,
             auth_require_tls=not implicit_tls,
             **tls,
@@ -226,7 +226,7 @@ def mail_server(authority: trustme.CA, post: Post, *, implicit_tls: bool) -> Ite
 
 @contextmanager
 def silent_server() -> Iterator[int]:
-    """The port of a server that lets everybody in and says nothing."""
+    """The port of a server that accepts connections and sends nothing."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         held: list[socket.socket] = []
         over = threading.Event()

@@ -39,7 +39,7 @@ def test_a_test_that_leaves_a_secret_behind_fails(leak: str, tmp_path: Path) -> 
     done = subprocess.run(
         command, cwd=folder, capture_output=True, text=True, env={"PYTHONPATH": str(Path(__file__).parents[1]), "PATH": ""}
     )
-    said = "a secret stands in" in done.stdout
+    said = "a secret is left in" in done.stdout
     assert said == (leak != "nothing"), done.stdout
     assert done.returncode == (1 if said else 0)
     assert "canary-" not in done.stdout, "and it is not repeated in the report"

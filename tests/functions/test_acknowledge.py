@@ -1,4 +1,4 @@
-"""The page behind the link in a message, as functions-framework serves it: looking changes nothing, the button does."""
+"""The page behind the link in an alert, as functions-framework serves it: opening changes nothing, the button does."""
 
 import re
 import urllib.error
@@ -44,7 +44,7 @@ ENVIRON = {
 
 @pytest.fixture
 def wiring(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Wiring:
-    """Raw of a date is held, and the team has its mail."""
+    """Raw of a date is held, and the team has been mailed."""
     monkeypatch.setenv("PHASEGATE_SECRET_LINK_KEY", SECRET)
     (tmp_path / "tiny.yaml").write_text(FILE)
     found = Wiring(Settings.resolve({}, ENVIRON, tmp_path), log=silent)
@@ -70,7 +70,7 @@ def address(wiring: Wiring, tmp_path: Path) -> Iterator[str]:
 
 
 def link(folder: Path) -> str:
-    """What follows the page's address in the link of the newest mail."""
+    """The part of the link in the newest mail that follows the address of the page."""
     mails = sorted((folder / "mails/team").glob("*.eml"), key=lambda path: path.stat().st_mtime_ns)
     mail = message_from_bytes(mails[-1].read_bytes(), policy=policy.default)
     text = mail.get_body(("plain",)).get_content()  # type: ignore[union-attr]
@@ -87,37 +87,37 @@ def ask(url: str, method: str = "GET", **form: str) -> tuple[int, str, dict[str,
         return error.code, error.read().decode(), dict(error.headers)
 
 
-def lasting(wiring: Wiring) -> Incident:
-    (found,) = wiring.alerts.incidents.still_open()
-    return found
+def open_incident(wiring: Wiring) -> Incident:
+    (incident,) = wiring.alerts.incidents.still_open()
+    return incident
 
 
-def test_looking_changes_nothing_and_the_button_acknowledges(address: str, wiring: Wiring, tmp_path: Path) -> None:
+def test_opening_the_link_changes_nothing_and_the_button_acknowledges(address: str, wiring: Wiring, tmp_path: Path) -> None:
     url = address + link(tmp_path)
     for method in ("GET", "HEAD", "GET"):  # what a mail scanner, a link preview and a person do
         status, page, headers = ask(url, method)
         assert status == 200
-        assert lasting(wiring).acknowledged is None
+        assert open_incident(wiring).acknowledged is None
     assert "tiny/raw/checks_failed" in page
     assert '<form method="post">' in page
-    assert "<script" not in page, "what stands in data is text"
+    assert "<script" not in page, "text from data is shown as text"
     assert "default-src 'none'" in headers["Content-Security-Policy"]
     assert headers["Cache-Control"] == "no-store"
-    assert ask(url, "POST")[0] == 400, "by nobody"
+    assert ask(url, "POST")[0] == 400, "without a name"
     status, page, _ = ask(url, "POST", by="ann <b>")
-    assert (status, lasting(wiring).acknowledged is not None) == (200, True)
+    assert (status, open_incident(wiring).acknowledged is not None) == (200, True)
     assert "acknowledged by ann &lt;b&gt;" in page
-    word = lasting(wiring).acknowledged
-    assert word is not None
-    assert "acknowledge" in last_heartbeats(wiring.store, ["acknowledge"]), "each function notes that it works"
-    assert word.by == "ann <b> (by link)"
+    ack = open_incident(wiring).acknowledged
+    assert ack is not None
+    assert "acknowledge" in last_heartbeats(wiring.store, ["acknowledge"]), "the function records its heartbeat"
+    assert ack.by == "ann <b> (by link)"
     assert SECRET not in (tmp_path / "log").read_text()
 
 
-def test_a_link_that_is_forged_or_old_is_refused_and_one_of_what_is_over_does_nothing(
+def test_a_forged_or_expired_link_is_refused_and_one_for_a_recovered_incident_does_nothing(
     address: str, wiring: Wiring, tmp_path: Path
 ) -> None:
-    opened = lasting(wiring).opened_at
+    opened = open_incident(wiring).opened_at
     now = datetime.now(UTC)
     old = seal(Grant("tiny/raw/checks_failed", opened, now - timedelta(seconds=1)), SECRET.encode())
     forged = seal(Grant("tiny/raw/checks_failed", opened, now + timedelta(days=1)), b"a guess")
@@ -126,17 +126,17 @@ def test_a_link_that_is_forged_or_old_is_refused_and_one_of_what_is_over_does_no
             status, page, _ = ask(f"{address}?{urlencode({'token': token})}", method, by="eve")
             assert status == 403
             assert why in page
-    assert lasting(wiring).acknowledged is None
+    assert open_incident(wiring).acknowledged is None
     url = address + link(tmp_path)
     wiring.alerts.handle(alert("recovered"))
     assert ask(url)[0] == 410
     wiring.alerts.handle(alert())
-    assert ask(url, "POST", by="ann")[0] == 410, "of an opening before"
-    assert lasting(wiring).acknowledged is None
+    assert ask(url, "POST", by="ann")[0] == 410, "it is for an earlier opening"
+    assert open_incident(wiring).acknowledged is None
 
 
-def test_the_link_is_gone_once_somebody_looks_after_it(wiring: Wiring) -> None:
+def test_an_acknowledged_incident_has_no_link(wiring: Wiring) -> None:
     assert wiring.ack_page is not None
-    assert len(wiring.ack_page.links(lasting(wiring), datetime.now(UTC))) == 1
+    assert len(wiring.ack_page.links(open_incident(wiring), datetime.now(UTC))) == 1
     taken = wiring.alerts.incidents.acknowledge("tiny/raw/checks_failed", by="ann")
     assert wiring.ack_page.links(taken, datetime.now(UTC)) == ()

@@ -1,4 +1,4 @@
-"""The alert desk as functions-framework serves it: pushes of the alert topic, mails in a folder."""
+"""The function `alert_dispatch` as functions-framework serves it: pushes of the alert topic, mails in a folder."""
 
 import base64
 import json
@@ -69,7 +69,7 @@ def subjects(folder: Path) -> list[str]:
     return [str(message_from_bytes(mail.read_bytes(), policy=policy.default)["Subject"]) for mail in mails]
 
 
-def test_an_alert_reaches_people_once_however_often_it_comes(address: str, folder: Path) -> None:
+def test_an_alert_is_sent_once_however_often_it_is_delivered(address: str, folder: Path) -> None:
     for n in range(3):
         assert push(address, json.dumps(ALERT).encode(), f"m{n}") == 204
     assert subjects(folder) == ["CRITICAL: [tiny] raw of 2026-03-02: held"]
@@ -82,26 +82,28 @@ def test_an_alert_reaches_people_once_however_often_it_comes(address: str, folde
         (b"\xff garbage", "not JSON"),
         (b"[]", "not a JSON object"),
         (b"[" * 5_000, "not JSON"),
-        (b"{}", "no alert"),
-        (json.dumps({**ALERT, "severity": "splendid"}).encode(), "no alert"),
-        (json.dumps({**ALERT, "at": "yesterday"}).encode(), "no alert"),
-        (json.dumps({**ALERT, "evidence": 7}).encode(), "no alert"),
-        (json.dumps({**ALERT, "about": {"x": [1]}, "key": None, "since": "2026-03-02T00:00:00"}).encode(), "no alert"),
+        (b"{}", "not an alert"),
+        (json.dumps({**ALERT, "severity": "splendid"}).encode(), "not an alert"),
+        (json.dumps({**ALERT, "at": "yesterday"}).encode(), "not an alert"),
+        (json.dumps({**ALERT, "evidence": 7}).encode(), "not an alert"),
+        (json.dumps({**ALERT, "about": {"x": [1]}, "key": None, "since": "2026-03-02T00:00:00"}).encode(), "not an alert"),
     ],
 )
-def test_what_is_no_alert_is_kept_told_once_and_acknowledged(address: str, folder: Path, data: bytes, why: str) -> None:
+def test_a_message_that_is_not_an_alert_is_stored_alerted_once_and_acknowledged(
+    address: str, folder: Path, data: bytes, why: str
+) -> None:
     message_id = f"bad-{abs(hash(data))}"
     for _ in range(2):
         assert push(address, data, message_id) == 204
     rejected = SQLiteStore(str(folder / "state.sqlite")).rejected(100)
     (reason,) = (each.reason for each in rejected if each.message_id == message_id)
     assert why in reason
-    told = [subject for subject in subjects(folder) if "tiny" not in subject]
-    assert told == ["WARNING: [phasegate] messages: a message was rejected"], "one, however many came"
+    alerts = [subject for subject in subjects(folder) if "tiny" not in subject]
+    assert alerts == ["WARNING: [phasegate] messages: a message was rejected"], "one, however many were delivered"
 
 
 def test_it_does_not_start_while_a_destination_lacks_its_secret(tmp_path: Path) -> None:
-    """The error names the destination and how to set the secret, and holds none; the clock starts: gates do not wait for a chat."""
+    """The error names the destination and how to set the secret, without any secret. `watch` still starts: gates do not need chats."""
     chat = "team: {kind: slack, webhook: secret://team-chat}"
     (tmp_path / "tiny.yaml").write_text(PIPELINE.replace("team: {kind: eml, to: [team@example.com]}", chat))
     environ = {
@@ -117,20 +119,20 @@ def test_it_does_not_start_while_a_destination_lacks_its_secret(tmp_path: Path) 
         return subprocess.run([sys.executable, str(source)], env={**environ, **more}, capture_output=True, text=True)
 
     without = start()
-    told = "tiny: alerts.destinations.team.webhook: secret://team-chat is missing: set PHASEGATE_SECRET_TEAM_CHAT"
-    assert (without.returncode, told in without.stderr) == (1, True)
+    problem = "tiny: alerts.destinations.team.webhook: secret://team-chat is missing: set PHASEGATE_SECRET_TEAM_CHAT"
+    assert (without.returncode, problem in without.stderr) == (1, True)
     wrong = start(PHASEGATE_SECRET_TEAM_CHAT=f"http://hooks.example.com/{canary('hook')}")
     assert (wrong.returncode, "begins with https://" in wrong.stderr) == (1, True)
     good = start(PHASEGATE_SECRET_TEAM_CHAT=f"https://hooks.example.com/{canary('hook')}")
     assert good.returncode == 0, good.stderr
     clock = start("watch")
     assert clock.returncode == 0, clock.stderr
-    for each in (without, wrong, good):
-        assert not holds(each.stdout + each.stderr)
+    for run in (without, wrong, good):
+        assert not holds(run.stdout + run.stderr)
 
 
-def test_a_chat_is_told_by_the_function_itself(tmp_path: Path, trusted: trustme.CA) -> None:
-    """Its address comes out of a folder of secrets; nothing that the function logs or stores holds it."""
+def test_the_function_posts_to_a_chat(tmp_path: Path, trusted: trustme.CA) -> None:
+    """The address comes from a folder of secrets; nothing that the function logs or stores contains it."""
     chat = Receiver(trusted, usual=Reply(200, b"ok"))
     (tmp_path / "secrets").mkdir()
     (tmp_path / "secrets/team-chat").write_text(chat.address)

@@ -1,4 +1,4 @@
-"""The page behind the link in a message: who opens it sees the incident, who presses its button takes it on."""
+"""The page behind the link in an alert: opening it shows the incident, its button acknowledges it."""
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
@@ -6,7 +6,7 @@ from html import escape
 from urllib.parse import parse_qs
 
 from phasegate.alerts.incidents import Incidents
-from phasegate.core.alerts.ack_link import LASTS, Grant, InvalidLink, seal, unseal
+from phasegate.core.alerts.ack_link import LINK_LIFETIME, Grant, InvalidLink, seal, unseal
 from phasegate.core.alerts.incident import Incident
 from phasegate.core.alerts.notice import Link, clean
 from phasegate.core.secret import Secret
@@ -23,15 +23,17 @@ _HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Robots-Tag": "noindex",
 }
-_LONGEST_NAME = 80
-_LONGEST_FORM = 10_000
+_MAX_NAME = 80
+_MAX_FORM_BYTES = 10_000
 
 
 class AckPage:
-    """Answers for links. Opening one changes nothing: mail scanners and link previews open every link they see.
+    """Makes the links, and answers requests for them.
+
+    Opening a link changes nothing, because mail scanners and link previews open every link they see; only the button does.
 
     Args:
-        address: Where the page is.
+        address: The URL of the page.
         key: Signs the links.
     """
 
@@ -41,39 +43,39 @@ class AckPage:
         self._clock = clock
 
     def links(self, incident: Incident, now: datetime) -> Sequence[Link]:
-        """The link that a message about an incident carries; none once it is over, or somebody looks after it."""
+        """The link for a notice about an incident; none once it has recovered or somebody has acknowledged it."""
         if not incident.open_members or incident.acknowledged:
             return ()
-        token = seal(Grant(incident.key, incident.opened_at, now + LASTS), self._secret)
+        token = seal(Grant(incident.key, incident.opened_at, now + LINK_LIFETIME), self._secret)
         return (Link("Acknowledge", f"{self._address}?token={token}"),)
 
     def answer(self, incidents: Incidents, method: str, token: str, form: bytes) -> Page:
         """The page for a request.
 
         Args:
-            token: The link's, from its address.
+            token: From the address of the link.
             form: The body of a POST, as a form writes it.
         """
         try:
             grant = unseal(token, self._secret, self._clock.now())
-        except InvalidLink as refused:
-            return _page("This link does nothing", escape(str(refused)), 403)
-        open_members = {incident.key: incident for incident in incidents.still_open()}
-        incident = open_members.get(grant.incident)
+        except InvalidLink as error:
+            return _page("This link is not valid", escape(str(error)), 403)
+        incident = {incident.key: incident for incident in incidents.still_open()}.get(grant.incident)
         if incident is None or incident.opened_at != grant.opened_at:
-            return _page("It is over", f"{escape(clean(grant.incident))} has recovered; there is nothing to take on.", 410)
+            return _recovered(grant)
         if method in ("GET", "HEAD"):
-            return _page(escape(clean(incident.key)), _shown(incident), 200)
+            return _page(escape(clean(incident.key)), _content(incident), 200)
         if method != "POST":
-            return _page("Not like this", "Open the link, and press its button.", 405)
-        fields = parse_qs(form[:_LONGEST_FORM].decode(errors="replace"))
-        by = clean(fields.get("by", [""])[0], _LONGEST_NAME)
+            return _page("Method not allowed", "Open the link and press its button.", 405)
+        fields = parse_qs(form[:_MAX_FORM_BYTES].decode(errors="replace"))
+        by = clean(fields.get("by", [""])[0], _MAX_NAME)
         if not by:
-            return _page("Who are you?", _shown(incident), 400)
+            return _page("Please enter your name", _content(incident), 400)
         try:
+            # With the time of its opening: it may recover and open again between the look above and this commit.
             incidents.acknowledge(incident.key, by=f"{by} (by link)", opened_at=grant.opened_at)
-        except ConfigError:  # it has just recovered
-            return _page("It is over", f"{escape(clean(grant.incident))} has recovered; there is nothing to take on.", 410)
+        except ConfigError:
+            return _recovered(grant)
         return _page("Thank you", f"{escape(clean(incident.key))} is acknowledged by {escape(by)}.", 200)
 
     @property
@@ -83,13 +85,20 @@ class AckPage:
 
 _FORM = """<form method="post">
 <label>Your name <input name="by" required maxlength="80"></label> <button>Acknowledge</button></form>
-<p>No escalation then, and reminders once a day, until it has recovered or become worse.</p>"""
+<p>It then no longer escalates, and reminders come once a day, until it recovers or gets worse.</p>"""
 
 
-def _shown(incident: Incident) -> str:
-    details = "".join(f"<li>{escape(member.name)} {escape(clean(member.detail, 300))}" for member in incident.open_members[:20])
-    word = incident.acknowledged
-    return f"<ul>{details}</ul>{f'<p>Acknowledged by {escape(clean(word.by))}.</p>' if word else _FORM}"
+def _recovered(grant: Grant) -> Page:
+    about = escape(clean(grant.incident))
+    return _page("Already recovered", f"{about} has recovered. If it is open again, the newest alert has a new link.", 410)
+
+
+def _content(incident: Incident) -> str:
+    details = "".join(
+        f"<li>{escape(member.name)} {escape(clean(member.detail, 300))}</li>" for member in incident.open_members[:20]
+    )
+    ack = incident.acknowledged
+    return f"<ul>{details}</ul>{f'<p>Acknowledged by {escape(clean(ack.by))}.</p>' if ack else _FORM}"
 
 
 def _page(title: str, body: str, status: int) -> Page:

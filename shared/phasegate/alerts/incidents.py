@@ -65,7 +65,7 @@ class Incidents:
         """The incidents that have not recovered, newest first, each with the late followers that it speaks for."""
         boards = [from_object(Board, record.body) for record in self._store.live(INCIDENT)]
         topology = Topology(self._pipelines, {board.key: board for board in boards})
-        incidents = [topology.speaking(i) for board in boards for i in board.incidents.values() if i.open_members]
+        incidents = [topology.with_followers(i) for board in boards for i in board.incidents.values() if i.open_members]
         return sorted(incidents, key=lambda incident: incident.opened_at, reverse=True)
 
     def acknowledge(self, key: str, *, by: str, note: str = "", opened_at: datetime | None = None) -> Incident:

@@ -134,7 +134,7 @@ class Ledger:
                 was_withheld=delivery.withheld,
             )
             decision = decide_notice(incident, delivery.told, target, context, now=now)
-            rows.append(Row(_planned(delivery, decision, target), record, topology.speaking(incident), target, decision))
+            rows.append(Row(_planned(delivery, decision, target), record, topology.with_followers(incident), target, decision))
         return rows
 
     def _expire(self, record: Record, now: datetime) -> None:

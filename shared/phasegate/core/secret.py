@@ -1,16 +1,16 @@
-"""A text that nobody prints."""
+"""A text that never appears in logs, errors or output."""
 
 import hmac
 import re
 from typing import NoReturn, SupportsIndex
 
 _HIDDEN = "<secret>"
-_TELLING = 8
-"""A part of a secret that is shorter gives nothing away, and stands in many an innocent text."""
+_MIN_LENGTH = 8
+"""Shorter parts of a secret reveal nothing, and occur in harmless texts."""
 
 
 class Secret:
-    """A password, a key, or an address that lets everybody in who knows it. Only `reveal` gives it.
+    """A password, a key, or an address that works for anybody who knows it. Only `reveal` returns it.
 
     >>> print(Secret("https://example.com/hook?key=hunter2hunter2"), [Secret("hunter2")], f"{Secret('hunter2'):>10}")
     <secret> [<secret>]   <secret>
@@ -22,18 +22,18 @@ class Secret:
         self._text = text
 
     def reveal(self) -> str:
-        """The text itself, for whom it is meant."""
+        """The text itself, to be handed to the server that it is meant for."""
         return self._text
 
     def redact(self, text: str) -> str:
-        """A text of somebody else's with the secret, or a part of an address that it is, made unreadable.
+        """A text from outside with the secret, or the parts of an address, replaced by `<secret>`.
 
         >>> Secret("https://example.com/hook?key=hunter2hunter2").redact("no such key: hunter2hunter2")
         'no such key: <secret>'
         """
         parts = {self._text, *re.split(r"[/?&=:@#]+", self._text)} - {""}
-        for part in sorted(parts, key=len, reverse=True):
-            if len(part) >= _TELLING or part == self._text:
+        for part in sorted(parts, key=len, reverse=True):  # longest first: a short part may be inside a longer one
+            if len(part) >= _MIN_LENGTH or part == self._text:
                 text = text.replace(part, _HIDDEN)
         return text
 
@@ -53,4 +53,4 @@ class Secret:
         return hash(self._text)
 
     def __reduce_ex__(self, protocol: SupportsIndex) -> NoReturn:
-        raise TypeError("a secret is neither pickled nor copied")
+        raise TypeError("a secret can be neither pickled nor copied")

@@ -13,21 +13,21 @@ from phasegate.errors import NotifyError
 
 from tests.adapters.channels.conftest import SHORT_TIMEOUTS, Store, notice
 from tests.canaries import canary, holds
-from tests.receivers import USER, Post, mail_server, silent_server
+from tests.receivers import USER, Mailbox, mail_server, silent_server
 
 TO = ("data@example.com", "on-call@example.com")
 
 
 @pytest.fixture
-def post() -> Iterator[Post]:
-    made = Post()
+def mailbox() -> Iterator[Mailbox]:
+    made = Mailbox()
     yield made
     assert not made.problems
 
 
 @pytest.fixture(params=[True, False], ids=["tls", "starttls"])
-def port(request: pytest.FixtureRequest, trusted: trustme.CA, post: Post) -> Iterator[int]:
-    with mail_server(trusted, post, implicit_tls=request.param) as port:
+def port(request: pytest.FixtureRequest, trusted: trustme.CA, mailbox: Mailbox) -> Iterator[int]:
+    with mail_server(trusted, mailbox, implicit_tls=request.param) as port:
         yield port
 
 
@@ -49,10 +49,10 @@ def error_of(made: Mailer) -> NotifyError:
     return caught.value
 
 
-def test_a_mail_arrives_with_both_parts(mails: Mailer, post: Post) -> None:
+def test_a_mail_arrives_with_both_parts(mails: Mailer, mailbox: Mailbox) -> None:
     receipt = mails.notify(notice())
-    (mail,) = post.mails
-    assert post.recipients == [list(TO)]
+    (mail,) = mailbox.mails
+    assert mailbox.recipients == [list(TO)]
     assert (receipt.status, receipt.message_id) == (250, mail["Message-ID"])
     assert mail["Subject"] == "CRITICAL: [shop] raw of 2026-03-02: held"
     assert mail["From"] == "phasegate <gates@example.com>"
@@ -62,57 +62,59 @@ def test_a_mail_arrives_with_both_parts(mails: Mailer, post: Post) -> None:
         assert part is not None
         assert "table raw.orders has 3 rows" in part.get_content()
         assert "phasegate explain raw 2026-03-02 --pipeline shop" in part.get_content()
-    assert all(len(line) < 1000 for line in post.raw[0].splitlines())
+    assert all(len(line) < 1000 for line in mailbox.raw[0].splitlines())
 
 
-def test_a_repeat_has_the_same_message_id_and_an_incident_one_thread(mails: Mailer, post: Post) -> None:
+def test_a_repeat_has_the_same_message_id_and_an_incident_one_thread(mails: Mailer, mailbox: Mailbox) -> None:
     mails.notify(notice())
     mails.notify(notice(possible_duplicate=True))
     mails.notify(notice(key="another"))
-    first, repeat, later = post.mails
+    first, repeat, later = mailbox.mails
     assert first["Message-ID"] == repeat["Message-ID"] == f"<{short_hash(notice().key)}@example.com>" != later["Message-ID"]
     assert first["References"] == later["References"] == f"<{short_hash(notice().thread)}@example.com>"
-    assert "may have reached you before" in repeat.get_body(("plain",)).get_content()
+    assert "This may be a repeat" in repeat.get_body(("plain",)).get_content()
 
 
-def test_a_wrong_password_is_not_retryable_and_not_shown(mails: Mailer, post: Post) -> None:
-    post.password = "another"  # noqa: S105
+def test_a_wrong_password_is_not_retryable_and_not_shown(mails: Mailer, mailbox: Mailbox) -> None:
+    mailbox.password = "another"  # noqa: S105
     error = error_of(mails)
     assert (error.retryable, error.status) == (False, 535)
     assert "no such password: <secret>" in str(error)
 
 
-def test_a_replaced_password_is_read_again(mails: Mailer, post: Post, store: Store) -> None:
+def test_a_replaced_password_is_read_again(mails: Mailer, mailbox: Mailbox, store: Store) -> None:
     mails.notify(notice())
-    post.password = store.values["smtp"] = canary("smtp-newer")
+    mailbox.password = store.values["smtp"] = canary("smtp-newer")
     mails.notify(notice())
-    assert len(post.mails) == 2
-    assert list(dict.fromkeys(post.passwords)) == [canary("smtp"), canary("smtp-newer")]
+    assert len(mailbox.mails) == 2
+    assert list(dict.fromkeys(mailbox.passwords)) == [canary("smtp"), canary("smtp-newer")]
 
 
 @pytest.mark.parametrize(
     ("answer", "again"), [("451 try later", True), ("421 shutting down", True), ("552 too big", False), ("554 spam", False)]
 )
-def test_the_answer_to_the_mail_decides_whether_to_retry(mails: Mailer, post: Post, answer: str, again: bool) -> None:
-    post.answers = [answer]
+def test_the_answer_to_the_mail_decides_whether_to_retry(mails: Mailer, mailbox: Mailbox, answer: str, again: bool) -> None:
+    mailbox.answers = [answer]
     error = error_of(mails)
     assert (error.retryable, error.status, error.maybe_sent) == (again, int(answer[:3]), False)
 
 
-def test_only_a_refusal_of_all_recipients_is_an_error(mails: Mailer, post: Post, capsys: pytest.CaptureFixture[str]) -> None:
-    post.refused = {TO[0]: "550 unknown"}
+def test_only_a_refusal_of_all_recipients_is_an_error(
+    mails: Mailer, mailbox: Mailbox, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mailbox.refused = {TO[0]: "550 unknown"}
     mails.notify(notice())
-    assert post.recipients == [[TO[1]]]
+    assert mailbox.recipients == [[TO[1]]]
     assert '"event": "recipient_refused", ' in capsys.readouterr().out
-    post.refused[TO[1]] = "450 mailbox busy"
+    mailbox.refused[TO[1]] = "450 mailbox busy"
     error = error_of(mails)
     assert (error.retryable, error.status) == (True, 450), "one of them may take it later"
-    post.refused[TO[1]] = "550 unknown"
+    mailbox.refused[TO[1]] = "550 unknown"
     assert not error_of(mails).retryable
 
 
-def test_a_server_that_hangs_after_the_mail_may_have_accepted_it(mails: Mailer, post: Post) -> None:
-    post.hang = 3
+def test_a_server_that_hangs_after_the_mail_may_have_accepted_it(mails: Mailer, mailbox: Mailbox) -> None:
+    mailbox.hang = 3
     began = monotonic()
     error = error_of(mails)
     assert (error.retryable, error.status, error.maybe_sent) == (True, None, True)
@@ -134,21 +136,21 @@ def test_an_unreachable_server_is_retryable(store: Store) -> None:
 
 
 def test_nothing_is_sent_to_a_server_with_an_untrusted_certificate(
-    mails: Mailer, post: Post, monkeypatch: pytest.MonkeyPatch
+    mails: Mailer, mailbox: Mailbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("SSL_CERT_FILE")
     error = error_of(mails)
     assert error.retryable
     assert "certificate is not trusted" in str(error)
-    assert post.passwords == []
+    assert mailbox.passwords == []
 
 
-def test_no_password_goes_to_a_server_without_tls(store: Store, post: Post) -> None:
+def test_no_password_goes_to_a_server_without_tls(store: Store, mailbox: Mailbox) -> None:
     from aiosmtpd.controller import Controller
 
     from tests.serving import free_port
 
-    controller = Controller(post, hostname="127.0.0.1", port=free_port())
+    controller = Controller(mailbox, hostname="127.0.0.1", port=free_port())
     controller.start()
     try:
         error = error_of(mailer(controller.port, store, implicit_tls=False))
@@ -156,11 +158,11 @@ def test_no_password_goes_to_a_server_without_tls(store: Store, post: Post) -> N
         controller.stop()
     assert not error.retryable
     assert "offers no TLS" in str(error)
-    assert post.mails == []
+    assert mailbox.mails == []
 
 
-def test_a_long_subject_is_not_folded(mails: Mailer, post: Post) -> None:
+def test_a_long_subject_is_not_folded(mails: Mailer, mailbox: Mailbox) -> None:
     long = "[flights] features of 2013-02-09: held: ran before its upstream, " + "x" * 100
     mails.notify(notice(subject=long))
-    assert post.mails[0]["Subject"] == f"CRITICAL: {long}"
-    assert f"Subject: CRITICAL: {long}\r\n".encode() in post.raw[0]
+    assert mailbox.mails[0]["Subject"] == f"CRITICAL: {long}"
+    assert f"Subject: CRITICAL: {long}\r\n".encode() in mailbox.raw[0]

@@ -1,4 +1,4 @@
-"""The ledger of what each destination was told, and how each destination is doing: pace, pauses, failures, fallback."""
+"""The ledger of what each destination was sent, and the health of each destination: rate, pauses, failures, fallback."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -12,36 +12,36 @@ from phasegate.core.gates.gate import AlertState
 from phasegate.core.pipeline.model import AlertSeverity, DestinationKind
 
 LEASE = timedelta(minutes=2)
-"""For so long an attempt belongs to the process that began it. No notifier waits so long for its destination."""
+"""How long an attempt belongs to the process that began it. Every notifier gives up sooner (`Timeouts.whole`)."""
 
 FIRST_PAUSE = timedelta(seconds=10)
-"""After a first failure; it doubles with each more."""
+"""The pause after a first failure; each further failure doubles it."""
 
 LONGEST_PAUSE = timedelta(minutes=15)
-"""Between two attempts at a destination that may come back by itself."""
+"""The longest pause before another attempt while a destination may recover by itself."""
 
 DOWN_RETRY_INTERVAL = timedelta(hours=1)
-"""Between two attempts at a destination that is down."""
+"""The pause between two attempts while a destination is down."""
 
 FAILURES_UNTIL_DOWN = 5
-"""Failures in a row after which a destination that may come back counts as down: after five minutes or so."""
+"""Failures in a row until a destination counts as down; with the pauses between them that takes about five minutes."""
 
 SELF_TEST_INTERVAL = timedelta(hours=24)
-"""A destination that has taken nothing for so long is sent a test."""
+"""A destination that has accepted nothing for this time is sent a test."""
 
 COLLAPSE_ABOVE = 4
-"""Of more incidents than this at once one destination is told in one notice; it is the burst that chats bear, too."""
+"""More incidents than this at the same time go to a destination as one digest; chats accept a burst of as many notices."""
 
 DELIVERY_RETENTION = timedelta(days=90)
-"""How long a row is kept after its incident is over and told."""
+"""How long a row is retained after its recovery was sent."""
 
 LOG_LENGTH = 20
-"""Notices that a row of the ledger remembers."""
+"""Sent notices that a row of the ledger remembers."""
 
 
 @dataclass(frozen=True, slots=True)
 class RateLimit:
-    """How fast a destination may be told: one notice *every* so often, after a burst of so many."""
+    """How fast a destination accepts notices: a *burst* at the same time, then one *every* interval."""
 
     every: timedelta
     burst: int = COLLAPSE_ABOVE
@@ -67,14 +67,15 @@ LOCAL_KINDS = frozenset({DestinationKind.CONSOLE, DestinationKind.EML})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DestinationHealth:
-    """How a destination is doing, shared by all instances.
+    """The health of a destination, shared by all instances.
 
     Args:
-        paced_until: Up to when its pace is used up; it lies ahead of now by no more than the burst.
-        try_at: Before this it is not tried: it asked for a pause, or it failed.
+        paced_until: Up to when the rate limit is used up; at most one burst ahead of now.
+        try_at: It is not tried before this time, because it asked for a pause or failed.
         failures: In a row.
-        down_since: Since when its fallback is told instead; None while it works.
-        accepted_at: When it last took anything.
+        down_since: Since when notices go to its fallback; None while it works.
+        why: The last error; empty while it works.
+        accepted_at: When it last accepted anything.
     """
 
     destination: str
@@ -87,35 +88,37 @@ class DestinationHealth:
 
     @property
     def is_down(self) -> bool:
-        """True while its fallback is told instead."""
+        """True while notices go to its fallback."""
         return self.down_since is not None
 
-    def free_at(self, pace: RateLimit | None, now: datetime) -> datetime:
-        """From when on it may be told something: *now*, or later."""
-        paced = now if pace is None or self.paced_until is None else self.paced_until - pace.every * (pace.burst - 1)
-        return max(now, paced, self.try_at or now)
+    def free_at(self, limit: RateLimit | None, now: datetime) -> datetime:
+        """When the next notice may be sent: *now*, or later."""
+        within_limit = now if limit is None or self.paced_until is None else self.paced_until - limit.every * (limit.burst - 1)
+        return max(now, within_limit, self.try_at or now)
 
-    def used(self, pace: RateLimit | None, now: datetime) -> "DestinationHealth":
-        """The line with one notice sent over it."""
-        return self if pace is None else replace(self, paced_until=max(now, self.paced_until or now) + pace.every)
+    def used(self, limit: RateLimit | None, now: datetime) -> "DestinationHealth":
+        """The health with one notice counted against the rate limit."""
+        return self if limit is None else replace(self, paced_until=max(now, self.paced_until or now) + limit.every)
 
     def accepted(self, now: datetime) -> "DestinationHealth":
-        """The line after a destination took a notice."""
+        """The health after the destination accepted a notice."""
         return replace(self, try_at=None, failures=0, down_since=None, why="", accepted_at=now)
 
     def refused(self, why: str, *, for_good: bool, retry_after: float | None, now: datetime) -> "DestinationHealth":
-        """The line after a failure.
+        """The health after a failure.
 
         Args:
+            for_good: True when another attempt would fail, too, until somebody fixes the destination.
             retry_after: Seconds that the destination asked to wait.
         """
         failures = self.failures + 1
         down = for_good or self.is_down or failures >= FAILURES_UNTIL_DOWN
         pause = DOWN_RETRY_INTERVAL if down else min(FIRST_PAUSE * 2 ** min(failures - 1, 10), LONGEST_PAUSE)
-        asked = timedelta(seconds=min(retry_after or 0.0, DOWN_RETRY_INTERVAL.total_seconds()))
+        # A destination that asks for a pause of days would otherwise take its alerts with it.
+        requested = timedelta(seconds=min(retry_after or 0.0, DOWN_RETRY_INTERVAL.total_seconds()))
         return replace(
             self,
-            try_at=now + max(pause if not retry_after or down else timedelta(), asked),
+            try_at=now + max(pause if not retry_after or down else timedelta(), requested),
             failures=failures,
             down_since=(self.down_since or now) if down else None,
             why=why,
@@ -125,20 +128,20 @@ class DestinationHealth:
 def destination_trouble(
     before: DestinationHealth, after: DestinationHealth, now: datetime, fallback: str | None
 ) -> Trouble | None:
-    """What people should know when a destination went down, or works again."""
+    """The alert when a destination goes down, and the recovery when it works again; None while nothing changes."""
     if before.is_down == after.is_down:
         return None
     down = after if after.is_down else before
     assert down.down_since is not None
-    instead = f"Its alerts go to {fallback} instead." if fallback else "Its alerts wait; they have no fallback."
+    effect = f"Its alerts go to {fallback} instead." if fallback else "Its alerts wait: it has no fallback."
     return Trouble(
         key=f"destination/{down.destination}/{down.down_since.isoformat()}/{'down' if after.is_down else 'works'}",
         cause=TroubleCause.DESTINATION_DOWN,
         subject=down.destination,
         severity=AlertSeverity.CRITICAL,
         state=AlertState.FIRING if after.is_down else AlertState.RECOVERED,
-        detail=f"destination {down.destination} takes no alerts: {down.why}" if after.is_down else "it takes alerts again",
-        effect=instead if after.is_down else "",
+        detail=f"destination {down.destination} accepts no alerts: {down.why}" if after.is_down else "it accepts alerts again",
+        effect=effect if after.is_down else "",
         next=("phasegate alerts test",) if after.is_down else (),
         since=down.down_since,
         at=now,
@@ -147,11 +150,11 @@ def destination_trouble(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sent:
-    """A notice that was taken.
+    """A notice that was accepted.
 
     Args:
-        by: The destination that took it: the one it was for, or a fallback.
-        attempts: How many it took.
+        by: The destination that accepted it: the one it was for, or a fallback.
+        attempts: How many were needed.
         status: The HTTP or SMTP status of the last.
         message_id: The destination's id for it.
     """
@@ -166,10 +169,11 @@ class Sent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
-    """An attempt that has begun and of which nobody knows yet how it ended.
+    """An attempt that began and whose outcome is not stored yet.
 
     Args:
-        until: Up to when it belongs to the process that began it.
+        until: When its lease ends: up to then it belongs to the process that began it.
+        by: The destination that it is sent to.
     """
 
     reason: NotifyReason
@@ -180,17 +184,20 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delivery:
-    """A row of the ledger: what a destination was told of an incident, and what it must still be told.
+    """A row of the ledger: what a destination was sent about an incident, and what it must still be sent.
 
     Args:
         board: The key of the incident's board.
-        withheld: True when it was silenced, or an upstream spoke for it, since it opened, and it was never told.
-        gathered_for: The digest that it was put into.
-        attempts: Failed attempts to say what must be said now.
+        told: What the destination knows; None when it was never notified.
+        withheld: True when it was muted since it opened, by a silence or by an upstream that reports it, and never sent.
+        gathered_for: The digest that it waits for.
+        attempt: The attempt that is under way, or was when its process died.
+        attempts: Failed attempts to send the notice that is due now.
         maybe_sent: True when one of them may have arrived.
-        error: What the last one met.
-        parked: True when neither the destination nor a fallback takes it; it is tried again when one may.
-        log: The last notices that were taken, the newest last.
+        error: Of the last failed attempt.
+        status: The HTTP or SMTP status of the last attempt.
+        parked: True when neither the destination nor a fallback accepts it; it is tried again when one may.
+        log: The last accepted notices, newest last.
     """
 
     board: str
@@ -214,20 +221,21 @@ class Delivery:
 
     @property
     def is_pending(self) -> bool:
-        """True while something must be said that was not taken yet."""
+        """True while a notice is due that was not accepted yet."""
         return self.attempt is not None or self.attempts > 0 or self.parked
 
     def is_claimed(self, now: datetime) -> bool:
-        """True while an attempt belongs to a process that may still be at it."""
+        """True while an attempt belongs to a process that may still be sending."""
         return self.attempt is not None and now < self.attempt.until
 
     def claimed(self, reason: NotifyReason, by: str, now: datetime) -> "Delivery":
-        """The row with an attempt begun; one that an earlier process did not end may have arrived."""
+        """The row with an attempt begun."""
+        # An attempt without an outcome is one whose process died: its notice may have arrived.
         attempt = Attempt(reason=reason, at=now, until=now + LEASE, by=by)
         return replace(self, attempt=attempt, maybe_sent=self.maybe_sent or self.attempt is not None)
 
     def delivered(self, told: NotificationState, sent: Sent) -> "Delivery":
-        """The row after its notice was taken."""
+        """The row after its notice was accepted."""
         return replace(
             self,
             told=told,
@@ -254,7 +262,6 @@ class Delivery:
         )
 
     def notice_key(self, incident: Incident, reason: NotifyReason) -> str:
-        """The key of what is said now: the same in every attempt to say it."""
-        known = self.told is not None and self.told.opened_at == incident.opened_at
-        times = self.told.times if known and self.told is not None else 0
+        """The key of the notice that is due now: the same in every attempt, so that a receiver recognises a repeat."""
+        times = self.told.times if self.told is not None and self.told.opened_at == incident.opened_at else 0
         return f"{self.key}/{incident.opened_at:%Y%m%dT%H%M%S}/{times + 1}/{reason}"

@@ -1,4 +1,4 @@
-"""Incidents: one open problem, however many messages and run dates it has caused; and troubles that concern no gate."""
+"""Incidents: one open problem, however many alerts and run dates it causes; and troubles that concern no gate."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -12,32 +12,32 @@ from phasegate.core.pipeline.model import AlertSeverity
 from phasegate.errors import MessageError
 
 RANK = {AlertSeverity.INFO: 0, AlertSeverity.WARNING: 1, AlertSeverity.CRITICAL: 2}
-"""How severities compare."""
+"""The order of severities."""
 
 FLAP_WINDOW = timedelta(hours=1)
-"""What opens again so soon after it has recovered comes and goes."""
+"""An incident that opens again within this time of its recovery is flapping."""
 
 AUTO_CLOSE_AFTER = timedelta(hours=24)
-"""What has no end of its own, such as a warning at a release, is closed when it was not said again for so long."""
+"""What no alert will end, such as a warning at a release, closes when it has not been repeated for this time."""
 
 INCIDENT_RETENTION = timedelta(days=30)
-"""How long what is over is remembered."""
+"""How long a recovered incident is retained."""
 
-MOST_MEMBERS = 500
-"""Members of an incident that are kept; with evidence, a fifth of them. A document of Firestore holds 1 MiB."""
+MAX_MEMBERS = 500
+"""Members of an incident that are stored; only a fifth of them with evidence. A Firestore document holds 1 MiB."""
 
-_EVIDENCE = 10
-_LONGEST = 300
+_MAX_EVIDENCE = 10
+_MAX_LENGTH = 300
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trouble:
-    """Something that people should know of and that is not a gate: a rejected message, a failed deployment, drift.
+    """A problem that is not about a gate: a rejected message, a failed deployment, drift.
 
     Args:
-        key: Identifies this change; the same when it is said again.
-        subject: What is in trouble: `messages`, a build trigger, a resource. One incident per cause and subject.
-        about: What of the subject is in trouble: resources, a kind of rejection. That there is more of it is told.
+        key: Identifies this change; the same when it is sent again.
+        subject: What is affected: `messages`, a build trigger, a resource. One incident per cause and subject.
+        about: What of the subject is affected: resources, a kind of rejection. When more is added, people are notified.
         detail: What is wrong, in one sentence without a full stop.
         effect: What suffers, in one sentence; empty for a recovery.
         next: Commands that help, to paste.
@@ -59,7 +59,7 @@ class Trouble:
 
 
 class NotifyReason(StrEnum):
-    """Why a destination is told something, or that it need not be."""
+    """Why a destination is notified; or that there is nothing to send."""
 
     FIRST = "first"
     NEW_MEMBER = "new_member"
@@ -71,7 +71,7 @@ class NotifyReason(StrEnum):
 
 
 class IncidentState(StrEnum):
-    """Where an incident stands."""
+    """The state of an incident."""
 
     FIRING = "firing"
     ACKNOWLEDGED = "acknowledged"
@@ -80,20 +80,20 @@ class IncidentState(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Member:
-    """What an incident holds: a run date whose gate is in trouble, or what a trouble is about.
+    """One part of an incident: a run date whose gate has the problem, or what a trouble is about.
 
     Args:
-        name: The run date, YYYY-MM-DD; for a trouble what of its subject it is, or empty.
-        key: Of the alert that spoke of it last.
-        gate: Where the gate stood then; empty for a trouble.
+        name: The run date, YYYY-MM-DD; for a trouble, which part of its subject, or empty.
+        key: Of the newest alert about it.
+        gate: The state of the gate then; empty for a trouble.
         about: The checks, producers or phases that the cause is about.
         check_kinds: The kinds of those checks; empty in what an older version stored.
         since: When it began.
-        at: When the alert that spoke of it last was decided.
-        over_at: When it recovered, or went on under another cause; None while it lasts.
+        at: When the newest alert about it was decided.
+        over_at: When it recovered, or continued under another cause; None while it is open.
         ended: What was found when it recovered.
-        became: The cause under which it goes on; empty when it recovered.
-        repeats: How often it was said again since it began.
+        became: The cause under which it continues; empty when it recovered.
+        repeats: How often it was repeated since it began.
     """
 
     name: str
@@ -114,14 +114,14 @@ class Member:
     check_kinds: tuple[str, ...] = ()
 
     @property
-    def lasts(self) -> bool:
+    def is_open(self) -> bool:
         """True while it has not recovered."""
         return self.over_at is None
 
 
 @dataclass(frozen=True, slots=True)
 class Acknowledgement:
-    """A person's word that they look after an incident."""
+    """Who owns an incident."""
 
     by: str
     at: datetime
@@ -135,13 +135,14 @@ class Incident:
     Its identity is pipeline, subject and cause; run dates are members.
 
     Args:
-        pipeline: Empty for a trouble, which is of no pipeline.
-        subject: The phase; for a trouble, what is in trouble.
-        opened_at: When it was last opened; another value when it was opened again.
-        passing: True for what no alert ever ends: a warning at a release, a rejected message. It is closed when all is quiet.
-        again: How often it was opened again soon after it had recovered; 0 for one that does not come and go.
-        members: By name; those that are over stay a while, so that an alert that comes late changes nothing.
-        speaks_for: Late followers that are told in its message, not on their own: phase and run dates. Derived, never stored.
+        pipeline: Empty for a trouble, which belongs to no pipeline.
+        subject: The phase; for a trouble, what is affected.
+        opened_at: When it was last opened. It tells one opening from the next: notices and links are about one of them.
+        passing: True for what no alert will end: a warning at a release, a rejected message. It closes after a quiet day.
+        again: How often it reopened soon after a recovery; 0 for an incident that is not flapping.
+        members: By name. Recovered ones are retained for a while, so that an alert that arrives late is recognised as old.
+        speaks_for: Late followers that its notices report instead of alerts of their own: phase and run dates. Derived from the
+            other incidents, never stored.
     """
 
     pipeline: str
@@ -166,25 +167,25 @@ class Incident:
 
     @property
     def open_members(self) -> tuple[Member, ...]:
-        """The members that have not recovered, in the order of their names."""
-        return tuple(self.members[name] for name in sorted(self.members) if self.members[name].lasts)
+        """The members that have not recovered, by name."""
+        return tuple(self.members[name] for name in sorted(self.members) if self.members[name].is_open)
 
     @property
     def current(self) -> tuple[Member, ...]:
-        """The members of this opening, recovered or not, in the order of their names."""
-        found = (self.members[name] for name in sorted(self.members))
-        return tuple(member for member in found if member.over_at is None or member.over_at >= self.opened_at)
+        """The members of this opening, recovered or not, by name."""
+        members = (self.members[name] for name in sorted(self.members))
+        return tuple(member for member in members if member.over_at is None or member.over_at >= self.opened_at)
 
     @property
     def state(self) -> IncidentState:
-        """Where it stands."""
+        """Its state."""
         if not self.open_members:
             return IncidentState.RECOVERED
         return IncidentState.ACKNOWLEDGED if self.acknowledged else IncidentState.FIRING
 
     @property
     def severity(self) -> AlertSeverity:
-        """The highest of the members that last; once recovered, of those that it had."""
+        """The highest of its open members; once it recovered, of those that it had."""
         members = self.open_members or self.current
         return max((member.severity for member in members), key=RANK.__getitem__, default=AlertSeverity.INFO)
 
@@ -195,24 +196,27 @@ class Incident:
 
     @property
     def recovered_at(self) -> datetime | None:
-        """When the last of its members recovered; None while any lasts."""
+        """When the last of its members recovered; None while any is open."""
         over = [member.over_at for member in self.members.values() if member.over_at is not None]
         return None if self.open_members else max(over, default=None)
 
     @property
     def repeats(self) -> int:
-        """How often its members were said again."""
+        """How often its members were repeated."""
         return sum(member.repeats for member in self.current)
 
     @property
     def is_superseded(self) -> bool:
-        """True when it is over only because its members go on under other causes."""
+        """True when it ended only because its members continue under other causes."""
         return not self.open_members and all(member.became for member in self.current)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Board:
-    """All incidents of one subject, by cause: kept together, because a gate that is held is no longer overdue."""
+    """All incidents of one subject, by cause.
+
+    They are stored together, because one ends when another begins: a gate that is held is no longer overdue.
+    """
 
     pipeline: str
     subject: str
@@ -225,18 +229,18 @@ class Board:
 
     @property
     def is_live(self) -> bool:
-        """True while any of its incidents is."""
+        """True while any of its incidents is open."""
         return any(incident.open_members for incident in self.incidents.values())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IncidentUpdate:
-    """What an alert says, as it came from the alert topic.
+    """An alert as it came from the alert topic.
 
     Args:
-        passing: True when no alert will ever say that it is over.
-        over: True when it says that it is.
-        member: Its `at` is when it was decided.
+        passing: True when no later alert will end it.
+        over: True when it is a recovery.
+        member: Its `at` is when the alert was decided.
     """
 
     pipeline: str
@@ -248,10 +252,10 @@ class IncidentUpdate:
 
 
 def read_alert(body: Mapping[str, Any]) -> IncidentUpdate:
-    """What an alert says; long texts are cut.
+    """Read an alert message; long texts are cut.
 
     Raises:
-        MessageError: It is no alert.
+        MessageError: It is not an alert.
     """
     try:
         cause = str(body["cause"])
@@ -270,7 +274,7 @@ def read_alert(body: Mapping[str, Any]) -> IncidentUpdate:
             check_kinds=tuple(_cut(kind) for kind in body.get("check_kinds", ()))[:50],
             evidence=_few(tuple(body["evidence"])),
             effect=_cut(body["effect"]),
-            next=tuple(str(line) for line in body.get("next", ()))[:_EVIDENCE],
+            next=tuple(str(line) for line in body.get("next", ()))[:_MAX_EVIDENCE],
         )
         return IncidentUpdate(
             pipeline=str(body["pipeline"]) if is_gate else "",
@@ -281,7 +285,7 @@ def read_alert(body: Mapping[str, Any]) -> IncidentUpdate:
             member=member,
         )
     except (KeyError, TypeError, ValueError) as exc:
-        raise MessageError(f"no alert: {exc!r}"[:_LONGEST]) from exc
+        raise MessageError(f"not an alert: {exc!r}"[:_MAX_LENGTH]) from exc
 
 
 def _recovers(cause: str, gate: str) -> bool:
@@ -293,89 +297,94 @@ def _recovers(cause: str, gate: str) -> bool:
 
 
 def _few(lines: tuple[object, ...]) -> tuple[str, ...]:
-    if len(lines) <= _EVIDENCE:
+    if len(lines) <= _MAX_EVIDENCE:
         return tuple(map(_cut, lines))
-    return (*map(_cut, lines[: _EVIDENCE - 1]), f"and {len(lines) - _EVIDENCE + 1} more")
+    return (*map(_cut, lines[: _MAX_EVIDENCE - 1]), f"and {len(lines) - _MAX_EVIDENCE + 1} more")
 
 
 def _cut(text: object) -> str:
-    return str(text)[:_LONGEST]
+    return str(text)[:_MAX_LENGTH]
 
 
 def _moment(text: str) -> datetime:
     moment = datetime.fromisoformat(text)
-    if moment.tzinfo is None:
-        raise ValueError(f"a time with its zone, not {text}")
+    if moment.tzinfo is None:  # compared with others, it would fail far from here
+        raise ValueError(f"expected a time with a zone, got {text}")
     return moment
 
 
-def fold(board: Board, said: IncidentUpdate) -> Board:
-    """The board with an alert taken in; the same one when it says nothing new: a duplicate, or older than what is known."""
-    if said.passing:
-        return _repeat(board, said)
-    name, at = said.member.name, said.member.at
-    open_members = [incident for incident in board.incidents.values() if not incident.passing]
-    known = [incident.members[name] for incident in open_members if name in incident.members]
-    if any(member.at > at or member.key == said.member.key for member in known):
+def fold(board: Board, update: IncidentUpdate) -> Board:
+    """The board with an alert folded in; the same object when the alert is a duplicate, or older than what is known.
+
+    Alerts arrive in any order and more than once. What counts is when each was decided (`at`): for every member the newest
+    alert wins, so any order ends in the same board.
+    """
+    if update.passing:
+        return _repeat(board, update)
+    name, at = update.member.name, update.member.at
+    recoverable = [incident for incident in board.incidents.values() if not incident.passing]
+    stored = [incident.members[name] for incident in recoverable if name in incident.members]
+    if any(member.at > at or member.key == update.member.key for member in stored):
         return board
-    changed = {
-        incident.cause: _end(incident, name, said)
-        for incident in open_members
-        if (said.over or incident.cause != said.cause) and name in incident.members and incident.members[name].lasts
+    # A run date has one problem at a time: whatever else was open for it ends here, by recovery or because the cause changed.
+    ended = {
+        incident.cause: _end(incident, name, update)
+        for incident in recoverable
+        if (update.over or incident.cause != update.cause) and name in incident.members and incident.members[name].is_open
     }
-    board = replace(board, incidents={**board.incidents, **changed})
-    if not said.over:
-        return _put(board, _with(board.incidents.get(said.cause), said))
-    if said.cause in changed:
+    board = replace(board, incidents={**board.incidents, **ended})
+    if not update.over:
+        return _put(board, _with(board.incidents.get(update.cause), update))
+    if update.cause in ended:
         return board
-    # Its end has come before its beginning: what is told of it is told now, and the beginning will be too old.
-    member = replace(said.member, over_at=at, ended=said.member.detail)
-    own = board.incidents.get(said.cause) or _opened(said, said.member.since, 0, {})
+    # The recovery overtook its alert. Store the member as recovered, so that the alert is recognised as old when it comes.
+    member = replace(update.member, over_at=at, ended=update.member.detail)
+    own = board.incidents.get(update.cause) or _opened(update, update.member.since, 0, {})
     return _put(board, replace(own, members={**own.members, name: member}))
 
 
-def _end(incident: Incident, name: str, said: IncidentUpdate) -> Incident:
-    """The incident without a member: it recovered, or goes on under another cause."""
-    at = said.member.at
-    member = replace(incident.members[name], key=said.member.key, at=at, over_at=at)
-    told = replace(member, ended=said.member.detail) if said.over else replace(member, became=said.cause)
-    return replace(incident, members={**incident.members, name: told})
+def _end(incident: Incident, name: str, update: IncidentUpdate) -> Incident:
+    """The incident with a member ended: it recovered, or continues under another cause."""
+    at = update.member.at
+    member = replace(incident.members[name], key=update.member.key, at=at, over_at=at)
+    ended = replace(member, ended=update.member.detail) if update.over else replace(member, became=update.cause)
+    return replace(incident, members={**incident.members, name: ended})
 
 
-def _with(incident: Incident | None, said: IncidentUpdate) -> Incident:
-    """The incident with a member, which may open it, or open it again."""
-    name, at = said.member.name, said.member.at
+def _with(incident: Incident | None, update: IncidentUpdate) -> Incident:
+    """The incident with a member added, which may open it, or open it again."""
+    name, at = update.member.name, update.member.at
     if incident is None:
-        return _opened(said, at, 0, {name: said.member})
+        return _opened(update, at, 0, {name: update.member})
     if not incident.open_members:
-        ended = incident.recovered_at
-        again = incident.again + 1 if ended is not None and at - ended < FLAP_WINDOW else 0
-        return _opened(said, at, again, {**incident.members, name: said.member})
-    known = incident.members.get(name)
-    if known is None or not known.lasts:
-        return replace(incident, members={**incident.members, name: said.member})
-    member = replace(said.member, since=known.since, repeats=known.repeats + 1)
+        recovered_at = incident.recovered_at
+        again = incident.again + 1 if recovered_at is not None and at - recovered_at < FLAP_WINDOW else 0
+        return _opened(update, at, again, {**incident.members, name: update.member})
+    stored = incident.members.get(name)
+    if stored is None or not stored.is_open:
+        return replace(incident, members={**incident.members, name: update.member})
+    member = replace(update.member, since=stored.since, repeats=stored.repeats + 1)
     after = replace(incident, members={**incident.members, name: member})
-    # Whoever took it on took on something smaller.
+    # Who acknowledged it, acknowledged something less severe.
     return replace(after, acknowledged=None) if RANK[after.severity] > RANK[incident.severity] else after
 
 
-def _repeat(board: Board, said: IncidentUpdate) -> Board:
-    own = board.incidents.get(said.cause)
-    known = own.members.get(said.member.name) if own else None
-    if known is not None and (known.at > said.member.at or known.key == said.member.key):
+def _repeat(board: Board, update: IncidentUpdate) -> Board:
+    own = board.incidents.get(update.cause)
+    stored = own.members.get(update.member.name) if own else None
+    if stored is not None and (stored.at > update.member.at or stored.key == update.member.key):
         return board
-    return _put(board, _with(own, said))
+    return _put(board, _with(own, update))
 
 
-def _opened(said: IncidentUpdate, at: datetime, again: int, members: Mapping[str, Member]) -> Incident:
+def _opened(update: IncidentUpdate, at: datetime, again: int, members: Mapping[str, Member]) -> Incident:
     return Incident(
-        pipeline=said.pipeline,
-        subject=said.subject,
-        cause=said.cause,
+        pipeline=update.pipeline,
+        subject=update.subject,
+        cause=update.cause,
         opened_at=at,
         members=members,
-        passing=said.passing,
+        passing=update.passing,
         again=again,
     )
 
@@ -385,17 +394,17 @@ def _put(board: Board, incident: Incident) -> Board:
 
 
 def _within_limits(incident: Incident) -> Incident:
-    """What fits into a document: the newest members, and of fewer the evidence."""
-    if len(incident.members) <= MOST_MEMBERS // 5:
+    """What fits into one document: the newest members, and evidence for fewer of them."""
+    if len(incident.members) <= MAX_MEMBERS // 5:
         return incident
-    order = sorted(incident.members.values(), key=lambda member: (member.lasts, member.at), reverse=True)
-    bare = [replace(member, evidence=(), next=()) for member in order[MOST_MEMBERS // 5 : MOST_MEMBERS]]
-    kept = (*order[: MOST_MEMBERS // 5], *bare)
-    return replace(incident, members={member.name: member for member in kept})
+    order = sorted(incident.members.values(), key=lambda member: (member.is_open, member.at), reverse=True)
+    bare = [replace(member, evidence=(), next=()) for member in order[MAX_MEMBERS // 5 : MAX_MEMBERS]]
+    members = (*order[: MAX_MEMBERS // 5], *bare)
+    return replace(incident, members={member.name: member for member in members})
 
 
 def tidy(board: Board, now: datetime) -> Board:
-    """The board without what is over for long, and with what nobody has said again for long closed."""
+    """The board without what recovered long ago; what no alert ends is closed once it has been quiet for long."""
     incidents = {}
     for cause, incident in board.incidents.items():
         closed = _closed(incident, now) if incident.passing else incident
@@ -408,11 +417,11 @@ def tidy(board: Board, now: datetime) -> Board:
 def _closed(incident: Incident, now: datetime) -> Incident:
     if any(now - member.at < AUTO_CLOSE_AFTER for member in incident.open_members):
         return incident
-    members = {name: replace(m, over_at=now) if m.lasts else m for name, m in incident.members.items()}
+    members = {name: replace(m, over_at=now) if m.is_open else m for name, m in incident.members.items()}
     return replace(incident, members=members)
 
 
 def next_tidying(board: Board) -> datetime | None:
-    """When the board should be tidied next; None when nothing in it ends by itself."""
+    """When the board should be tidied next; None when it has nothing that closes by itself."""
     ends = [m.at + AUTO_CLOSE_AFTER for incident in board.incidents.values() if incident.passing for m in incident.open_members]
     return max(ends, default=None)

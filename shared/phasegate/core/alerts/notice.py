@@ -1,7 +1,7 @@
 """A notice: what people read about an incident, in neutral blocks that each channel renders in its own way.
 
-Texts come from messages and tables, and are hostile until shown otherwise. A block cleans them when it is made, so that no
-renderer meets a line break, a control character or a live address in one; what is markup in its channel it escapes itself.
+Texts come from messages and tables, so any of them may be hostile. A block cleans its texts when it is made: no renderer ever
+sees a line break, a control character or a live address in one. What is markup in a channel, its renderer escapes itself.
 """
 
 import hashlib
@@ -12,14 +12,14 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, TypeAlias, TypeVar
 
-LONGEST = 2_000
-"""Characters of one text that are kept."""
+MAX_LENGTH = 2_000
+"""Characters of one text; the rest is cut."""
 
 T = TypeVar("T")
 
 
 class Tone(StrEnum):
-    """How a notice wants to be taken: its colour and its first word."""
+    """How urgent a notice is: its colour and its first word."""
 
     CRITICAL = "critical"
     WARNING = "warning"
@@ -30,32 +30,34 @@ class Tone(StrEnum):
 _SCHEME = re.compile(r"http(s?)(?=:/)|\b(?:javascript|mailto)(?=:\S)", re.IGNORECASE)
 
 
-def clean(text: object, longest: int = LONGEST) -> str:
-    r"""Text on one line, without what a terminal, a mail header or a reader's eye would take for an order.
+def clean(text: object, longest: int = MAX_LENGTH) -> str:
+    r"""Text on one line, without anything that a terminal, a mail header or a reader could take for an instruction.
 
-    Control characters, marks that turn the reading direction, and marks without width are gone. An address is not live: what
-    it begins with is written as people write it who warn of one.
+    Control characters, marks that change the reading direction and marks without width are removed. Addresses are defanged, as
+    in security reports, so that no program makes links of them.
 
     >>> clean("3 rows\r\nBcc: all@example.com\x00")
     '3 rows Bcc: all@example.com'
     >>> clean("see https://example.com/x")
     'see hxxps://example.com/x'
     """
-    # What is left after twice the length would be cut anyway; a text of 100 kB is not worth looking at in full.
+    # Cut before cleaning: texts may have megabytes, and what comes after twice the length would be cut anyway.
     cut = str(text)[: 2 * longest]
     line = " ".join("".join(c if c.isprintable() else " " for c in cut).split())
-    return shorten(
-        _SCHEME.sub(lambda found: f"hxxp{found[1].lower()}" if found[1] is not None else f"{found[0]}·", line), longest
-    )
+    return shorten(_SCHEME.sub(_defanged, line), longest)
+
+
+def _defanged(scheme: re.Match[str]) -> str:
+    return f"hxxp{scheme[1].lower()}" if scheme[1] is not None else f"{scheme[0]}·"
 
 
 def shorten(text: str, longest: int) -> str:
-    """The text, cut with a sign where it is longer."""
+    """The text; a longer one is cut and ends in "…"."""
     return text if len(text) <= longest else text[: max(longest - 1, 0)].rstrip() + "…"
 
 
 def short_hash(key: str) -> str:
-    """A key as 32 hexadecimal digits, for where its own letters or its length may not stand."""
+    """A key as 32 hexadecimal digits, for fields that limit length or characters."""
     return hashlib.sha256(key.encode(errors="backslashreplace")).hexdigest()[:32]
 
 
@@ -81,7 +83,7 @@ class Facts:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """A list under a title, the most telling first: where room is short, its end is left out and counted."""
+    """A list under a title, the most important first: where space is short, its end is left out and counted."""
 
     title: str
     items: tuple[str, ...]
@@ -93,9 +95,9 @@ class Listing:
 
 @dataclass(frozen=True, slots=True)
 class Commands:
-    """Commands to paste, under a title. One that is too long for its channel is left out, never cut.
+    """Commands to paste, under a title. A command that is too long for its channel is left out, never cut.
 
-    Whoever writes a command quotes what stands in it for a shell; here only line breaks and the like are taken out.
+    Names in them must be quoted for a shell already; here only line breaks and the like are removed.
     """
 
     title: str
@@ -108,7 +110,7 @@ class Commands:
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """A link of phasegate's own; texts from data never become one.
+    """A link that phasegate made; text from data never becomes one.
 
     Raises:
         ValueError: The address is not plain http or https.
@@ -120,7 +122,7 @@ class Link:
     def __post_init__(self) -> None:
         object.__setattr__(self, "label", clean(self.label))
         if not re.fullmatch(r"https?://[\w.\-:\[\]]+(/[\w.~!$&*+,;=:@%/?#-]*)?", self.address, re.ASCII):
-            raise ValueError("a link's address begins with https:// and holds no space, quote, bracket or backslash")
+            raise ValueError("a link's address must begin with https:// and have no space, quote, bracket or backslash")
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,17 +137,17 @@ Block: TypeAlias = Paragraph | Facts | Listing | Commands | Links
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Notice:
-    """What one destination is told at once.
+    """One message to one destination.
 
     Args:
-        key: Identifies what is said; a notice sent twice has the same one.
-        thread: What it belongs to: the same for all notices of an incident. A chat keeps them together by it.
+        key: Identifies the notice; one that is sent twice has the same key.
+        thread: The same for all notices of one opening of an incident; chats and mail programs group by it.
         subject: One line: what and where.
-        lead: One sentence: what is wrong, or that it no longer is.
-        blocks: The rest, in the order in which people need it; those that say nothing are left out.
+        lead: One sentence: what is wrong, or that it is over.
+        blocks: The rest, in the order in which people need it; empty ones are dropped.
         at: When it was composed.
-        data: The same for machines, as a JSON object: what a webhook carries beside the texts.
-        possible_duplicate: True when an earlier attempt may have arrived after all.
+        data: The same for machines, as a JSON object; sent by webhooks.
+        possible_duplicate: True when an earlier attempt may have arrived.
     """
 
     key: str
@@ -161,22 +163,22 @@ class Notice:
     def __post_init__(self) -> None:
         object.__setattr__(self, "subject", clean(self.subject, 200))
         object.__setattr__(self, "lead", clean(self.lead))
-        object.__setattr__(self, "blocks", tuple(block for block in self.blocks if _says_something(block)))
+        object.__setattr__(self, "blocks", tuple(block for block in self.blocks if _has_content(block)))
 
 
-def _says_something(block: Block) -> bool:
+def _has_content(block: Block) -> bool:
     match block:
         case Paragraph(content) | Facts(content) | Links(content) | Listing(_, content) | Commands(_, content):
             return bool(content)
 
 
-REPEAT = "This may have reached you before: an earlier attempt ended without an answer."
-"""What a possible duplicate says of itself."""
+REPEAT = "This may be a repeat: an earlier attempt to send it got no answer."
+"""The note on a possible duplicate."""
 
 
 @dataclass(frozen=True, slots=True)
 class SizeBudget:
-    """How much of a notice is shown: items of each list, characters of each text, blocks in all."""
+    """How much of a notice is shown: items of each list, characters of each text, blocks in total."""
 
     items: int
     characters: int
@@ -192,12 +194,12 @@ SIZE_BUDGETS = (
     SizeBudget(1, 60, 4),
     SizeBudget(0, 60, 2),
 )
-"""From generous to narrow; the last holds any notice within 2,000 characters, markup and escaping left aside."""
+"""From large to small; within the last any notice has at most 2,000 characters, not counting markup and escaping."""
 
 
 def trim(notice: Notice, room: SizeBudget) -> Notice:
-    """The notice in a given room: lists end in "+N more", texts in "…", and commands and links are whole or absent."""
-    blocks = tuple(kept for block in notice.blocks if (kept := _trim_block(block, room)) is not None)
+    """The notice within a size: lists end in "+N more", texts in "…", and commands and links are whole or absent."""
+    blocks = tuple(trimmed for block in notice.blocks if (trimmed := _trim_block(block, room)) is not None)
     left_out = len(blocks) - room.blocks
     if left_out > 0:
         blocks = (*blocks[: room.blocks], Paragraph(f"+{left_out} more sections"))
@@ -209,9 +211,9 @@ def _trim_block(block: Block, room: SizeBudget) -> Block | None:
         case Paragraph(text):
             return Paragraph(shorten(text, room.characters))
         case Facts(pairs):
-            kept = [(shorten(name, 60), shorten(value, room.characters)) for name, value in pairs[: room.items]]
-            more = [("…", f"+{len(pairs) - len(kept)} more")] if len(pairs) > len(kept) else []
-            return Facts((*kept, *more))
+            shown = [(shorten(name, 60), shorten(value, room.characters)) for name, value in pairs[: room.items]]
+            more = [("…", f"+{len(pairs) - len(shown)} more")] if len(pairs) > len(shown) else []
+            return Facts((*shown, *more))
         case Listing(title, items):
             return Listing(shorten(title, 100), _collapse([shorten(item, room.characters) for item in items], room.items))
         case Commands(title, lines):
@@ -222,14 +224,14 @@ def _trim_block(block: Block, room: SizeBudget) -> Block | None:
 
 
 def _collapse(items: list[str], longest: int) -> tuple[str, ...]:
-    # "+1 more" would take the line that the one item needs.
+    # "+1 more" would take the same line as the item itself.
     if len(items) <= longest + 1:
         return tuple(items)
     return (*items[:longest], f"+{len(items) - longest} more")
 
 
 def fit(notice: Notice, render: Callable[[Notice], T], size: Callable[[T], int], budget: int) -> T:
-    """What *render* makes of the notice in the widest room that keeps within a channel's budget.
+    """The notice as *render* renders it, in the largest size that fits a channel's budget.
 
     Args:
         size: Of what was rendered, in the unit of the budget.
@@ -246,12 +248,12 @@ _SIGNS = {Tone.CRITICAL: "🔴", Tone.WARNING: "🟠", Tone.INFO: "🔵", Tone.R
 
 
 def headline(notice: Notice) -> str:
-    """The first line in a chat: a sign, the word for who does not see its colour, and the subject."""
+    """The first line in a chat: a coloured sign, the same as a word for those who see no colours, and the subject."""
     return f"{_SIGNS[notice.tone]} {notice.tone.upper()}: {notice.subject}"
 
 
 def plain(notice: Notice) -> str:
-    """The notice as plain text, without its subject: for a console, the plain part of a mail, and where a card is refused."""
+    """The notice as plain text without its subject: for a console, the plain part of a mail, and chats that refuse a card."""
     lines = [notice.lead] if notice.lead else []
     for n, block in enumerate(notice.blocks):
         if not isinstance(block, Paragraph) or (n and not isinstance(notice.blocks[n - 1], Paragraph)):

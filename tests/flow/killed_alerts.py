@@ -1,9 +1,9 @@
-"""One alert through the desk to real servers, killed at a chosen step: SIGKILL, as a machine dies.
+"""One alert sent to real servers, by a process that is killed at a chosen step: SIGKILL, as when a machine dies.
 
 A step is the moment before or after a call to the store or to a destination. Settings are those of any function. Each line of
-standard input is a life: the alert, the minutes that have passed since it was raised, and the step at which to die; 0 lives, and
-ticks for eight minutes. Each line of standard output is how it ended. A life is a process of its own, forked from one that has
-imported everything; what it writes goes to the file that the argument names.
+standard input starts a run: the alert, the minutes since it was raised, and the step at which to die; with step 0 it survives and
+ticks for eight minutes. Each line of standard output is the exit code of a run. A run is a process of its own, forked from one
+that has imported everything; its output goes to the file that the argument names.
 """
 
 import json
@@ -18,13 +18,13 @@ from typing import Any
 
 from phasegate.app.wiring import Wiring
 from phasegate.ports import Notifier
-from phasegate.testing import Crashing, ManualClock
+from phasegate.testing import Crashing
 
 TICKS = 8
 
 
 class Steps:
-    """Counts down, and dies."""
+    """Counts down, then kills the process."""
 
     def __init__(self, left: int) -> None:
         self.left = left
@@ -36,26 +36,26 @@ class Steps:
             os.kill(os.getpid(), signal.SIGKILL)
 
 
-class Mortal(Wiring):
-    """The product's wiring, with store and destinations behind the counter."""
+class CountingWiring(Wiring):
+    """The usual wiring, with the counter around store and destinations."""
 
     steps = Steps(0)
 
     @cached_property
     def store(self) -> Any:  # type: ignore[override]
-        """A store that may die."""
+        """A store that counts steps."""
         return Crashing(super().store, self.steps)  # type: ignore[arg-type]
 
     @cached_property
     def notifiers(self) -> Mapping[str, Notifier]:  # type: ignore[override]
-        """Destinations that may die."""
+        """Destinations that count steps."""
         return {name: Crashing(each, self.steps) for name, each in super().notifiers.items()}  # type: ignore[arg-type]
 
 
-def live(alert: Mapping[str, Any], minutes: int, at: int) -> None:
+def run(alert: Mapping[str, Any], minutes: int, at: int) -> None:
     """Take in the alert, then tick."""
-    Mortal.steps.left = at
-    app = Mortal.from_env()
+    CountingWiring.steps.left = at
+    app = CountingWiring.from_env()
     clock = ManualClock(datetime.fromisoformat(alert["at"]) + timedelta(minutes=minutes))
     app._clock = clock
     app.alerts.handle(alert)
@@ -65,20 +65,20 @@ def live(alert: Mapping[str, Any], minutes: int, at: int) -> None:
 
 
 def main(log: str) -> None:
-    """One life after the other."""
+    """One run after the other."""
     answers = os.fdopen(os.dup(1), "w")
     written = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(written, 1)
     os.dup2(written, 2)
-    assert Mortal.from_env().notifiers
+    assert CountingWiring.from_env().notifiers
     for line in sys.stdin:
         child = os.fork()
         if child == 0:
             code = 1
             try:
-                live(*json.loads(line))
+                run(*json.loads(line))
                 code = 0
-            except Exception:  # noqa: BLE001 - it is in the log, and the next life begins
+            except Exception:  # noqa: BLE001 - it is logged, and the next run starts
                 traceback.print_exc()
             finally:
                 sys.stderr.flush()

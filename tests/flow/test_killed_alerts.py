@@ -1,4 +1,4 @@
-"""The process that tells people is killed at every step, before and after real servers took what it says."""
+"""The process that sends alerts is killed at every step, before and after real servers accepted a notice."""
 
 import json
 import os
@@ -13,9 +13,9 @@ import pytest
 import trustme
 
 from tests.canaries import canary
-from tests.receivers import USER, Post, Receiver, Reply, mail_server
+from tests.receivers import USER, Mailbox, Receiver, Reply, mail_server
 
-PROGRAM = Path(__file__).with_name("killed_desk.py")
+PROGRAM = Path(__file__).with_name("killed_alerts.py")
 HELD = "[shop] raw of 2026-03-01: held"
 AT = "2026-03-02T06:00:00+00:00"
 ALERT = {
@@ -40,15 +40,15 @@ alerts:
 
 @dataclass
 class Machine:
-    """Where the process runs, and the servers that it speaks to."""
+    """Where the process runs, and the servers that it sends to."""
 
     folder: Path
     chat: Receiver
-    post: Post
+    mailbox: Mailbox
     process: subprocess.Popen[str]
 
     def run(self, minutes: int, at: int) -> int:
-        """How a process ended that took in the alert: its exit code, negative for the signal."""
+        """The exit code of a process that took in the alert; negative for the signal that killed it."""
         assert self.process.stdin
         assert self.process.stdout
         self.process.stdin.write(json.dumps([ALERT, minutes, at]) + "\n")
@@ -56,24 +56,24 @@ class Machine:
         return int(self.process.stdout.readline())
 
     def forget(self) -> None:
-        """Begin anew with an empty state."""
+        """Start again with an empty state."""
         for path in self.folder.glob("state.sqlite*"):
             path.unlink()
         self.chat.posted.clear()
-        self.post.mails.clear()
+        self.mailbox.mails.clear()
 
-    def told(self) -> list[tuple[str, bool]]:
-        """What people got of the incident: where, and whether it says that it may be a repeat."""
-        chatted = [posted.object["text"] + json.dumps(posted.object) for posted in self.chat.posted if posted.took]
-        mailed = [str(mail["Subject"]) + mail.get_body(("plain",)).get_content() for mail in self.post.mails]
-        found = [*(("chat", text) for text in chatted), *(("mail", text) for text in mailed)]
-        return [(where, "may have reached you before" in text) for where, text in found if HELD in text]
+    def received(self) -> list[tuple[str, bool]]:
+        """The notices about the incident: where each arrived, and whether it says that it may be a repeat."""
+        chatted = [posted.object["text"] + json.dumps(posted.object) for posted in self.chat.posted if posted.accepted]
+        mailed = [str(mail["Subject"]) + mail.get_body(("plain",)).get_content() for mail in self.mailbox.mails]
+        texts = [*(("chat", text) for text in chatted), *(("mail", text) for text in mailed)]
+        return [(where, "This may be a repeat" in text) for where, text in texts if HELD in text]
 
 
 @pytest.fixture
 def machine(tmp_path: Path, trusted: trustme.CA) -> Iterator[Machine]:
-    chat, post = Receiver(trusted, usual=Reply(200, b"ok")), Post()
-    with mail_server(trusted, post, implicit_tls=False) as port:
+    chat, mailbox = Receiver(trusted, usual=Reply(200, b"ok")), Mailbox()
+    with mail_server(trusted, mailbox, implicit_tls=False) as port:
         (tmp_path / "shop.yaml").write_text(FILE.format(port=port, user=USER))
         (tmp_path / "secrets").mkdir()
         (tmp_path / "secrets/chat").write_text(chat.address)
@@ -88,17 +88,17 @@ def machine(tmp_path: Path, trusted: trustme.CA) -> Iterator[Machine]:
         command = [sys.executable, str(PROGRAM), str(tmp_path / "log")]
         pipe = subprocess.PIPE
         with subprocess.Popen(command, env={**os.environ, **environ}, stdin=pipe, stdout=pipe, text=True) as process:
-            yield Machine(tmp_path, chat, post, process)
+            yield Machine(tmp_path, chat, mailbox, process)
     chat.close()
-    assert chat.problems == post.problems == []
+    assert chat.problems == mailbox.problems == []
 
 
 @pytest.mark.parametrize(
     ("usual", "where"),
     [(Reply(200, b"ok"), "chat"), (Reply(404, b"no_service"), "mail")],
-    ids=["the chat takes it", "the fallback takes it"],
+    ids=["the chat accepts it", "the fallback accepts it"],
 )
-def test_killed_at_every_step_it_loses_nothing_and_repeats_at_most_once(machine: Machine, usual: Reply, where: str) -> None:
+def test_a_kill_at_any_step_loses_nothing_and_repeats_at_most_once(machine: Machine, usual: Reply, where: str) -> None:
     machine.chat.usual = usual
     died, repeats = 0, 0
     for at in range(1, 100):
@@ -108,13 +108,13 @@ def test_killed_at_every_step_it_loses_nothing_and_repeats_at_most_once(machine:
             break
         assert ended == -signal.SIGKILL, f"step {at}"
         died += 1
-        assert machine.run(1, 0) == 0, "the message comes again, to another process"
-        told = machine.told()
-        assert {place for place, _ in told} == {where}, f"step {at}"
-        assert len(told) <= 2, f"step {at}"
-        assert all(says_so for _, says_so in told[1:]), f"step {at}: a repeat says that it may be one"
-        repeats += len(told) - 1
+        assert machine.run(1, 0) == 0, "the message is delivered again, to another process"
+        received = machine.received()
+        assert {place for place, _ in received} == {where}, f"step {at}"
+        assert len(received) <= 2, f"step {at}"
+        assert all(says_so for _, says_so in received[1:]), f"step {at}: a repeat says that it may be one"
+        repeats += len(received) - 1
     else:
-        pytest.fail("it never came to its end")
+        pytest.fail("it never ran to the end")
     assert died >= 8
-    assert repeats >= 1, "the step between taking and noting it was among them"
+    assert repeats >= 1, "one of the steps was between sending and recording"
