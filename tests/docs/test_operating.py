@@ -1,4 +1,4 @@
-"""docs/operating.md is right: its commands run, one after the other, in what the demo leaves, and each act is undone by what it says."""
+"""docs/operating.md is right: its commands run in order after the demo, and each action has the undo command that it names."""
 
 import re
 import shlex
@@ -13,8 +13,8 @@ TEXT = (Path(__file__).parents[2] / "docs" / "operating.md").read_text()
 COMMANDS = [line for block in re.findall(r"```sh\n(.*?)```", TEXT, re.DOTALL) for line in block.splitlines()]
 
 
-def test_its_commands_run_one_after_the_other(demo_folder: Path, tmp_path: Path) -> None:
-    """1 is an answer too: a gate is held."""
+def test_its_commands_run_in_order(demo_folder: Path, tmp_path: Path) -> None:
+    """Exit code 1 is fine, too: a gate is held."""
     copytree(demo_folder, tmp_path, dirs_exist_ok=True, symlinks=True)
     for command in COMMANDS:
         done = run(tmp_path, *shlex.split(command)[1:])
@@ -28,7 +28,7 @@ def test_its_commands_run_one_after_the_other(demo_folder: Path, tmp_path: Path)
     assert gap.index(": gap accepted until ") < gap.index(": end of the accepted gap")
 
 
-def test_every_command_of_its_table_exists() -> None:
+def test_each_command_of_its_table_exists() -> None:
     rows = re.findall(r"^\| to .*?\| `([a-z-]+) .*\| `([a-z-]+)` \|$", TEXT, re.MULTILINE)
     assert len(rows) == 4
     for pair in rows:
