@@ -88,9 +88,9 @@ class Shop:
         self.folder = folder
         self.clock = ManualClock(NOW)
 
-    def run(self, *args: str, given: str = "") -> Done:
-        """A command; *given* is what a person types."""
-        return run(self.folder, *args, given=given, clock=self.clock)
+    def run(self, *args: str, typed: str = "") -> Done:
+        """A command; *typed* is what a person types."""
+        return run(self.folder, *args, typed=typed, clock=self.clock)
 
     def at(self, day: int, hour: int, minute: int = 0) -> None:
         """Move the clock to a time in March."""

@@ -1,4 +1,4 @@
-"""Acts by hand on the command line, from the act to what people see of it and to its undoing."""
+"""Manual actions on the command line: what they print, what `status` and `explain` show of them, and how they are undone."""
 
 import io
 import sys
@@ -26,18 +26,18 @@ ROWS, KEY = "raw.flights.row_count", "raw.flights.key"
 
 @dataclass(frozen=True)
 class Done:
-    """What a command has left."""
+    """How a command ended, and what it printed."""
 
     returncode: int
     stdout: str
     stderr: str
 
 
-def run(folder: Path, *args: str, given: str = "", clock: Clock | None = None) -> Done:
-    """A command in this process, as it would run in a folder; *given* is what a person types."""
+def run(folder: Path, *args: str, typed: str = "", clock: Clock | None = None) -> Done:
+    """A command in this process, as it would run in a folder; *typed* is what a person types."""
     out, err = io.StringIO(), io.StringIO()
     with chdir(folder), redirect_stdout(out), redirect_stderr(err), pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "stdin", io.StringIO(given))
+        patch.setattr(sys, "stdin", io.StringIO(typed))
         with pytest.raises(SystemExit) as left:
             main(list(args), clock=clock)
     return Done(int(left.value.code or 0), out.getvalue(), err.getvalue())
@@ -60,23 +60,23 @@ def change(folder: Path, statement: str) -> None:
 @pytest.fixture(scope="module")
 def held(demo_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkout in which raw of 5 February has half of its flights, and both producers have reported. Read only."""
-    found = tmp_path_factory.mktemp("held")
-    copytree(demo_folder, found, dirs_exist_ok=True, symlinks=True)
-    change(found, HALVE)
+    checkout = tmp_path_factory.mktemp("held")
+    copytree(demo_folder, checkout, dirs_exist_ok=True, symlinks=True)
+    change(checkout, HALVE)
     for producer in ("flights_loader", "weather_loader"):
-        run(found, "complete", "raw", DAY, "--producer", producer)
-    return found
+        run(checkout, "complete", "raw", DAY, "--producer", producer)
+    return checkout
 
 
 @pytest.fixture
 def folder(held: Path, tmp_path: Path) -> Path:
-    """The same, to be changed."""
+    """A copy of it that a test may change."""
     copytree(held, tmp_path, dirs_exist_ok=True, symlinks=True)
     return tmp_path
 
 
 def test_an_override_of_one_failed_check_does_not_let_a_second_failure_through(folder: Path) -> None:
-    """It expires, and it is visible in `explain`, `status` and the history."""
+    """It is shown by `explain` and `status`, and stays in the history."""
     change(folder, COPY)
     done = run(
         folder, "override", "raw", DAY, "--check", ROWS, "--reason", "half the fleet stood", "--until", "24h", "--by", "ann"
@@ -99,8 +99,8 @@ def test_an_override_of_one_failed_check_does_not_let_a_second_failure_through(f
     assert waived in run(folder, "status", DAY).stdout, "of a gate that is open, too"
 
 
-def test_an_override_that_has_expired_lets_nothing_through(folder: Path) -> None:
-    """And is no longer shown as one that holds, but in the history."""
+def test_an_expired_override_waives_nothing(folder: Path) -> None:
+    """It is no longer shown as active, but stays in the history."""
     change(folder, COPY)
     run(folder, "override", "raw", DAY, "--check", ROWS, "--reason", "half the fleet stood", "--until", "24h", "--by", "ann")
     expire(folder)
@@ -114,7 +114,7 @@ def test_an_override_that_has_expired_lets_nothing_through(folder: Path) -> None
 
 
 def expire(folder: Path) -> None:
-    """As if its overrides had been given a day ago."""
+    """Move its overrides into the past, so that they have ended."""
     store = SQLiteStore(str(folder / ".phasegate/demo/state.sqlite"))
     day = date.fromisoformat(DAY)
     gate = store.load("flights", Span(day, day))[day]["raw"]
@@ -123,7 +123,7 @@ def expire(folder: Path) -> None:
     store.commit(Change(replace(gate, overrides=ended)))
 
 
-def test_a_hold_is_put_and_released(folder: Path) -> None:
+def test_a_hold_can_be_released(folder: Path) -> None:
     done = run(folder, "hold", "clean", DAY, "--reason", "the source is being reloaded", "--by", "ann")
     assert (done.returncode, done.stderr) == (0, "")
     assert f"flights/clean/{DAY} is held: put on hold by ann: the source is being reloaded" in done.stdout
@@ -135,7 +135,7 @@ def test_a_hold_is_put_and_released(folder: Path) -> None:
     assert run(folder, "release", "clean", DAY).returncode == 2
 
 
-def test_a_gap_is_accepted_and_the_acceptance_ended(folder: Path) -> None:
+def test_an_accepted_gap_can_be_ended(folder: Path) -> None:
     args = ("--reason", "lost at the source", "--owner", "bob", "--until", "2999-01-01", "--by", "ann")
     done = run(folder, "accept-gap", "raw", DAY, *args)
     assert done.returncode == 0, done.stderr
@@ -144,11 +144,11 @@ def test_a_gap_is_accepted_and_the_acceptance_ended(folder: Path) -> None:
     undone = run(folder, *done.stdout.partition("undo with: phasegate ")[2].split(), "--reason", "found it")
     assert undone.returncode == 0
     assert f"flights/raw/{DAY} is held" in undone.stdout
-    assert "CRITICAL: [flights] raw of 2013-02-05: held (again)" in undone.stderr, "people hear of it again"
+    assert "CRITICAL: [flights] raw of 2013-02-05: held (again)" in undone.stderr, "an alert goes out again"
 
 
 @pytest.mark.parametrize("subject", [("raw",), ()])
-def test_a_pause_is_shown_keeps_everything_back_and_goes_on(folder: Path, subject: tuple[str, ...]) -> None:
+def test_a_pause_is_shown_stops_releases_and_can_be_resumed(folder: Path, subject: tuple[str, ...]) -> None:
     done = run(folder, "pause", *subject, "--reason", "the warehouse moves", "--until", "4h", "--by", "ann")
     assert (done.returncode, done.stderr) == (0, "")
     name = "/".join(("flights", *subject))
@@ -169,7 +169,7 @@ def test_a_pause_is_shown_keeps_everything_back_and_goes_on(folder: Path, subjec
     assert f"by hand: bob: end of the pause of {name}: it has moved" in history
 
 
-def test_a_dry_run_of_a_pause_puts_none(held: Path) -> None:
+def test_a_dry_run_of_a_pause_pauses_nothing(held: Path) -> None:
     done = run(held, "pause", "raw", "--reason", "the warehouse moves", "--until", "4h", "--dry-run")
     assert (done.returncode, done.stderr) == (0, "nothing was changed\n")
     assert "paused" not in run(held, "status", DAY).stdout
@@ -179,15 +179,15 @@ RANGE = "2013-12-29..2013-12-31"
 ACCEPT = ("accept-gap", "raw", RANGE, "--reason", "no weather in winter", "--until", "2999-01-01", "--by", "ann")
 
 
-def test_several_dates_are_done_after_a_question(folder: Path) -> None:
-    """Which shows first what would become of each; one that makes no sense on all dates is done where it does."""
-    done = run(folder, *ACCEPT, given="n\n")
+def test_several_dates_need_a_confirmation(folder: Path) -> None:
+    """The question comes after what each gate would become. Dates on which the action makes no sense are skipped."""
+    done = run(folder, *ACCEPT, typed="n\n")
     assert (done.returncode, done.stdout) == (2, "")
     assert "flights/raw/2013-12-30 would be accepted: " in done.stderr
     assert "Apply this to 3 gates (gap accepted until 2999-01-02 05:00 UTC: no weather in winter)? [y/N]" in done.stderr
     assert "nothing was done; use --yes" in done.stderr
     assert "gap accepted" not in run(folder, "status", RANGE).stdout
-    done = run(folder, *ACCEPT, given="y\n")
+    done = run(folder, *ACCEPT, typed="y\n")
     assert done.returncode == 0, done.stderr
     assert done.stdout.count(" is accepted: ann accepted the gap") == 3
     assert f"undo with: phasegate end-gap raw {RANGE} --pipeline flights" in done.stdout
@@ -197,20 +197,20 @@ def test_several_dates_are_done_after_a_question(folder: Path) -> None:
     assert "refused: flights/raw/2013-12-30: nobody has accepted a gap" in done.stderr
 
 
-def test_where_nobody_can_be_asked_nothing_is_done(held: Path) -> None:
+def test_without_a_terminal_nothing_is_done(held: Path) -> None:
     done = run(held, *ACCEPT)
     assert (done.returncode, done.stdout) == (2, "")
     assert "error: nothing was done; use --yes to act on several gates without being asked" in done.stderr
 
 
-def test_several_dates_are_shown_by_a_dry_run(held: Path) -> None:
+def test_a_dry_run_shows_several_dates(held: Path) -> None:
     done = run(held, *ACCEPT, "--dry-run")
     assert (done.returncode, done.stderr) == (0, "nothing was changed\n")
     assert done.stdout.count(" would be accepted: ") == 3
     assert run(held, "status", RANGE).stdout.count("accepted") == 0
 
 
-def test_with_yes_there_is_no_question(folder: Path) -> None:
+def test_yes_skips_the_question(folder: Path) -> None:
     args = ("--check", "raw.weather.row_count", "--reason", "no weather in winter", "--until", "24h", "--yes")
     for day in ("2013-12-29", "2013-12-30", "2013-12-31"):
         for producer in ("flights_loader", "weather_loader"):
@@ -221,7 +221,7 @@ def test_with_yes_there_is_no_question(folder: Path) -> None:
     assert done.stdout.count(" is open: released by ") == 2
 
 
-def test_a_dry_run_says_what_would_be_and_changes_nothing(folder: Path) -> None:
+def test_a_dry_run_changes_nothing(folder: Path) -> None:
     before = run(folder, "explain", "raw", DAY).stdout
     args = ("raw", DAY, "--check", ROWS, "--reason", "half the fleet stood", "--until", "24h", "--dry-run")
     done = run(folder, "override", *args)
@@ -230,13 +230,13 @@ def test_a_dry_run_says_what_would_be_and_changes_nothing(folder: Path) -> None:
     assert run(folder, "explain", "raw", DAY).stdout == before
 
 
-def test_without_by_the_login_name_stands_in_the_history(folder: Path) -> None:
+def test_without_by_the_history_has_the_login_name(folder: Path) -> None:
     run(folder, "hold", "clean", DAY, "--reason", "a reload")
     assert f"by hand: {getuser()}: hold: a reload" in run(folder, "explain", "clean", DAY).stdout
 
 
 @pytest.mark.parametrize(
-    ("args", "said"),
+    ("args", "error"),
     [
         (("override", "raw", DAY, "--check", KEY, "--reason", "x", "--until", "24h"), f"{KEY} is not failing, so there is nothing to waive; failing now: {ROWS}"),
         (("override", "raw", DAY, "--check", "row_count", "--reason", "x", "--until", "24h"), "unknown row_count; known names: "),
@@ -258,10 +258,10 @@ def test_without_by_the_login_name_stands_in_the_history(folder: Path) -> None:
         (("resume",), "flights is not paused"),
     ],
 )  # fmt: skip
-def test_what_makes_no_sense_is_refused(held: Path, args: tuple[str, ...], said: str) -> None:
+def test_an_action_that_makes_no_sense_is_refused(held: Path, args: tuple[str, ...], error: str) -> None:
     done = run(held, *args)
     assert (done.returncode, done.stdout) == (2, "")
-    assert said in done.stderr
+    assert error in done.stderr
     assert "Traceback" not in done.stderr
 
 
@@ -269,7 +269,7 @@ def wiring(state: str, account: Callable[[], str]) -> Wiring:
     return Wiring(Settings.resolve({"state": state}, {}, Path()), account=account)
 
 
-def test_in_the_cloud_the_credentials_say_who_acts(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_in_the_cloud_the_credentials_name_the_actor(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("FIRESTORE_EMULATOR_HOST", raising=False)
     cloud = wiring("firestore:my-project/gates", lambda: "ann@example.com")
     assert cloud.actor(None) == "ann@example.com"
@@ -277,14 +277,14 @@ def test_in_the_cloud_the_credentials_say_who_acts(monkeypatch: pytest.MonkeyPat
         cloud.actor("bob")
 
 
-def test_on_one_machine_a_person_says_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_on_one_machine_by_names_the_actor(monkeypatch: pytest.MonkeyPatch) -> None:
     local = wiring("sqlite:state.sqlite", lambda: "ann@example.com")
     assert (local.actor("bob"), local.actor(None)) == ("bob", getuser())
     monkeypatch.setenv("FIRESTORE_EMULATOR_HOST", "localhost:1")
     assert wiring("firestore:my-project/gates", lambda: "ann@example.com").actor("bob") == "bob"
 
 
-def test_actions_are_kept_in_firestore_too(
+def test_actions_work_with_firestore_too(
     folder: Path, firestore_emulator: str, project: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FIRESTORE_EMULATOR_HOST", firestore_emulator)
@@ -294,8 +294,8 @@ def test_actions_are_kept_in_firestore_too(
     assert run(folder, "accept-gap", "raw", DAY, *why, "--until", "24h", *state).returncode == 0
     assert run(folder, "pause", "raw", *why, "--until", "24h", *state).returncode == 0
     shown = run(folder, "status", DAY, *state).stdout
-    for said in ("held by ann since ", "gap accepted by ann until ", "flights/raw is paused by ann until "):
-        assert said in shown
+    for line in ("held by ann since ", "gap accepted by ann until ", "flights/raw is paused by ann until "):
+        assert line in shown
     assert run(folder, "release", "clean", DAY, *state).returncode == 0
     assert run(folder, "resume", "raw", *state).returncode == 0
     history = run(folder, "explain", "clean", DAY, *state).stdout.partition("history (UTC):")[2]

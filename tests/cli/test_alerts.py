@@ -1,4 +1,4 @@
-"""Alerts on the command line: what lasts, who takes it on, what is silenced, whether alerts arrive."""
+"""Alerts on the command line: open incidents, acknowledging, muting, and whether alerts arrive."""
 
 import json
 from collections.abc import Callable
@@ -35,11 +35,11 @@ def wiring(tmp_path: Path) -> Wiring:
     """A shop in which raw of two dates is held, and clean is late because of it."""
     (tmp_path / "shop.yaml").write_text(FILE)
     options = {"pipelines": "shop.yaml", "state": "sqlite:state.sqlite", "bus": "local:"}
-    found = Wiring(Settings.resolve(options, {}, tmp_path), log=silent)
+    wiring = Wiring(Settings.resolve(options, {}, tmp_path), log=silent)
     for day in (1, 2):
-        found.alerts.handle(alert(day))
-    found.alerts.handle(alert(2, phase="clean", cause="upstream_shut", about=["raw"], gate="overdue"))
-    return found
+        wiring.alerts.handle(alert(day))
+    wiring.alerts.handle(alert(2, phase="clean", cause="upstream_shut", about=["raw"], gate="overdue"))
+    return wiring
 
 
 @pytest.fixture
@@ -62,34 +62,34 @@ def alert(day: int, **fields: object) -> dict[str, object]:
 
 
 def incidents(shop: Callable[..., Done]) -> dict[str, dict[str, object]]:
-    return {each["incident"]: each for each in json.loads(shop("alerts", "--format", "json").stdout)["incidents"]}
+    return {incident["incident"]: incident for incident in json.loads(shop("alerts", "--format", "json").stdout)["incidents"]}
 
 
-def test_what_lasts_is_shown_with_what_helps(shop) -> None:
+def test_open_incidents_are_shown_with_the_command_that_acknowledges_them(shop) -> None:
     done = shop("alerts", "--deliveries")
     assert done.returncode == 0, done.stderr
     assert f"critical {KEY}  2 dates, 2026-03-01 to 2026-03-02" in done.stdout
     assert f"phasegate ack {KEY}" in done.stdout
     assert "shop/team" in done.stdout
     assert "first" in done.stdout
-    told = json.loads(shop("alerts", "--deliveries", "--format", "json").stdout)
-    (row,) = (each for each in told["deliveries"] if each["incident"] == KEY)
+    shown = json.loads(shop("alerts", "--deliveries", "--format", "json").stdout)
+    (row,) = (row for row in shown["deliveries"] if row["incident"] == KEY)
     assert (row["destination"], [sent["reason"] for sent in row["told"]]) == ("shop/team", ["first"])
-    assert {line["destination"]: line["accepted_at"] is not None for line in told["destinations"]} == {
+    assert {line["destination"]: line["accepted_at"] is not None for line in shown["destinations"]} == {
         "shop/team": True,
         "shop/hook": False,
     }
     assert incidents(shop)[KEY]["followers"] == {"clean": ["2026-03-02"]}
 
 
-def test_nothing_is_a_sentence_too(shop, wiring: Wiring) -> None:
+def test_without_incidents_it_says_so(shop, wiring: Wiring) -> None:
     for day in (1, 2):
         wiring.alerts.handle(alert(day, state="recovered", gate="open"))
     wiring.alerts.handle(alert(2, phase="clean", cause="upstream_shut", state="recovered", gate="open"))
     assert shop("alerts").stdout == "no incidents\n"
 
 
-def test_an_incident_is_taken_on_by_name(shop) -> None:
+def test_an_incident_is_acknowledged_by_name(shop) -> None:
     done = shop("ack", KEY, "--by", "ann", "--note", "asked\x1b[2J for again")
     assert (done.returncode, done.stdout) == (0, f"{KEY} is acknowledged by ann\n")
     assert incidents(shop)[KEY]["acknowledged_by"] == "ann"
@@ -99,14 +99,14 @@ def test_an_incident_is_taken_on_by_name(shop) -> None:
 
 
 @pytest.mark.parametrize("name", ["shop/raw/checks_faild", "raw", "", "///", "\x00"])
-def test_an_incident_that_does_not_last_is_named_with_those_that_do(shop, name: str) -> None:
+def test_an_unknown_incident_is_refused_with_the_names_of_open_ones(shop, name: str) -> None:
     done = shop("ack", name)
     assert done.returncode == 2
     assert KEY in done.stderr
     assert len(done.stderr.splitlines()) == 1
 
 
-def test_a_silence_keeps_back_until_it_is_ended_by_name(shop, wiring: Wiring, tmp_path: Path) -> None:
+def test_a_silence_mutes_until_it_is_ended(shop, wiring: Wiring, tmp_path: Path) -> None:
     done = shop("silence", "--match", "phase=clean,cause=late_failure", "--reason", "moving", "--until", "24h", "--by", "ann")
     assert done.returncode == 0, done.stderr
     silence_id = done.stdout.split()[1]
@@ -125,7 +125,7 @@ def test_a_silence_keeps_back_until_it_is_ended_by_name(shop, wiring: Wiring, tm
 
 
 @pytest.mark.parametrize(
-    ("given", "said"),
+    ("option", "error"),
     [
         (["--match", "phase=rwa"], 'unknown phase "rwa"; known: raw'),
         (["--match", "cause=check_failed"], 'unknown cause "check_failed"; known: checks_failed'),
@@ -137,18 +137,18 @@ def test_a_silence_keeps_back_until_it_is_ended_by_name(shop, wiring: Wiring, tm
         (["--reason", ""], "needs --reason and --until"),
     ],
 )
-def test_a_silence_that_would_silence_nothing_is_refused(shop, given: list[str], said: str) -> None:
-    options = {"--match": "phase=raw", "--reason": "moving", "--until": "24h", given[0]: given[1]}
+def test_a_silence_that_would_mute_nothing_is_refused(shop, option: list[str], error: str) -> None:
+    options = {"--match": "phase=raw", "--reason": "moving", "--until": "24h", option[0]: option[1]}
     done = shop("silence", *(word for pair in options.items() for word in pair))
     assert done.returncode == 2
-    assert said in done.stderr
+    assert error in done.stderr
 
 
-def test_an_unknown_silence_is_no_silence(shop) -> None:
+def test_an_unknown_silence_cannot_be_ended(shop) -> None:
     assert shop("silence", "end", "nope").returncode == 2
 
 
-def test_a_test_goes_to_every_destination_and_tells_which_takes_none(shop, tmp_path: Path) -> None:
+def test_a_test_shows_which_destinations_accept_messages(shop, tmp_path: Path) -> None:
     done = shop("alerts", "test")
     assert done.returncode == 1
     assert "● shop/team: accepted" in done.stdout

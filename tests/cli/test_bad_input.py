@@ -1,4 +1,4 @@
-"""Bad input: one clear line on standard error, nothing on standard output, and the exit code that tells its kind."""
+"""Bad input: one clear line on standard error, nothing on standard output, and the right exit code."""
 
 import subprocess
 import sys
@@ -45,7 +45,7 @@ def files(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("args", "code", "said"),
+    ("args", "code", "error"),
     [
         (["validate", "2013-02-08", "--pipeline", "trains"], 2, 'unknown pipeline "trains"; known pipelines: flights'),
         (["validate", "2013-02-08", "--phase", "cleen"], 2, 'unknown phase "cleen" in pipeline "flights"; known phases: raw, clean, features, predictions'),
@@ -65,32 +65,32 @@ def files(tmp_path: Path) -> Path:
         (["complete", "raw", "2999-02-08", "--producer", "flights_loader"], 2, "too far in the future"),
     ],
 )  # fmt: skip
-def test_it_is_answered_with_one_line_and_the_right_exit_code(demo_folder: Path, args: list[str], code: int, said: str) -> None:
+def test_the_answer_is_one_line_and_the_right_exit_code(demo_folder: Path, args: list[str], code: int, error: str) -> None:
     done = run(demo_folder, *args)
     assert (done.returncode, done.stdout) == (code, ""), done.stderr
     lines = [line for line in done.stderr.splitlines() if line.startswith(("error: ", "Error: "))]
     assert len(lines) == 1
-    assert said in lines[0]
+    assert error in lines[0]
     assert "Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize(
-    ("file", "said"),
+    ("file", "error"),
     [
         ("broken.yaml", "broken.yaml:"),
         ("kind.yaml", "row_count"),
         ("sql.yaml", "dep_delay >"),
     ],
 )
-def test_a_broken_pipeline_file_is_refused_with_its_place(files: Path, file: str, said: str) -> None:
+def test_a_broken_pipeline_file_is_refused_with_its_place(files: Path, file: str, error: str) -> None:
     done = run(files, "config", "check", file)
     assert (done.returncode, done.stdout) == (2, "")
     assert len(done.stderr.splitlines()) == 1
-    assert said in done.stderr
+    assert error in done.stderr
     assert file in done.stderr
 
 
-def test_a_column_that_is_not_there_sinks_only_its_check(files: Path, demo_folder: Path) -> None:
+def test_a_missing_column_affects_only_its_check(files: Path, demo_folder: Path) -> None:
     warehouse = f"duckdb:{demo_folder / '.phasegate/demo/warehouse.duckdb'}"
     done = run(files, "validate", "2013-02-08", "--pipelines", "column.yaml", "--warehouse", warehouse)
     assert done.returncode == 3
@@ -98,7 +98,7 @@ def test_a_column_that_is_not_there_sinks_only_its_check(files: Path, demo_folde
     assert "3 distinct values" in done.stdout
 
 
-def test_sql_that_does_not_parse_is_wrong_usage_for_validate_too(files: Path, demo_folder: Path) -> None:
+def test_invalid_sql_is_wrong_usage_for_validate_too(files: Path, demo_folder: Path) -> None:
     warehouse = f"duckdb:{demo_folder / '.phasegate/demo/warehouse.duckdb'}"
     done = run(files, "validate", "2013-02-08", "--pipelines", "sql.yaml", "--warehouse", warehouse)
     assert (done.returncode, done.stdout) == (2, "")

@@ -1,4 +1,4 @@
-"""`phasegate doctor` on one machine: what is wrong there, in a table and as JSON, and the exit codes."""
+"""`phasegate doctor` on one machine: its findings as a table and as JSON, and its exit codes."""
 
 import json
 from datetime import UTC, datetime
@@ -25,7 +25,7 @@ alerts:
 
 @pytest.fixture
 def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An installation on this machine in which all is well."""
+    """A healthy installation on this machine."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "shop.yaml").write_text(FILE)
     with duckdb.connect(str(tmp_path / "w.duckdb")) as con:
@@ -49,17 +49,17 @@ def doctor(*options: str) -> int:
 
 
 @pytest.mark.usefixtures("shop")
-def test_where_all_is_well_the_exit_code_is_0(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_healthy_installation_exits_with_0(capsys: pytest.CaptureFixture[str]) -> None:
     assert doctor("--format", "json") == 0
-    told = json.loads(capsys.readouterr().out)
-    assert told["summary"] == {"ok": 7, "wrong": 0, "could not look": 0}
-    assert {each["subject"] for each in told["findings"]} == {
+    shown = json.loads(capsys.readouterr().out)
+    assert shown["summary"] == {"ok": 7, "wrong": 0, "could not look": 0}
+    assert {finding["subject"] for finding in shown["findings"]} == {
         "destinations of shop", "table raw.orders", "dataset raw", "calendar of shop", "time zones (UTC)", "clock", "heartbeat",
     }  # fmt: skip
-    assert {each["health"] for each in told["findings"]} == {"ok"}
+    assert {finding["health"] for finding in shown["findings"]} == {"ok"}
 
 
-def test_what_is_wrong_stands_first_with_what_mends_it(shop: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_problems_come_first_each_with_its_fix(shop: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with duckdb.connect(str(shop / "w.duckdb")) as con:
         con.execute("ALTER TABLE raw.orders DROP id; CREATE TABLE raw.strange (x INT)")
     assert doctor() == 1
@@ -73,19 +73,19 @@ def test_what_is_wrong_stands_first_with_what_mends_it(shop: Path, capsys: pytes
     assert lines[-1] == "2 wrong, 5 ok"
 
 
-def test_what_could_not_be_looked_at_has_an_exit_code_of_its_own(shop: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_could_not_be_checked_has_an_exit_code_of_its_own(shop: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (shop / "w.duckdb").unlink()
     assert doctor() == 3
     assert "? could not look table raw.orders      no warehouse at w.duckdb" in capsys.readouterr().out
 
 
-def test_it_waits_for_what_takes_its_time(shop: Path) -> None:
+def test_wait_checks_again_until_the_time_is_up(shop: Path) -> None:
     (shop / "w.duckdb").unlink()
     assert doctor("--wait", "1s") == 3
     assert doctor("--wait", "soon") == 2
 
 
-def test_on_one_machine_secrets_must_be_readable_and_how_to_set_one_is_told(
+def test_an_unreadable_secret_is_wrong_and_the_fix_names_its_variable(
     shop: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     chat = FILE.replace("{screen: {kind: console}}", "{screen: {kind: slack, webhook: secret://chat}}")

@@ -1,4 +1,4 @@
-"""`phasegate validate` on the demo's year: formats, exit codes, and how often it asks."""
+"""`phasegate validate` on the demo's year: formats, exit codes, and the number of queries."""
 
 import csv
 import io
@@ -29,15 +29,15 @@ def test_the_number_of_queries_does_not_depend_on_the_number_of_dates(demo_folde
     assert json.loads(run(demo_folder, "validate", dates, "--format", "json").stdout)["queries"] == QUERIES
 
 
-def test_json_is_what_scripts_rely_on(demo_folder: Path) -> None:
+def test_json_has_the_keys_that_scripts_rely_on(demo_folder: Path) -> None:
     done = run(demo_folder, "validate", "2013-12-30..2013-12-31", "--format", "json")
-    found = json.loads(done.stdout)
+    shown = json.loads(done.stdout)
     assert done.returncode == 1
     assert done.stderr == ""
-    assert list(found) == ["pipeline", "from", "to", "queries", "bytes_billed", "cost_usd", "seconds", "summary", "dates"]
-    assert (found["pipeline"], found["from"], found["to"]) == ("flights", "2013-12-30", "2013-12-31")
-    assert found["summary"] == {"pass": 0, "acceptable": 0, "fail": 2, "unverified": 0, "not_due": 0, "off": 0, "accepted": 0}
-    last = found["dates"][1]
+    assert list(shown) == ["pipeline", "from", "to", "queries", "bytes_billed", "cost_usd", "seconds", "summary", "dates"]
+    assert (shown["pipeline"], shown["from"], shown["to"]) == ("flights", "2013-12-30", "2013-12-31")
+    assert shown["summary"] == {"pass": 0, "acceptable": 0, "fail": 2, "unverified": 0, "not_due": 0, "off": 0, "accepted": 0}
+    last = shown["dates"][1]
     assert list(last) == ["date", "verdict", "score", "phases"]
     assert [phase["phase"] for phase in last["phases"]] == ["raw", "clean", "features", "predictions"]
     raw = last["phases"][0]
@@ -57,8 +57,8 @@ def test_json_is_what_scripts_rely_on(demo_folder: Path) -> None:
     ]
 
 
-def test_what_bigquery_bills_is_told(capsys: pytest.CaptureFixture[str]) -> None:
-    """Beside the queries, in every format that tells them; a warehouse that bills nothing says nothing of it."""
+def test_the_cost_on_bigquery_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    """Next to the queries, as text and as JSON; for a warehouse that bills nothing the text leaves it out."""
     day = date(2013, 2, 8)
     billed = Validation("flights", Span(day, day), (DateVerdict(day, Verdict.PASS, 100.0, ()),), Cost(5, 2**30))
     print_validation(billed, 0.5)
@@ -67,8 +67,8 @@ def test_what_bigquery_bills_is_told(capsys: pytest.CaptureFixture[str]) -> None
         "5 queries, 1,024 MiB billed ($0.0061), 0.50 s",
         "5 queries, 0.50 s",
     ]
-    found = json.loads(next(as_json(billed, 0.5)))
-    assert (found["queries"], found["bytes_billed"], found["cost_usd"]) == (5, 2**30, 0.006104)
+    shown = json.loads(next(as_json(billed, 0.5)))
+    assert (shown["queries"], shown["bytes_billed"], shown["cost_usd"]) == (5, 2**30, 0.006104)
 
 
 def test_json_lines_has_a_date_per_line(demo_folder: Path) -> None:
@@ -82,10 +82,10 @@ def test_csv_has_a_row_per_check(demo_folder: Path) -> None:
     assert len(rows) == len({row["name"] for row in rows}) > 40
 
 
-def test_one_phase_asks_its_own_tables_only(demo_folder: Path) -> None:
-    found = json.loads(run(demo_folder, "validate", "2013-02-08", "--phase", "clean", "--format", "json").stdout)
-    assert [phase["phase"] for phase in found["dates"][0]["phases"]] == ["clean"]
-    assert found["queries"] < QUERIES
+def test_one_phase_queries_only_its_own_tables(demo_folder: Path) -> None:
+    shown = json.loads(run(demo_folder, "validate", "2013-02-08", "--phase", "clean", "--format", "json").stdout)
+    assert [phase["phase"] for phase in shown["dates"][0]["phases"]] == ["clean"]
+    assert shown["queries"] < QUERIES
 
 
 @pytest.mark.parametrize(

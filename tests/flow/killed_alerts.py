@@ -18,7 +18,7 @@ from typing import Any
 
 from phasegate.app.wiring import Wiring
 from phasegate.ports import Notifier
-from phasegate.testing import Crashing
+from phasegate.testing import Crashing, ManualClock
 
 TICKS = 8
 
