@@ -1,7 +1,7 @@
-"""Draw what an alert looks like in each channel: docs/pictures/*.png. Run as `make pictures`; needs Chromium.
+"""Draw an alert as each channel shows it: docs/pictures/*.png. Run as `make pictures`; needs Chromium and a font with emoji.
 
-The mail is the page that is sent. A chat's card is drawn from the payload that is posted: each element becomes a plain piece of
-HTML, in the order in which it stands there. How a chat sets its type is not imitated; what people read, and where, is the same.
+The mail is the page that is sent. A chat's card is drawn from the payload that is posted: each element becomes simple HTML, in the
+order of the payload. Fonts and spacing of the chats are not imitated; what people read, and in which order, is the same.
 """
 
 import os
@@ -27,13 +27,13 @@ from phasegate.core.pipeline.model import AlertSeverity
 
 PICTURES = Path(__file__).parent / "pictures"
 SCREEN = (720, 720)
-"""What is seen without scrolling, in a window of usual size."""
+"""Width and height of the window in pixels."""
 
 Payload = Mapping[str, Any]
 
 
 def held() -> Notice:
-    """Three dates whose files came by half: one cause, one incident, and what it holds up."""
+    """Three dates whose files arrived only in half: one cause, one incident, and the phases that it holds up."""
     since = datetime(2013, 2, 6, 10, 31, tzinfo=UTC)
     rows = {"2013-02-05": (448, 896), "2013-02-06": (457, 915), "2013-02-07": (461, 923)}
     members = {
@@ -46,7 +46,8 @@ def held() -> Notice:
             at=since + timedelta(days=n),
             gate="held",
             about=("raw.flights.row_count",),
-            effect="The gate of raw stays shut: clean, features, predictions cannot start.",
+            check_kinds=("row_count",),
+            effect="The gate of raw stays closed: clean, features, predictions cannot start.",
         )
         for n, (day, (got, due)) in enumerate(rows.items())
     }
@@ -70,45 +71,45 @@ def held() -> Notice:
 def slack(payload: Payload) -> str:
     """A message of Slack."""
 
-    def element(each: Payload) -> str:
-        match each["type"]:
+    def element(node: Payload) -> str:
+        match node["type"]:
             case "header":
-                return f"<h3>{escape(each['text']['text'])}</h3>"
+                return f"<h3>{escape(node['text']['text'])}</h3>"
             case "rich_text" | "rich_text_list" | "rich_text_section" | "rich_text_preformatted" as kind:
-                inside = "".join(element(inner) for inner in each["elements"])
+                inside = "".join(element(inner) for inner in node["elements"])
                 tag = {"rich_text": "div", "rich_text_list": "ul", "rich_text_preformatted": "pre"}.get(kind, "p")
-                return f"<li>{inside}</li>" if kind == "rich_text_section" and each.get("_item") else f"<{tag}>{inside}</{tag}>"
+                return f"<li>{inside}</li>" if kind == "rich_text_section" and node.get("_item") else f"<{tag}>{inside}</{tag}>"
             case "text":
-                said = escape(each["text"])
-                return f"<b>{said}</b>" if each.get("style", {}).get("bold") else said
+                text = escape(node["text"])
+                return f"<b>{text}</b>" if node.get("style", {}).get("bold") else text
             case "actions":
-                return "".join(f"<span class=button>{escape(button['text']['text'])}</span>" for button in each["elements"])
+                return "".join(f"<span class=button>{escape(button['text']['text'])}</span>" for button in node["elements"])
             case other:
-                raise ValueError(f"no drawing of {other}")
+                raise ValueError(f"cannot draw {other}")
 
-    def items(each: Any) -> Any:
-        if each.get("type") == "rich_text_list":
-            return {**each, "elements": [{**inner, "_item": True} for inner in each["elements"]]}
-        return {**each, "elements": [items(inner) for inner in each["elements"]]} if "elements" in each else each
+    def items(node: Any) -> Any:
+        if node.get("type") == "rich_text_list":
+            return {**node, "elements": [{**inner, "_item": True} for inner in node["elements"]]}
+        return {**node, "elements": [items(inner) for inner in node["elements"]]} if "elements" in node else node
 
     return page("Slack", "".join(element(items(block)) for block in payload["blocks"]))
 
 
 def google_chat(payload: Payload) -> str:
     """A card of Google Chat; its formatted texts are HTML already."""
-    shown = payload["cardsV2"][0]["card"]
-    parts = [f"<h3>{escape(shown['header']['title'])}</h3>"]
-    for section in shown["sections"]:
+    content = payload["cardsV2"][0]["card"]
+    parts = [f"<h3>{escape(content['header']['title'])}</h3>"]
+    for section in content["sections"]:
         for widget in section["widgets"]:
             match widget:
-                case {"textParagraph": {"text": said}}:
-                    parts.append(f"<p>{said}</p>")
-                case {"decoratedText": {"topLabel": label, "text": said}}:
-                    parts.append(f"<p><span class=label>{escape(label)}</span><br>{said}</p>")
+                case {"textParagraph": {"text": text}}:
+                    parts.append(f"<p>{text}</p>")
+                case {"decoratedText": {"topLabel": label, "text": text}}:
+                    parts.append(f"<p><span class=label>{escape(label)}</span><br>{text}</p>")
                 case {"buttonList": {"buttons": buttons}}:
                     parts += [f"<span class=button>{escape(button['text'])}</span>" for button in buttons]
                 case _:
-                    raise ValueError(f"no drawing of {widget}")
+                    raise ValueError(f"cannot draw {widget}")
     return page("Google Chat", "".join(parts))
 
 
@@ -156,7 +157,7 @@ DRAWN: Mapping[str, Callable[[Notice], str]] = {
 
 
 def drawn() -> str:
-    """What the pictures were drawn from, in short, so that one that is out of date is noticed."""
+    """A digest of what each picture is drawn from, so that a test notices a picture that is out of date."""
     notice = held()
     return "".join(f"{name} {sha256(draw(notice).encode()).hexdigest()[:16]}\n" for name, draw in DRAWN.items())
 
@@ -170,7 +171,7 @@ def main() -> None:
         or shutil.which("google-chrome")
     )
     if browser is None:
-        sys.exit("Chromium is needed: install it, or say CHROMIUM=path")
+        sys.exit("Chromium is needed: install it, or set CHROMIUM=path")
     notice = held()
     print(subject(notice))
     PICTURES.mkdir(exist_ok=True)

@@ -1,4 +1,4 @@
-"""docs/alerts.md is right: its pipeline file loads, its receiver knows a genuine notice, its texts are those of the demo."""
+"""docs/alerts.md is correct: its pipeline file loads, its receiver verifies signatures, its alerts are those of the demo."""
 
 import json
 import re
@@ -24,11 +24,11 @@ TEXT = (REPO / "docs" / "alerts.md").read_text()
 
 
 def block(language: str) -> str:
-    (found,) = re.findall(rf"^```{language}\n(.*?)^```", TEXT, re.DOTALL | re.MULTILINE)
-    return found
+    (text,) = re.findall(rf"^```{language}\n(.*?)^```", TEXT, re.DOTALL | re.MULTILINE)
+    return text
 
 
-def test_its_destinations_are_a_pipeline_file(tmp_path: Path) -> None:
+def test_its_example_is_a_valid_pipeline_file_with_every_kind_of_destination(tmp_path: Path) -> None:
     rest = "pipeline: shop\ncalendar: {from: 2026-01-01}\nphases:\n  raw: {outputs: {raw.orders: {date: day}}}\n"
     (tmp_path / "shop.yaml").write_text(rest + block("yaml"))
     kinds = {destination.kind for destination in load(tmp_path / "shop.yaml").alerts.destinations.values()}
@@ -36,15 +36,15 @@ def test_its_destinations_are_a_pipeline_file(tmp_path: Path) -> None:
     assert not missing, f"add {', '.join(missing)} to the example and to the table under Destinations in docs/alerts.md"
 
 
-def test_its_receiver_knows_a_genuine_notice(trusted: trustme.CA) -> None:
+def test_its_receiver_accepts_genuine_alerts_only(trusted: trustme.CA) -> None:
     names: dict[str, Any] = {}
     exec(block("python"), names)  # noqa: S102
     is_genuine = names["is_genuine"]
     receiver = Receiver(trusted, usual=Reply(204, b""))
-    known = {"url": receiver.address, "key": canary("key")}
+    values = {"url": receiver.address, "key": canary("key")}
     now = datetime.now(UTC)
     clock = ManualClock(now)
-    webhook = Webhook("secret://url", key="secret://key", secrets=RememberedSecrets(lambda name: known[name]), clock=clock)
+    webhook = Webhook("secret://url", key="secret://key", secrets=RememberedSecrets(lambda name: values[name]), clock=clock)
     webhook.notify(compose_test("shop/pager", key="k", now=now))
     clock.set(now - timedelta(minutes=6))
     webhook.notify(compose_test("shop/pager", key="k", now=now))
@@ -65,7 +65,7 @@ def test_the_alerts_of_the_demo_are_current() -> None:
 
 
 @pytest.mark.parametrize("name", ["mail", "google_chat", "slack", "teams"])
-def test_there_is_a_picture_of_each(name: str) -> None:
+def test_every_picture_exists_and_is_small(name: str) -> None:
     picture = REPO / "docs" / "pictures" / f"{name}.png"
     assert f"pictures/{name}.png" in TEXT
     assert picture.read_bytes().startswith(b"\x89PNG")
@@ -78,14 +78,14 @@ def test_the_pictures_are_current() -> None:
 
 
 def test_everything_in_a_picture_is_drawn() -> None:
-    """Each drawing shows all that its payload says, so it hides nothing of what people get."""
+    """Each picture shows all that its payload says."""
     pictures = runpy.run_path(str(REPO / "docs" / "pictures.py"))
     notice = pictures["held"]()
     for name, draw in pictures["DRAWN"].items():
         page = draw(notice)
         for words in (
             "[flights] raw, 3 dates",
-            "The gate of raw stays shut",
+            "The gate of raw stays closed",
             "A file or partition was loaded in part",
             "Acknowledge",
         ):

@@ -1,6 +1,7 @@
-"""Alert dispatch: an alert or a tick comes in, and whatever is due goes out to people.
+"""Alert dispatch: an alert or a tick comes in, and what is due goes out to people.
 
-Both end in the same place: the ledger says what each destination must be sent, and the sender sends it, whoever finds it due.
+Both end in the same place: the ledger decides what each destination must be sent, and the sender sends it. So a tick sends
+what a crash left unsent.
 """
 
 import json
@@ -50,7 +51,7 @@ class AlertDispatch:
         self._sender = Sender(self.ledger, self.destinations, store=store, clock=clock, links=links, log=log)
 
     def receive(self, headers: Mapping[str, str], body: bytes) -> InboxResult:
-        """Take in one message as an HTTP request brings it; what is no alert is rejected: recorded, alerted once, acknowledged.
+        """Take in one message from an HTTP request; one that is not an alert is recorded, alerted about once, and acknowledged.
 
         Raises:
             AdapterError: The effect is not stored; the message must come again.
@@ -58,7 +59,7 @@ class AlertDispatch:
         return self._inbox.receive(headers, body, self._handle)
 
     def take(self, message: Outgoing) -> InboxResult:
-        """Take in one message as the bus inside this process brings it; see `receive`."""
+        """Take in one message from the bus inside this process; see `receive`."""
         return self._inbox.take(Envelope(message.key, json.dumps(message.body).encode(), message.attributes), self._handle)
 
     def _handle(self, envelope: Envelope) -> InboxResult:
@@ -70,7 +71,7 @@ class AlertDispatch:
         """Take in an alert; when this returns, what must be sent is recorded, and sent as far as destinations accepted it.
 
         Raises:
-            MessageError: It is no alert.
+            MessageError: It is not an alert.
             AdapterError: The effect is not stored; the message must come again.
         """
         self._sender.deliver(self.incidents.take_in(read_alert(body)))

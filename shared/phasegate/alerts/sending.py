@@ -1,4 +1,4 @@
-"""Sending: a ledger of what each destination was sent and must still be sent, and the sender that works it off.
+"""Sending: a ledger of what each destination was sent and must still be sent, and the sender that sends it.
 
 The ledger has one row for each incident and destination. What is due is not stored as a task: it follows from comparing the
 incident as it is with what the row says the destination knows. So a repeat, a late alert or a crash between two steps adds
@@ -90,7 +90,7 @@ class Ledger:
         return [(from_object(Delivery, record.body), record) for record in records]
 
     def review(self, due: Sequence[tuple[Delivery, Record]], boards: Boards, now: datetime) -> Sequence[Row]:
-        """Decide again about rows that are due; those with nothing to send are put off, the others are given back."""
+        """Decide again about rows that are due; put off those with nothing to send, return the others."""
         rows = self._decide(due, boards, now)
         for row in rows:
             if not row.has_notice and not row.delivery.is_claimed(now):

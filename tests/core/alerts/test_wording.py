@@ -178,7 +178,7 @@ def test_many_dates_are_one_notice():
     [
         (NotifyReason.REMINDER, ("held (still open)", "it is still open after 5 h 0 min")),
         (NotifyReason.ESCALATION, ("held (not acknowledged)", "nobody has acknowledged it for 5 h 0 min")),
-        (NotifyReason.NEW_MEMBER, ("held", "new: 2026-03-02")),
+        (NotifyReason.NEW_MEMBER, ("held", "2026-03-02 is new")),
         (NotifyReason.WORSE, ("held", "it got worse and is now critical")),
     ],
 )

@@ -94,7 +94,8 @@ def _why(incident: Incident, reason: NotifyReason, new: Sequence[str], now: date
     reopened = f"it reopened {incident.again} times" if incident.again > 1 else ""
     match reason:
         case NotifyReason.NEW_MEMBER:
-            return f"new: {', '.join(new[:5])}{f' and {len(new) - 5} more' if len(new) > 5 else ''}" if new else "it grew"
+            more = f" and {len(new) - 5} more" if len(new) > 5 else ""
+            return f"{', '.join(new[:5])}{more} {'is' if len(new) == 1 else 'are'} new" if new else "it grew"
         case NotifyReason.WORSE:
             return f"it got worse and is now {incident.severity}"
         case NotifyReason.REMINDER:
