@@ -1,4 +1,4 @@
-"""Secrets: found by reference, remembered, never shown."""
+"""Secrets: read by reference, cached, never shown."""
 
 import base64
 import copy
@@ -46,7 +46,7 @@ def test_a_secret_is_neither_pickled_nor_copied(way) -> None:
     assert not holds(str(caught.value))
 
 
-def test_a_secret_is_equal_to_the_same_and_hidden_in_what_others_say() -> None:
+def test_equal_secrets_compare_equal_and_are_hidden_in_texts() -> None:
     assert SECRET == Secret(canary("password")) != Secret("x")
     assert canary("password") != SECRET
     assert not hasattr(SECRET, "__dict__")
@@ -103,7 +103,7 @@ def place(request: pytest.FixtureRequest) -> Place:
 
 
 class Manager:
-    """Secret Manager's REST API, as far as one secret is read."""
+    """Secret Manager's REST API, for reading one secret."""
 
     def __init__(self) -> None:
         self.values: dict[str, str] = {}
@@ -148,7 +148,7 @@ def manager() -> Iterator[Manager]:
     made.server.server_close()
 
 
-def test_a_secret_is_remembered_until_it_is_asked_for_anew(place: Place) -> None:
+def test_a_secret_is_cached_until_a_fresh_one_is_requested(place: Place) -> None:
     place.put(canary("first") + "\n")
     assert place.secrets.get("secret://chat-webhook") == Secret(canary("first"))
     place.put(canary("second"))
@@ -157,7 +157,7 @@ def test_a_secret_is_remembered_until_it_is_asked_for_anew(place: Place) -> None
     assert place.secrets.get("secret://chat-webhook") == Secret(canary("second"))
 
 
-def test_a_secret_that_is_missing_or_empty_says_how_to_set_it(place: Place) -> None:
+def test_the_error_for_a_missing_or_empty_secret_says_how_to_set_it(place: Place) -> None:
     with pytest.raises(ConfigError) as caught:
         place.secrets.get("secret://chat-webhook")
     assert place.hint in str(caught.value)
@@ -180,7 +180,7 @@ def test_a_secret_that_is_missing_or_empty_says_how_to_set_it(place: Place) -> N
         (200, b'{"payload": {"data": "/w=="}}', SecretError, False),
     ],
 )
-def test_what_secret_manager_answers_is_never_repeated(manager, status, body, error, again) -> None:
+def test_an_answer_of_secret_manager_is_never_quoted(manager, status, body, error, again) -> None:
     manager.answer = (status, body)
     read = SecretManager("my-project", http=urllib3.PoolManager(), endpoint=manager.address)
     with pytest.raises(error) as caught:
@@ -190,7 +190,7 @@ def test_what_secret_manager_answers_is_never_repeated(manager, status, body, er
     assert caught.value.__context__ is None
 
 
-def test_a_secret_manager_that_is_not_there_can_be_asked_again(manager) -> None:
+def test_an_unreachable_secret_manager_is_a_retryable_error(manager) -> None:
     manager.server.server_close()
     read = SecretManager("my-project", http=urllib3.PoolManager(), endpoint=manager.address)
     with pytest.raises(SecretError) as caught:
@@ -214,7 +214,7 @@ alerts:
 """
 
 
-def test_missing_secrets_are_told_at_start_by_destination(tmp_path: Path) -> None:
+def test_missing_secrets_are_reported_at_the_start_by_destination(tmp_path: Path) -> None:
     (tmp_path / "shop.yaml").write_text(FILE)
     shop = load(tmp_path / "shop.yaml")
     environ = {"PHASEGATE_SECRET_PAGER": f"http://{canary('no tls')}/", "PHASEGATE_SECRET_SMTP": canary("smtp")}

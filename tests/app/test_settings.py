@@ -1,4 +1,4 @@
-"""Where settings come from, and what is wrong with them."""
+"""Sources of settings, and errors in them."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from phasegate.errors import ConfigError
 
 
 def lines(caught: pytest.ExceptionInfo[ConfigError]) -> list[str]:
-    """The problems as people see them."""
+    """The problems as they are printed."""
     return str(caught.value).splitlines()
 
 
@@ -34,7 +34,7 @@ def test_an_option_wins_over_a_variable_over_a_default(tmp_path):
     assert settings.bus == Location("local")
 
 
-def test_defaults_count_only_where_they_exist(tmp_path):
+def test_a_default_counts_only_if_its_file_exists(tmp_path):
     """A fresh clone with the demo's files needs no setting."""
     (tmp_path / "shared/pipelines").mkdir(parents=True)
     (tmp_path / ".phasegate/demo").mkdir(parents=True)
@@ -45,8 +45,8 @@ def test_defaults_count_only_where_they_exist(tmp_path):
     assert settings.warehouse == Location("duckdb", str(tmp_path / ".phasegate/demo/warehouse.duckdb"))
 
 
-def test_a_missing_setting_says_how_to_set_it(tmp_path):
-    """It is an error where it is needed, and not before; all that are needed are named at once."""
+def test_the_error_for_a_missing_setting_says_how_to_set_it(tmp_path):
+    """It is an error only when it is needed, and all missing ones are reported together."""
     settings = Settings.resolve({}, {}, tmp_path)
     with pytest.raises(ConfigError) as caught:
         _ = settings.warehouse
@@ -59,10 +59,10 @@ def test_a_missing_setting_says_how_to_set_it(tmp_path):
     ]
 
 
-def test_what_a_query_may_cost_comes_from_the_environment(tmp_path):
-    """It is the same for every command and function; too little is refused when the process starts, not at the first event."""
-    told = {"PHASEGATE_MAXIMUM_BYTES_BILLED": "10485760"}
-    assert Settings.resolve({}, told, tmp_path).maximum_bytes_billed == 10_485_760
+def test_the_limit_of_billed_bytes_comes_from_the_environment(tmp_path):
+    """It is the same for every command and function; too low a limit is refused at the start, not at the first event."""
+    environ = {"PHASEGATE_MAXIMUM_BYTES_BILLED": "10485760"}
+    assert Settings.resolve({}, environ, tmp_path).maximum_bytes_billed == 10_485_760
     assert Settings.resolve({}, {}, tmp_path).maximum_bytes_billed == DEFAULT_MAX_BYTES_BILLED
     for wrong in ("1 TiB", "10485759", "1e9", "-1"):
         with pytest.raises(ConfigError) as caught:
@@ -72,13 +72,13 @@ def test_what_a_query_may_cost_comes_from_the_environment(tmp_path):
         ]
 
 
-def test_an_empty_variable_is_not_set(tmp_path):
+def test_an_empty_variable_counts_as_not_set(tmp_path):
     """Shells and Terraform leave empty variables behind."""
     assert Settings.resolve({}, {"PHASEGATE_STATE": ""}, tmp_path).entries[2] == Setting("state", None, "not set")
 
 
-def test_every_wrong_setting_is_reported_at_once(tmp_path):
-    """Each with where it was set, what was expected and what was got."""
+def test_all_wrong_settings_are_reported_together(tmp_path):
+    """Each with its source, the expected form and the value."""
     with pytest.raises(ConfigError) as caught:
         Settings.resolve(
             {"warehouse": "bigqery:my-project", "pipelines": ""},
@@ -109,8 +109,8 @@ def test_every_wrong_setting_is_reported_at_once(tmp_path):
         ("bus", "pubsub:my-project/team-a", Location("pubsub", "my-project/team-a")),
     ],
 )
-def test_a_location_is_a_scheme_and_its_rest(name, text, location):
-    """Relative paths stay relative to the folder that was given."""
+def test_a_location_is_a_scheme_and_an_address(name, text, location):
+    """Relative paths stay relative to the settings' folder."""
     settings = Settings.resolve({name: text}, {}, Path())
     assert getattr(settings, name) == location
     assert str(location) == text
@@ -134,7 +134,7 @@ def test_a_location_is_a_scheme_and_its_rest(name, text, location):
         ("bus", "pubsub:my-project/Team_A"),
     ],
 )
-def test_a_location_that_cannot_be_is_refused(name, text, tmp_path):
+def test_a_malformed_location_is_refused(name, text, tmp_path):
     """Before anything is opened."""
     with pytest.raises(ConfigError, match=rf'^--{name}: expected .*, got "{text}"'):
         Settings.resolve({name: text}, {}, tmp_path)

@@ -1,4 +1,4 @@
-"""`phasegate.preflight`: a job goes on when it may, and in no other case."""
+"""`phasegate.preflight`: a job continues only when it may start."""
 
 import json
 import os
@@ -50,14 +50,14 @@ GO = {
 
 @pytest.fixture(autouse=True)
 def no_waiting() -> Iterator[None]:
-    """As many attempts as ever, without the waits between them."""
+    """The usual number of attempts, without the pauses."""
     with stamina.set_testing(True, attempts=100, cap=True):
         yield
 
 
 @pytest.fixture
 def environ(tmp_path: Path) -> dict[str, str]:
-    """Where a job finds everything on one machine."""
+    """The settings of a job on one machine."""
     (tmp_path / "shop.yaml").write_text(FILE)
     (tmp_path / "tables/raw").mkdir(parents=True)
     (tmp_path / "tables/raw/rates.csv").write_text(f"d,rate\n{DAY},1\n{DAY},2\n")
@@ -74,7 +74,7 @@ def release(environ: dict[str, str]) -> None:
     store.commit(Change(Gate(RunKey("shop", "raw", DAY), state=GateState.OPEN, generation=1)))
 
 
-def test_a_job_goes_on_when_it_may_and_only_then(environ: dict[str, str]) -> None:
+def test_a_job_continues_only_when_it_may_start(environ: dict[str, str]) -> None:
     with pytest.raises(phasegate.NotNow) as caught:
         phasegate.preflight("clean", run_date=DAY, environ=environ)
     assert str(caught.value) == (
@@ -85,7 +85,7 @@ def test_a_job_goes_on_when_it_may_and_only_then(environ: dict[str, str]) -> Non
     assert phasegate.preflight("clean", run_date=str(DAY), environ=environ).go
 
 
-def test_what_it_needs_must_be_there(environ: dict[str, str], tmp_path: Path) -> None:
+def test_needed_tables_must_have_rows(environ: dict[str, str], tmp_path: Path) -> None:
     release(environ)
     (tmp_path / "tables/raw/rates.csv").write_text(f"d,rate\n{DAY},1\n")
     with pytest.raises(
@@ -97,8 +97,8 @@ def test_what_it_needs_must_be_there(environ: dict[str, str], tmp_path: Path) ->
         phasegate.preflight("clean", run_date=DAY, environ=environ)
 
 
-def test_over_the_function_the_answer_is_the_same(environ: dict[str, str], tmp_path: Path) -> None:
-    """The job knows nothing but the address."""
+def test_the_function_gives_the_same_answer(environ: dict[str, str], tmp_path: Path) -> None:
+    """The job only knows the URL."""
     job = environ | {"PHASEGATE_PIPELINES": "", "PHASEGATE_STATE": "", "PHASEGATE_WAREHOUSE": ""}
     source = REPO / "functions/preflight/main.py"
     with serving(tmp_path, environ, source, target="preflight") as address:
@@ -133,7 +133,7 @@ def test_over_the_function_the_answer_is_the_same(environ: dict[str, str], tmp_p
         ({"address": "https://me:secret@example.com"}, "PHASEGATE_PREFLIGHT: expected an address"),
     ],
 )
-def test_a_wrong_question_stops_the_job(environ: dict[str, str], given: dict[str, Any], said: str) -> None:
+def test_a_wrong_argument_stops_the_job(environ: dict[str, str], given: dict[str, Any], said: str) -> None:
     asked = {"phase": "clean", "run_date": DAY, **given}
     if address := asked.pop("address", None):
         environ["PHASEGATE_PREFLIGHT"] = address
@@ -141,7 +141,7 @@ def test_a_wrong_question_stops_the_job(environ: dict[str, str], given: dict[str
         phasegate.preflight(asked.pop("phase"), environ=environ, **asked)
 
 
-def test_a_job_that_says_nothing_of_where_things_are_is_refused(tmp_path: Path) -> None:
+def test_a_job_without_settings_is_refused(tmp_path: Path) -> None:
     code = "import phasegate; phasegate.preflight('raw', run_date='2026-03-02')"
     environ = {name: value for name, value in os.environ.items() if not name.startswith("PHASEGATE_")}
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environ, capture_output=True, text=True, check=False)
@@ -151,7 +151,7 @@ def test_a_job_that_says_nothing_of_where_things_are_is_refused(tmp_path: Path) 
 
 @contextmanager
 def answering(*answers: tuple[int, bytes], **headers: str) -> Iterator[tuple[str, list[dict[str, Any]]]]:
-    """A server that gives these answers in turn, the last one for ever; and what it was asked."""
+    """A server that gives these answers in turn, the last one forever; and the requests it got."""
     asked: list[dict[str, Any]] = []
 
     class Handler(BaseHTTPRequestHandler):
@@ -183,7 +183,7 @@ def encoded(**changed: Any) -> bytes:
     return json.dumps({**GO, **changed}).encode()
 
 
-def test_a_function_that_is_away_for_a_moment_is_asked_again() -> None:
+def test_a_transient_error_of_the_function_is_retried() -> None:
     with answering((503, b'{"go": false, "error": "state"}'), (500, b"oops"), (200, encoded())) as (address, asked):
         assert phasegate.preflight("clean", run_date=DAY, environ={"PHASEGATE_PREFLIGHT": address}).go
         assert [each["body"] for each in asked] == [{"phase": "clean", "date": "2026-03-02"}] * 3
@@ -209,7 +209,7 @@ def test_a_function_that_is_away_for_a_moment_is_asked_again() -> None:
         (200, encoded(date="2026-03-03"), "which was not the question", 1),
     ],
 )
-def test_what_is_no_answer_is_never_a_go(status: int, body: bytes, said: str, times: int) -> None:
+def test_a_malformed_answer_is_never_a_go(status: int, body: bytes, said: str, times: int) -> None:
     with answering((status, body), location="http://127.0.0.1:1/elsewhere") as (address, asked):
         with pytest.raises(AdapterError, match=said):
             phasegate.preflight("clean", run_date=DAY, environ={"PHASEGATE_PREFLIGHT": address})
@@ -217,12 +217,12 @@ def test_what_is_no_answer_is_never_a_go(status: int, body: bytes, said: str, ti
         assert (len(asked) == 1) is (times == 1)
 
 
-def test_an_address_at_which_nobody_listens_is_never_a_go() -> None:
+def test_a_refused_connection_is_never_a_go() -> None:
     with pytest.raises(AdapterError, match="does not answer"):
         phasegate.preflight("clean", run_date=DAY, environ={"PHASEGATE_PREFLIGHT": f"http://127.0.0.1:{free_port()}"})
 
 
-def test_no_token_is_sent_in_the_clear() -> None:
+def test_no_token_is_sent_without_tls() -> None:
     with answering((200, encoded())) as (address, asked):
         PreflightClient(address, token=lambda _: "secret").ask({"phase": "clean"})
         assert asked[0]["authorization"] is None

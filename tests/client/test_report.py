@@ -1,4 +1,4 @@
-"""What `phasegate.report` says of a job, and what it never does to one; what `phasegate.retrying` tries again."""
+"""`phasegate.report` reports every result of a job and never fails it; `phasegate.retrying` retries transient errors."""
 
 import asyncio
 import json
@@ -59,7 +59,7 @@ messages:
 
 @dataclass
 class Bus:
-    """Takes messages, after it has refused some."""
+    """Accepts messages after it has refused some."""
 
     refusals: list[BaseException] = field(default_factory=list)
     taken: list[Outgoing] = field(default_factory=list)
@@ -76,7 +76,7 @@ class Bus:
 
 @pytest.fixture(autouse=True)
 def no_waiting() -> Iterator[None]:
-    """As many attempts as ever, without the waits between them."""
+    """The usual number of attempts, without the pauses."""
     with stamina.set_testing(True, attempts=100, cap=True):
         yield
 
@@ -109,7 +109,7 @@ def job(bus: Bus, clock: ManualClock, environ: Mapping[str, str], phase: str = "
 
 
 def understood(message: Outgoing, environ: Mapping[str, str]) -> Completion:
-    """What a message says, as the monitor reads it."""
+    """A message as the monitor reads it."""
     envelope = Envelope("m", json.dumps(message.body).encode(), message.attributes)
     return parse_completion(envelope, [load(Path(environ["PHASEGATE_PIPELINES"]))], now=NOW + timedelta(hours=1))
 
@@ -164,7 +164,7 @@ def test_success_is_reported(bus, clock, environ):
         (KeyError("token"), "KeyError: 'token'"),
     ],
 )  # fmt: skip
-def test_failure_is_reported_and_goes_on(error, text, bus, clock, environ):
+def test_failure_is_reported_and_raised_on(error, text, bus, clock, environ):
     with pytest.raises(type(error)) as caught, job(bus, clock, environ):
         raise error
     assert caught.value is error
@@ -172,7 +172,7 @@ def test_failure_is_reported_and_goes_on(error, text, bus, clock, environ):
     assert (report.status, report.error) == (Status.FAILED, text)
 
 
-def test_an_exception_that_cannot_be_written_is_reported_too(bus, clock, environ):
+def test_an_exception_whose_text_raises_is_reported_too(bus, clock, environ):
     class Mute(Exception):
         def __str__(self) -> str:
             raise RuntimeError
@@ -189,7 +189,7 @@ def test_a_long_error_is_cut(bus, clock, environ):
 
 
 @pytest.mark.parametrize("code", [None, 0])
-def test_a_job_that_exits_with_0_is_done(code, bus, clock, environ):
+def test_sys_exit_with_0_is_a_success(code, bus, clock, environ):
     with pytest.raises(SystemExit), job(bus, clock, environ):
         sys.exit(code)
     assert understood(bus.taken[0], environ).report.status is Status.DONE
@@ -203,7 +203,7 @@ def test_a_job_that_exits_with_0_is_done(code, bus, clock, environ):
         (lambda run: run.failed("dbt ended with 1"), Status.FAILED, "dbt ended with 1"),
     ],
 )
-def test_a_job_can_say_how_it_ended(say, status, why, bus, clock, environ):
+def test_a_job_can_report_other_results(say, status, why, bus, clock, environ):
     with job(bus, clock, environ) as run:
         say(run)
         assert (run.status, str(run.why).split()) == (status, str(why).split())
@@ -212,7 +212,7 @@ def test_a_job_can_say_how_it_ended(say, status, why, bus, clock, environ):
 
 
 @pytest.mark.parametrize("status", ["nothing", "partial", "failed", "done"])
-def test_a_foreign_pipeline_is_told_in_its_own_words(status, bus, clock, tmp_path):
+def test_a_message_has_the_field_names_of_its_pipeline(status, bus, clock, tmp_path):
     environ = {"PHASEGATE_PIPELINES": str(written(tmp_path / "games.yaml", FILE + FOREIGN))}
     with job(bus, clock, environ, phase="phase_1", producer="Orders") as run:
         run.rows = 5
@@ -245,7 +245,7 @@ def test_without_a_pipeline_file_its_name_is_enough(bus, clock, tmp_path):
     assert "producer" not in message.body
 
 
-def test_what_is_not_said_comes_from_the_environment(bus, clock, environ):
+def test_missing_arguments_come_from_the_environment(bus, clock, environ):
     environ |= {"CLOUD_RUN_TASK_ATTEMPT": "1", "PHASEGATE_CORRELATION_ID": "c7", "TRACEPARENT": TRACE}
     with job(bus, clock, environ) as run:
         assert len(run.run_id) == 36
@@ -257,7 +257,7 @@ def test_what_is_not_said_comes_from_the_environment(bus, clock, environ):
     assert first.run_id != second.run_id
 
 
-def test_a_run_may_have_begun_before_the_block_and_go_to_another_topic(bus, clock, environ):
+def test_a_run_may_begin_before_the_block_and_use_another_topic(bus, clock, environ):
     with job(bus, clock, environ, started_at=NOW - timedelta(hours=2), topic="orders-done"):
         pass
     assert bus.taken[0].topic == "orders-done"
@@ -278,13 +278,13 @@ def test_a_run_may_have_begun_before_the_block_and_go_to_another_topic(bus, cloc
         ({"pipeline": "shp"}, 'unknown pipeline "shp"; known pipelines: shop'),
     ],
 )  # fmt: skip
-def test_what_the_monitor_would_reject_is_told_before_the_job_begins(given, problem, bus, clock, environ):
+def test_an_argument_that_the_monitor_would_reject_raises_before_the_job_begins(given, problem, bus, clock, environ):
     with pytest.raises(ConfigError) as caught:
         job(bus, clock, environ, **given)
     assert str(caught.value) == problem
 
 
-def test_settings_that_are_missing_or_wrong_are_told_before_the_job_begins(bus, clock, environ, tmp_path):
+def test_missing_or_wrong_settings_raise_before_the_job_begins(bus, clock, environ, tmp_path):
     with pytest.raises(ConfigError, match="PHASEGATE_ATTEMPT: expected a whole number"):
         job(bus, clock, environ | {"PHASEGATE_ATTEMPT": "two"})
     with chdir(tmp_path):
@@ -302,14 +302,14 @@ def test_any_kind_of_integer_is_a_number_of_rows(rows, bus, clock, environ):
 
 
 @pytest.mark.parametrize("rows", [-1, 0.5, "many"])
-def test_what_is_no_number_of_rows_costs_neither_the_job_nor_the_message(rows, bus, clock, environ, capsys):
+def test_a_wrong_number_of_rows_loses_neither_the_job_nor_the_message(rows, bus, clock, environ, capsys):
     with job(bus, clock, environ) as run:
         run.rows = rows
     assert "rows" not in bus.taken[0].body
     assert [line["event"] for line in logged(capsys)] == ["rows_not_reported"]
 
 
-def test_a_bus_that_is_silent_for_a_moment_is_asked_again(clock, environ, capsys):
+def test_a_transient_error_of_the_bus_is_retried(clock, environ, capsys):
     bus = Bus([PublishError("silent", retryable=True), ConnectionResetError()])
     with job(bus, clock, environ):
         pass
@@ -325,7 +325,7 @@ REFUSALS = [
 
 
 @pytest.mark.parametrize(("refusals", "asked"), [*zip(REFUSALS, [5, 1, 1], strict=True)])
-def test_a_message_that_cannot_be_published_is_logged_whole_and_costs_no_job(refusals, asked, clock, environ, capsys):
+def test_an_unpublished_message_is_logged_in_full_and_does_not_fail_the_job(refusals, asked, clock, environ, capsys):
     bus = Bus([*refusals])
     with job(bus, clock, environ) as run:
         run.partial("a long story " * 300)
@@ -336,7 +336,7 @@ def test_a_message_that_cannot_be_published_is_logged_whole_and_costs_no_job(ref
     assert understood(again, environ).report.status is Status.PARTIAL
 
 
-def test_strict_raises_what_could_not_be_published(clock, environ):
+def test_strict_raises_when_the_message_could_not_be_published(clock, environ):
     bus = Bus([PublishError("no permission", retryable=False)])
     told = r"^shop/raw/2026-03-02/orders/r1/.* was not published: .*no permission$"
     with pytest.raises(PublishError, match=told), job(bus, clock, environ, run_id="r1", strict=True):
@@ -358,7 +358,7 @@ def test_an_interrupt_while_publishing_loses_no_message(clock, environ, capsys):
 
 
 def test_the_cloud_bus_is_taken_from_the_settings_without_being_called(clock, environ):
-    """Credentials and network are needed when the job ends, not when it begins."""
+    """Credentials and network are needed at the end of the job, not at its start."""
     environ |= {"PHASEGATE_BUS": "pubsub:my-project"}
     assert phasegate.report("clean", run_date=DAY, clock=clock, environ=environ)
 
@@ -377,8 +377,8 @@ def here(tmp_path: Path, environ: dict[str, str]) -> dict[str, str]:
     }
 
 
-def test_on_one_machine_the_monitor_judges_at_once(tmp_path, clock, environ, capsys):
-    """A job that is started again under the same run id is a run of its own."""
+def test_on_one_machine_the_monitor_judges_immediately(tmp_path, clock, environ, capsys):
+    """A job that restarts with the same run id is another run."""
     environ = here(tmp_path, environ)
     given = {"run_date": DAY, "run_id": "r1", "clock": clock, "environ": environ}
     with pytest.raises(ZeroDivisionError), phasegate.report("clean", **given):
@@ -394,7 +394,7 @@ def test_on_one_machine_the_monitor_judges_at_once(tmp_path, clock, environ, cap
     assert (gate.generation, gate.reports["clean"].traceparent) == (1, TRACE)
 
 
-def test_on_one_machine_a_broken_monitor_costs_no_job(tmp_path, clock, environ, capsys):
+def test_on_one_machine_a_broken_monitor_does_not_fail_the_job(tmp_path, clock, environ, capsys):
     environ = here(tmp_path, environ) | {"PHASEGATE_STATE": f"sqlite:{tmp_path}"}
     with phasegate.report("clean", run_date=DAY, clock=clock, environ=environ):
         pass
@@ -402,7 +402,7 @@ def test_on_one_machine_a_broken_monitor_costs_no_job(tmp_path, clock, environ, 
 
 
 class Flaky:
-    """A function that fails some times first."""
+    """A function that fails a number of times first."""
 
     def __init__(self, *errors: Exception) -> None:
         self.errors = list(errors)
@@ -415,7 +415,7 @@ class Flaky:
         return value
 
 
-def test_what_passes_is_tried_again():
+def test_transient_errors_are_retried():
     flaky = Flaky(ConnectionError(), StateError("busy", retryable=True), google_errors.ServiceUnavailable("later"))
 
     @phasegate.retrying
@@ -426,7 +426,7 @@ def test_what_passes_is_tried_again():
     assert (fetch(7), flaky.calls, fetch.__name__, fetch.__doc__) == (7, 4, "fetch", "Fetch.")
 
 
-def test_an_async_function_is_tried_again():
+def test_an_async_function_is_retried():
     flaky = Flaky(TimeoutError(), LookupError())
 
     @phasegate.retrying(also=(LookupError,), timeout=5)
@@ -437,7 +437,7 @@ def test_an_async_function_is_tried_again():
     assert (asyncio.run(fetch(7)), flaky.calls) == (7, 3)
 
 
-def test_the_last_error_goes_through_as_it_is():
+def test_the_last_error_is_raised_unchanged():
     errors = [ConnectionError(str(n)) for n in range(5)]
     flaky = Flaky(*errors)
     with pytest.raises(ConnectionError, match="2") as caught:
@@ -448,7 +448,7 @@ def test_the_last_error_goes_through_as_it_is():
 @pytest.mark.parametrize(
     "error", [ValueError(), PermissionError(), StateError("gone", retryable=False), google_errors.NotFound("x")]
 )
-def test_what_does_not_pass_goes_through_at_once(error):
+def test_other_errors_are_raised_at_once(error):
     flaky = Flaky(error)
     with pytest.raises(type(error)):
         phasegate.retrying(flaky.__call__)()
@@ -461,13 +461,13 @@ GOOGLE = [
 
 
 @pytest.mark.parametrize("kind", [*GOOGLE, TransportError, RefreshError])
-def test_googles_errors_are_known_by_name_as_the_adapters_know_them(kind):
+def test_googles_errors_by_name_are_those_of_the_adapters(kind):
     error = kind("x", None) if issubclass(kind, google_errors.RetryError) else kind("x")
     assert is_transient(error) == is_retryable(error)
 
 
-def test_importing_phasegate_is_light():
-    """Neither pydantic nor stamina, before a job reports."""
+def test_importing_phasegate_is_fast():
+    """It loads neither pydantic nor stamina."""
     code = "import phasegate, sys; print(len([m for m in sys.modules if m.split('.')[0] in ('pydantic', 'stamina', 'yaml')]))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env={**os.environ})
     assert done.stdout == "0\n"

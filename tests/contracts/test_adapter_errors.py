@@ -1,4 +1,4 @@
-"""The adapters' README says what a client's error becomes; each row of its table is tried here."""
+"""Every row of the error table in the adapters' README."""
 
 import importlib
 import re
@@ -26,7 +26,7 @@ MESSAGE = Outgoing("k", "alerts", {})
 
 
 class Failing:
-    """A client in which every call ends with one error."""
+    """A client whose every call raises one error."""
 
     def __init__(self, error: Exception) -> None:
         self._error = error
@@ -39,7 +39,7 @@ class Failing:
 
 
 class FailingClient(Client):
-    """Firestore's client over a service in which every request ends with one error."""
+    """Firestore's client over a service whose every request raises one error."""
 
     def __init__(self, error: Exception) -> None:
         super().__init__("p", credentials=AnonymousCredentials())
@@ -63,7 +63,7 @@ CALLS: dict[tuple[str, str], Callable[[Exception], object]] = {
 
 
 def made(name: str) -> Exception:
-    """A client's error, by the name that the table gives it."""
+    """A client's error, by its name in the table."""
     module, _, kind = name.rpartition(".")
     found = getattr(importlib.import_module(module) if module else exceptions, kind)
     error: Exception = found("a reason", None) if kind == "RetryError" else found("a reason")
@@ -96,6 +96,6 @@ def test_the_table_names_every_code(adapter: str, call: str) -> None:
     assert named == {kind.grpc_status_code for kind in kinds if getattr(kind, "grpc_status_code", None)}
 
 
-def test_a_credential_that_says_so_is_asked_again() -> None:
+def test_a_credential_error_with_the_retryable_flag_is_retryable() -> None:
     assert google_errors.is_retryable(RefreshError("busy", retryable=True))
     assert not google_errors.is_retryable(RefreshError("revoked"))

@@ -1,4 +1,4 @@
-"""A claim on a run, on every backend: one of many gets it, and it rests on what the answer rested on."""
+"""A claim on a run, on every backend: one of several gets it, and only if the gates it was based on are unchanged."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -40,7 +40,7 @@ def together(count: int, work: Any) -> list[Any]:
         return list(pool.map(one, range(count)))
 
 
-def test_of_many_at_once_one_may_start(store: Store) -> None:
+def test_of_several_concurrent_requests_one_may_start(store: Store) -> None:
     released(store)
     world = World()
     asked = desk(store, world)
@@ -53,7 +53,7 @@ def test_of_many_at_once_one_may_start(store: Store) -> None:
             assert winner.claim.owner in answer.objections[0].detail
 
 
-def test_a_claim_ends_by_a_report_by_time_and_by_hand(store: Store) -> None:
+def test_a_claim_ends_with_a_report_its_lease_or_manually(store: Store) -> None:
     released(store)
     world = World(store=store)
     asked = desk(store, world)
@@ -89,8 +89,8 @@ def test_without_an_owner_nothing_is_written(store: Store) -> None:
     assert store.find("claim", [str(CLEAN), "shop/report/2026-03-02"]) == {}
 
 
-def test_a_pause_keeps_it_back_until_it_is_resumed(store: Store) -> None:
-    """One of the whole pipeline, too; the no names the command that ends it."""
+def test_a_pause_blocks_the_start_until_it_is_resumed(store: Store) -> None:
+    """Also a pause of the whole pipeline; the no-go names the command that ends it."""
     released(store)
     world = World()
     asked, pauses = desk(store, world), Pauses(store, world.clock)
@@ -117,8 +117,8 @@ class Moving:
         return getattr(self._store, name)
 
 
-def test_an_upstream_that_moves_meanwhile_is_looked_at_again(store: Store) -> None:
-    """It was open when it was read, and is not when the run is claimed: nothing is claimed."""
+def test_an_upstream_that_changes_meanwhile_is_read_again(store: Store) -> None:
+    """It was open when it was read, and is closed when the run is claimed: nothing is claimed."""
     released(store)
 
     def taken_away() -> None:
@@ -131,7 +131,7 @@ def test_an_upstream_that_moves_meanwhile_is_looked_at_again(store: Store) -> No
     assert store.find("claim", [str(CLEAN)]) == {}
 
 
-def test_the_clock_of_the_claim_is_that_of_the_answer() -> None:
+def test_a_claim_starts_at_the_time_of_the_answer() -> None:
     clock = ManualClock(MORNING)
     world = World()
     world.clock = clock
@@ -141,8 +141,8 @@ def test_the_clock_of_the_claim_is_that_of_the_answer() -> None:
     assert (answer.claim.at, answer.claim.until) == (MORNING, MORNING + timedelta(hours=1))
 
 
-def test_a_warehouse_that_is_away_is_a_no() -> None:
-    """The demand is read from the tables; without them nobody knows."""
+def test_a_warehouse_that_is_down_gives_a_no_go() -> None:
+    """Needs are measured in the tables; without them the answer is not known."""
     needy = replace(SHOP, phases={**SHOP.phases, "clean": replace(SHOP.phases["clean"], needs=_needs())})
     world = World()
     released(world.store)

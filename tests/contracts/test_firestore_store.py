@@ -1,4 +1,4 @@
-"""What the Firestore store promises beyond the contract of every state store."""
+"""The Firestore store, beyond the contract of every state store."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -33,7 +33,7 @@ def message(key: str) -> Outgoing:
 def release(
     run: RunKey, version: int = 0, message_id: str | None = "m1", related_versions: dict[RunKey, int] | None = None
 ) -> Change:
-    """A gate that opens, with its go-signal and its line of history."""
+    """The release of a gate, with its go-signal and its history."""
     gate = Gate(run, version=version, state=GateState.OPEN, generation=version + 1)
     event = Event(run, NOW, "passed", gate.state, Reason.PASSED, "all checks passed", gate.generation, 100.0, str(message_id))
     return Change(gate, related_versions or {}, message_id, (message(gate.decision_id),), event)
@@ -49,14 +49,14 @@ def keys(store: FirestoreStore) -> list[str]:
 
 @pytest.fixture
 def client(firestore_store: FirestoreStore, project: str) -> Iterator[Client]:  # noqa: ARG001 – sets the environment
-    """The library's client, to look behind the store."""
+    """The library's client, to read the store's documents."""
     client = Client(project)
     yield client
     client.close()
 
 
 class Unsure:
-    """The library's client, whose commits end with an error after they were written, or before."""
+    """The library's client, whose commits raise an error after they were written, or before."""
 
     def __init__(self, client: Client, error: Exception, *, written: bool) -> None:
         self._client, self.error, self._written = client, error, written
@@ -82,7 +82,7 @@ class Unsure:
 def test_a_commit_without_an_answer_may_be_repeated(
     firestore_store: FirestoreStore, client: Client, project: str, error: Exception, written: bool
 ) -> None:
-    """It was written or it was not; committed again, its effect is there once, and the caller learns that it may have been."""
+    """Whether it was written or not, a second commit leaves its effect once."""
     unsure = FirestoreStore(project, "(default)", client=Unsure(client, error, written=written))
 
     with pytest.raises(StateError) as caught:
@@ -101,7 +101,7 @@ def test_a_commit_without_an_answer_may_be_repeated(
 def test_a_commit_without_a_message_that_is_repeated_is_a_conflict(
     firestore_store: FirestoreStore, client: Client, project: str
 ) -> None:
-    """A tick has no marker; that the gate moved shows it that its commit was written."""
+    """A tick has no marker; the changed gate shows that its commit was written."""
     unsure = FirestoreStore(project, "(default)", client=Unsure(client, DeadlineExceeded("no answer"), written=True))
     with pytest.raises(StateError):
         unsure.commit(release(RAW, message_id=None))
@@ -112,7 +112,7 @@ def test_a_commit_without_a_message_that_is_repeated_is_a_conflict(
 
 
 def at_once(store: FirestoreStore, changes: Sequence[Change]) -> list[int]:
-    """Commit each change in a thread; which of them were written."""
+    """Commit each change in a thread; gives which of them were written."""
 
     def commit(change: Change) -> bool:
         try:
@@ -125,7 +125,7 @@ def at_once(store: FirestoreStore, changes: Sequence[Change]) -> list[int]:
 
 
 @pytest.mark.parametrize("version", [0, 1], ids=["a new gate", "a known gate"])
-def test_of_many_commits_over_one_version_one_wins(firestore_store: FirestoreStore, version: int) -> None:
+def test_of_several_commits_over_one_version_one_wins(firestore_store: FirestoreStore, version: int) -> None:
     for known in range(version):
         firestore_store.commit(replace(release(RAW, known, "before"), outbox=()))
 
@@ -139,14 +139,14 @@ def test_of_many_commits_over_one_version_one_wins(firestore_store: FirestoreSto
     assert len(firestore_store.history(RAW)) == version + 1
 
 
-def test_of_many_deliveries_of_one_message_one_is_handled(firestore_store: FirestoreStore) -> None:
+def test_of_several_deliveries_of_one_message_one_is_handled(firestore_store: FirestoreStore) -> None:
     won = at_once(firestore_store, [Change(handled="m1", outbox=(message(f"k{n}"),)) for n in range(32)])
     assert len(won) == 1
     assert keys(firestore_store) == [f"k{won[0]}"]
 
 
-def test_of_two_gates_that_open_beside_each_other_the_second_sees_the_first(firestore_store: FirestoreStore) -> None:
-    """Both are new: each commits on the condition that the other is not there."""
+def test_of_two_gates_that_open_concurrently_the_second_sees_the_first(firestore_store: FirestoreStore) -> None:
+    """Both are new: each commits on the condition that the other does not exist."""
     for n in range(20):
         day = DAY + timedelta(days=n)
         clean, stock = replace(CLEAN, run_date=day), replace(STOCK, run_date=day)
@@ -157,8 +157,8 @@ def test_of_two_gates_that_open_beside_each_other_the_second_sees_the_first(fire
         assert len(at_once(firestore_store, changes)) == 1
 
 
-def test_a_gate_that_is_only_looked_for_is_not_there(firestore_store: FirestoreStore) -> None:
-    """Its document holds the place; it is no gate to anybody, and becomes one as if it had not been there."""
+def test_a_related_gate_that_does_not_exist_is_not_loaded(firestore_store: FirestoreStore) -> None:
+    """Its document is a placeholder at version 0, and can become a gate like a new one."""
     assert firestore_store.commit(release(CLEAN, related_versions={STOCK: 0}))
     assert gate(firestore_store, STOCK) is None
     assert firestore_store.latest("shop") == DAY
@@ -167,7 +167,7 @@ def test_a_gate_that_is_only_looked_for_is_not_there(firestore_store: FirestoreS
     assert gate(firestore_store, STOCK) is not None
 
 
-def test_a_gate_beside_is_checked_and_not_changed(firestore_store: FirestoreStore) -> None:
+def test_a_related_gate_is_checked_and_not_changed(firestore_store: FirestoreStore) -> None:
     firestore_store.commit(release(STOCK, message_id="m0"))
     before = gate(firestore_store, STOCK)
 
@@ -187,7 +187,7 @@ def test_a_version_that_was_never_stored_is_a_conflict(firestore_store: Firestor
     assert gate(firestore_store, RAW) is None
 
 
-def test_a_key_that_stands_in_the_outbox_is_refused_for_good(firestore_store: FirestoreStore) -> None:
+def test_a_key_that_is_already_in_the_outbox_is_not_retryable(firestore_store: FirestoreStore) -> None:
     firestore_store.commit(Change(handled="m1", outbox=(message("k"),)))
 
     with pytest.raises(StateError, match="already exists") as caught:
@@ -196,7 +196,7 @@ def test_a_key_that_stands_in_the_outbox_is_refused_for_good(firestore_store: Fi
 
 
 def test_pending_keeps_the_order_of_commits_and_of_messages_within_one(firestore_store: FirestoreStore) -> None:
-    """Also when the limit cuts it, and when an older entry waited for its next attempt."""
+    """Also with a limit, and when an older entry was waiting for its next attempt."""
     for n in range(8):
         firestore_store.commit(Change(handled=f"m{n}", outbox=(message(f"{n}z"), message(f"{n}a"))))
     expected = [f"{n}{letter}" for n in range(8) for letter in "za"]
@@ -212,8 +212,8 @@ def test_pending_keeps_the_order_of_commits_and_of_messages_within_one(firestore
     ]
 
 
-def test_an_attempt_that_failed_after_another_one_was_taken_changes_nothing(firestore_store: FirestoreStore) -> None:
-    """Two relays had the entry in hand."""
+def test_a_failed_attempt_changes_nothing_once_the_entry_is_sent(firestore_store: FirestoreStore) -> None:
+    """Two processes were sending the entry."""
     firestore_store.commit(Change(handled="m1", outbox=(message("k"),)))
     firestore_store.mark_sent(["k"], NOW)
     firestore_store.mark_failed("k", "too late", NOW)
@@ -222,7 +222,7 @@ def test_an_attempt_that_failed_after_another_one_was_taken_changes_nothing(fire
     assert not firestore_store.parked()
 
 
-def test_sent_knows_more_entries_than_one_batch_holds_and_entries_that_are_gone(firestore_store: FirestoreStore) -> None:
+def test_mark_sent_takes_more_entries_than_a_batch_and_expired_ones(firestore_store: FirestoreStore) -> None:
     many = [f"k{n}" for n in range(firestore.BATCH + 20)]
     firestore_store.commit(Change(handled="m1", outbox=tuple(map(message, many))))
     assert len(firestore_store.pending(NOW, 1_000)) == len(many)
@@ -232,8 +232,8 @@ def test_sent_knows_more_entries_than_one_batch_holds_and_entries_that_are_gone(
     assert not firestore_store.pending(NOW, 1_000)
 
 
-def test_only_what_is_garbage_one_day_has_an_end(firestore_store: FirestoreStore, client: Client) -> None:
-    """Gates, and what is unsent, stay; the field that ends the rest is a timestamp."""
+def test_only_garbage_expires(firestore_store: FirestoreStore, client: Client) -> None:
+    """Gates and unsent messages stay; the others have a timestamp for Firestore's TTL."""
     firestore_store.commit(release(RAW, related_versions={CLEAN: 0}))
     firestore_store.commit(Change(handled="m2", outbox=(message("k"),), rejected=Rejected("m2", NOW, "no date", "{}", {})))
     firestore_store.mark_sent(["k"], NOW)
@@ -246,7 +246,7 @@ def test_only_what_is_garbage_one_day_has_an_end(firestore_store: FirestoreStore
     assert all(isinstance(ends[group], datetime) for group in (firestore.HISTORY, firestore.HANDLED, firestore.REJECTED))
     entries = [found.to_dict() for found in client.collection(firestore.OUTBOX).stream()]
     assert sorted("expires_at" in entry for entry in entries) == [False, True]
-    assert not [entry for entry in entries if "expires_at" in entry and "next_at" in entry], "what was sent is not indexed"
+    assert not [entry for entry in entries if "expires_at" in entry and "next_at" in entry], "a sent entry is not indexed"
     assert firestore.SENT_KEPT + timedelta(days=7) < firestore.HANDLED_KEPT
 
 
@@ -257,39 +257,39 @@ def test_databases_of_one_project_share_nothing(firestore_store: FirestoreStore,
     assert not other.pending(NOW, 9)
 
 
-def test_a_store_that_does_not_answer_says_so_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_store_that_does_not_answer_fails_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FIRESTORE_EMULATOR_HOST", "127.0.0.1:9")
     store = FirestoreStore("nowhere", "(default)", within=0.5)
     started = datetime.now(UTC)
-    for ask in (
+    for request in (
         lambda: store.load("shop", Span(DAY, DAY)),
         lambda: store.commit(release(RAW)),
         lambda: store.mark_sent(["k"], NOW),
     ):
         with pytest.raises(StateError, match=r"state at firestore:nowhere/\(default\): ") as caught:
-            ask()
+            request()
         assert caught.value.retryable
     assert datetime.now(UTC) - started < timedelta(seconds=10)
 
 
 class Recording(Client):
-    """The library's client over a service that answers every query with nothing, and keeps it."""
+    """The library's client over a service that records every query and answers with nothing."""
 
     def __init__(self) -> None:
         super().__init__("p", credentials=AnonymousCredentials())
-        self.asked: list[StructuredQuery] = []
+        self.queries: list[StructuredQuery] = []
 
     @property
     def _firestore_api(self) -> Any:
         return self
 
     def run_query(self, request: Mapping[str, Any], **_: object) -> Iterator[object]:
-        self.asked.append(request["structured_query"])
+        self.queries.append(request["structured_query"])
         return iter(())
 
 
 def needed_index(query: StructuredQuery) -> tuple[Any, ...]:
-    """What a query asks of the indexes: fields that are compared for equality, then the order, then what it bounds."""
+    """The index that a query needs: fields compared for equality, then the order, then bounded fields."""
     where = query.where.composite_filter.filters or ([query.where] if "field_filter" in query.where else [])
     compared = {each.field_filter.field.field_path: each.field_filter.op.name for each in where}
     order = {each.field.field_path: each.direction.name for each in query.order_by}
@@ -300,7 +300,7 @@ def needed_index(query: StructuredQuery) -> tuple[Any, ...]:
 
 
 def test_each_query_has_its_index_and_each_index_its_query() -> None:
-    """The emulator asks for none; without one, Firestore refuses the query."""
+    """The emulator needs none; Firestore refuses a query without its index."""
     client = Recording()
     store = FirestoreStore("p", "(default)", client=client)
     store.load("shop", Span(DAY, DAY))
@@ -311,8 +311,10 @@ def test_each_query_has_its_index_and_each_index_its_query() -> None:
     store.rejected(10)
     store.live("incident")
     store.due("incident", NOW, 10)
-    assert {needed_index(query) for query in client.asked} == set(firestore.INDEXES)
+    assert {needed_index(query) for query in client.queries} == set(firestore.INDEXES)
 
-    client.asked.clear()
+    client.queries.clear()
     store.history(RAW)
-    assert [needed_index(query) for query in client.asked] == [(firestore.HISTORY,)], "all of a collection needs no index"
+    assert [needed_index(query) for query in client.queries] == [(firestore.HISTORY,)], (
+        "a query for a whole collection needs no index"
+    )

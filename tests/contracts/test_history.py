@@ -1,4 +1,4 @@
-"""The history on both backends: the demo's week, its rows as they are sent, and the questions of docs/history.md about it."""
+"""The history on both backends: the rows of the demo's week, and the queries of docs/history.md over them."""
 
 import json
 import re
@@ -26,7 +26,7 @@ QUESTIONS = re.findall(r"```sql (\w+)\n(.*?)```", (REPO / "docs/history.md").rea
 
 @pytest.fixture(scope="session")
 def state(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What the demo leaves."""
+    """The state file of the demo."""
     folder = tmp_path_factory.mktemp("history")
     Story(folder, REPO / "shared/pipelines/flights.yaml", lambda _: None).play()
     return folder / "state.sqlite"
@@ -46,7 +46,7 @@ def asked(state: Path, query: str) -> list[tuple[Any, ...]]:
 
 
 def test_every_decision_of_the_week_is_a_row(state: Path, events: Sequence[Outgoing]) -> None:
-    """As many as the gates have lines of history; released gates carry the key of their go-signal."""
+    """One for each entry of the gates' histories; releases have the key of their go-signal."""
     (decided,), (kept,), (signals,) = (
         asked(state, f"SELECT COUNT(*) FROM {what}")[0]  # noqa: S608
         for what in ("event", "history", "outbox WHERE message LIKE '%-go\"%'")
@@ -56,15 +56,15 @@ def test_every_decision_of_the_week_is_a_row(state: Path, events: Sequence[Outgo
     assert asked(state, "SELECT COUNT(*) FROM history WHERE verdict IS NOT NULL AND checks = '[]' AND state <> 'off'") == [(0,)]
 
 
-def test_a_row_that_comes_twice_stands_once(tmp_path: Path, events: Sequence[Outgoing]) -> None:
-    """In whatever order; what was written first stays."""
+def test_a_duplicate_row_is_stored_once(tmp_path: Path, events: Sequence[Outgoing]) -> None:
+    """In any order; the first one stays."""
     history = SQLiteHistory(str(tmp_path / "history.sqlite"))
     for event in (*events, *reversed(events)):
         history.keep(event)
     assert asked(tmp_path / "history.sqlite", "SELECT COUNT(*) FROM history") == [(len(events),)]
 
 
-def test_a_column_that_is_new_is_added_to_the_table_of_an_older_version(tmp_path: Path, events: Sequence[Outgoing]) -> None:
+def test_a_new_column_is_added_to_the_table_of_an_older_version(tmp_path: Path, events: Sequence[Outgoing]) -> None:
     file = tmp_path / "history.sqlite"
     with closing(sqlite3.connect(file)) as connection:
         connection.execute("CREATE TABLE history (key TEXT PRIMARY KEY, pipeline TEXT) WITHOUT ROWID")
@@ -79,7 +79,7 @@ def test_a_column_that_is_new_is_added_to_the_table_of_an_older_version(tmp_path
 
 @pytest.fixture
 def warehouse(bigquery_client: Client, events: Sequence[Outgoing]) -> Client:
-    """The history's table as Terraform makes it, with the rows of the week in it."""
+    """The table as Terraform creates it, with the rows of the week."""
     made = history_table()
     bigquery_client.create_dataset("phasegate", exists_ok=True, retry=SOON, timeout=10)
     schema = [SchemaField.from_api_repr(column) for column in made["columns"]]
@@ -94,8 +94,8 @@ def warehouse(bigquery_client: Client, events: Sequence[Outgoing]) -> Client:
     return bigquery_client
 
 
-def test_the_questions_have_the_same_answers_in_the_cloud_and_on_one_machine(warehouse: Client, state: Path) -> None:
-    """The table in BigQuery holds one row twice, and is asked as the page says."""
+def test_the_queries_have_the_same_results_in_the_cloud_and_on_one_machine(warehouse: Client, state: Path) -> None:
+    """BigQuery's table has one row twice; the queries are those of the page."""
     cloud = [text for dialect, text in QUESTIONS if dialect == "bigquery"]
     local = [text for dialect, text in QUESTIONS if dialect == "sqlite"]
     assert len(cloud) == len(local) == 2

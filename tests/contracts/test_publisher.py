@@ -1,4 +1,4 @@
-"""What every publisher promises."""
+"""The contract of every publisher."""
 
 import json
 import time
@@ -29,7 +29,7 @@ SIGNAL = Outgoing(
 
 
 class Bus(Protocol):
-    """A publisher with one topic, and what arrived there."""
+    """A publisher with one topic, and the messages that arrived there."""
 
     publisher: Publisher
 
@@ -47,7 +47,7 @@ class InProcess:
 
 
 class Cloud:
-    """A topic and a subscription in the emulator; the environment says where that is."""
+    """A topic and a subscription in the emulator, which the environment names."""
 
     def __init__(self, project: str, topic: str) -> None:
         self.publisher = PubSubPublisher(project)
@@ -100,7 +100,7 @@ def bus(request: pytest.FixtureRequest) -> Bus:
     return made
 
 
-def test_a_message_that_was_taken_has_an_id_of_its_own(bus: Bus) -> None:
+def test_every_accepted_message_has_its_own_id(bus: Bus) -> None:
     first, second = bus.publisher.publish(SIGNAL), bus.publisher.publish(SIGNAL)
     assert first
     assert second not in ("", first)
@@ -112,8 +112,8 @@ def test_body_and_attributes_arrive_unchanged(bus: Bus) -> None:
     assert list(bus.received(1)) == [SIGNAL]
 
 
-def test_what_is_taken_one_after_the_other_arrives_in_that_order(cloud: Make) -> None:
-    """For alerts about one gate, where the last one is what counts."""
+def test_alerts_about_one_gate_arrive_in_order(cloud: Make) -> None:
+    """The last one counts."""
     bus = cloud("alerts")
     gate = {"pipeline": "shop", "phase": "raw", "run_date": "2026-03-02"}
     for n in range(20):
@@ -126,7 +126,7 @@ def test_what_is_taken_one_after_the_other_arrives_in_that_order(cloud: Make) ->
 @pytest.mark.parametrize(
     "message", [SIGNAL, Outgoing("rejected/7", "alerts", {"key": "rejected/7"})], ids=["go-signal", "rejected"]
 )
-def test_other_messages_stand_in_no_line(cloud: Make, message: Outgoing) -> None:
+def test_other_messages_have_no_ordering_key(cloud: Make, message: Outgoing) -> None:
     bus = cloud(message.topic)
     bus.publisher.publish(message)
     assert [each.ordering_key for each in bus.pulled(1)] == [""]
@@ -149,13 +149,13 @@ UNKNOWN_TOPIC = [
 
 
 @pytest.mark.parametrize("bus", UNKNOWN_TOPIC, indirect=True)
-def test_a_topic_that_is_not_there_will_not_be_there_next_time(bus: Bus) -> None:
+def test_a_missing_topic_is_not_retryable(bus: Bus) -> None:
     with pytest.raises(PublishError, match="no-such-topic") as caught:
         bus.publisher.publish(Outgoing("k", "no-such-topic", {}))
     assert not caught.value.retryable
 
 
-def test_a_broker_that_stops_is_told_within_the_time_limit(monkeypatch: pytest.MonkeyPatch, project: str) -> None:
+def test_a_broker_that_stops_is_an_error_within_the_timeout(monkeypatch: pytest.MonkeyPatch, project: str) -> None:
     with emulators.started(emulators.PUBSUB) as host:
         monkeypatch.setenv("PUBSUB_EMULATOR_HOST", host)
         bus = Cloud(project, SIGNAL.topic)
@@ -168,7 +168,7 @@ def test_a_broker_that_stops_is_told_within_the_time_limit(monkeypatch: pytest.M
 
 
 def test_the_client_is_made_on_first_use_and_once(cloud: Make, project: str) -> None:
-    """Nothing is connected before a server forks its workers; its threads share what the first of them made."""
+    """Nothing is connected before a server forks its workers; its threads share one client."""
     bus, made = cloud(SIGNAL.topic), []
 
     def connect() -> PublisherClient:
@@ -186,10 +186,10 @@ def test_the_client_is_made_on_first_use_and_once(cloud: Make, project: str) -> 
 
 
 @pytest.mark.parametrize(("rest", "prefix"), [("", "phasegate"), ("/team-a", "team-a")])
-def test_the_setting_says_what_names_of_topics_begin_with(
+def test_topic_names_start_with_the_prefix_of_the_setting(
     rest: str, prefix: str, pubsub_emulator: str, project: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """No topic is there, so the error names it."""
+    """There is no topic, so the error names it."""
     monkeypatch.setenv("PUBSUB_EMULATOR_HOST", pubsub_emulator)
     wiring = Wiring(Settings.resolve({"bus": f"pubsub:{project}{rest}"}, {}, Path()))
     with pytest.raises(PublishError, match=f"projects/{project}/topics/{prefix}-shop-raw-go"):

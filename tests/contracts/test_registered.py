@@ -1,4 +1,4 @@
-"""Every adapter that the settings can name is held to the contract of its port."""
+"""Every adapter that the settings can name is tested against the contract of its port."""
 
 import pytest
 from phasegate.app.settings import SCHEMES
@@ -29,7 +29,7 @@ def test_every_registered_adapter_has_a_contract_suite(setting: str) -> None:
 
 @pytest.mark.parametrize("setting", ["state", "bus"])
 def test_the_errors_of_every_client_library_are_in_the_table(setting: str) -> None:
-    """What is shared is reached over a network, so its client has errors that must be told apart."""
+    """A shared system is reached over a network, so its client has retryable errors and others."""
     documented = {adapter for adapter, *_ in rows()}
     missing = {scheme for scheme, way in SCHEMES[setting].items() if way.is_shared} - documented
     assert not missing, (

@@ -1,4 +1,4 @@
-"""What every state store and outbox promises; one suite for all backends."""
+"""The contract of every state store and outbox."""
 
 import threading
 from collections.abc import Callable, Sequence
@@ -32,32 +32,32 @@ RUN = RunKey("shop", "raw", DAY)
 
 
 def message(key: str, **body: Any) -> Outgoing:
-    """Something that must be sent."""
+    """A message for the outbox."""
     return Outgoing(key, "alerts", {"key": key, **body}, {"key": key})
 
 
 def event(rule: str, run: RunKey = RUN) -> Event:
-    """A line of history."""
+    """An entry of the history."""
     return Event(run, NOW, rule, GateState.HELD, Reason.CHECKS_FAILED, "detail", 1, 66.7, "m1", "hold: why")
 
 
 def rejected(message_id: str, reason: str = "no run_date given") -> Rejected:
-    """A message that made no sense."""
+    """An invalid message."""
     return Rejected(message_id, NOW, reason, "\x00 ünïcode \ufffd", {"a": "b"}, NOW - MINUTE, "phasegate-shop-raw-complete")
 
 
 def loaded(store: Store, run: RunKey = RUN) -> Gate:
-    """The gate as it is stored, or a new one."""
+    """The stored gate, or a new one."""
     return store.load(run.pipeline, Span(run.run_date, run.run_date)).get(run.run_date, {}).get(run.phase, Gate(run))
 
 
 def keys(store: Store, now: datetime = NOW + timedelta(days=1), limit: int = 100) -> list[str]:
-    """The keys of what must be sent, in order."""
+    """The keys of pending messages, in order."""
     return [entry.message.key for entry in store.pending(now, limit)]
 
 
 def everything(store: Store) -> tuple[Any, ...]:
-    """All that a store tells."""
+    """Everything that a store can read."""
     span = Span(date(2000, 1, 1), date(2100, 1, 1))
     return store.load("shop", span), store.pending(NOW, 99), store.parked(), store.history(RUN), store.rejected(99)
 
@@ -108,8 +108,8 @@ def test_an_empty_store_holds_nothing(store: Store) -> None:
     assert everything(store) == ({}, [], [], [], [])
 
 
-def test_a_gate_comes_back_as_it_was(store: Store) -> None:
-    """Every field of it, under the next version."""
+def test_a_gate_is_loaded_as_it_was_stored(store: Store) -> None:
+    """Every field, with the next version."""
     defaults = Gate(RUN)
     same = [f.name for f in fields(Gate) if getattr(FULL, f.name) == getattr(defaults, f.name)]
     assert same == ["run", "version"], "the example sets every field"
@@ -119,7 +119,7 @@ def test_a_gate_comes_back_as_it_was(store: Store) -> None:
     assert loaded(store) == replace(FULL, version=2)
 
 
-def test_a_commit_writes_all_of_a_change(store: Store) -> None:
+def test_a_commit_writes_the_whole_change(store: Store) -> None:
     change = Change(Gate(RUN), {}, "m1", (message("a", n=[1, {"b": None}]), message("b")), event("rule"), rejected("m1"))
     assert store.commit(change) is True
     assert loaded(store).version == 1
@@ -130,7 +130,7 @@ def test_a_commit_writes_all_of_a_change(store: Store) -> None:
 
 
 @pytest.mark.parametrize("version", [0, 1, 3])
-def test_a_gate_that_moved_is_a_conflict_and_nothing_is_written(store: Store, version: int) -> None:
+def test_a_changed_gate_is_a_conflict_and_nothing_is_written(store: Store, version: int) -> None:
     store.commit(Change(Gate(RUN)))
     store.commit(Change(loaded(store)))
     before = everything(store)
@@ -145,8 +145,8 @@ def test_a_gate_that_moved_is_a_conflict_and_nothing_is_written(store: Store, ve
 @pytest.mark.parametrize(
     ("stored", "read", "fits"), [(0, 0, True), (0, 1, False), (1, 0, False), (1, 1, True), (2, 1, False), (2, 2, True)]
 )
-def test_gates_beside_must_not_have_moved(store: Store, stored: int, read: int, fits: bool) -> None:
-    """0 is a gate that did not exist."""
+def test_related_gates_must_not_have_changed(store: Store, stored: int, read: int, fits: bool) -> None:
+    """Version 0 is a gate that did not exist."""
     other = replace(RUN, phase="stock")
     for _ in range(stored):
         store.commit(Change(loaded(store, other)))
@@ -154,7 +154,7 @@ def test_gates_beside_must_not_have_moved(store: Store, stored: int, read: int, 
     change = Change(Gate(RUN), {other: read}, "m1", (message("a"),), event("rule"), rejected("m1"))
     if fits:
         assert store.commit(change) is True
-        assert loaded(store, other).version == stored, "what stands beside is looked at, not written"
+        assert loaded(store, other).version == stored, "a related gate is compared, not written"
     else:
         with pytest.raises(Conflict):
             store.commit(change)
@@ -162,7 +162,7 @@ def test_gates_beside_must_not_have_moved(store: Store, stored: int, read: int, 
 
 
 def test_commit_refuses_a_message_it_has_handled(store: Store) -> None:
-    """The second commit of one message changes nothing and says so, even when its gate moved meanwhile."""
+    """The second commit of one message changes nothing and says so, even when its gate has changed since."""
     change = Change(Gate(RUN), {}, "m1", (message("a"),), event("rule"))
     assert store.commit(change) is True
     before = everything(store)
@@ -172,7 +172,7 @@ def test_commit_refuses_a_message_it_has_handled(store: Store) -> None:
     assert everything(store) == before
 
 
-def test_a_message_alone_is_handled_once(store: Store) -> None:
+def test_a_message_without_a_change_is_handled_once(store: Store) -> None:
     assert [store.commit(Change(handled=m)) for m in ("m1", "m1", "m2", "m2")] == [True, False, True, False]
     assert everything(store) == ({}, [], [], [], [])
 
@@ -196,8 +196,8 @@ def test_gates_are_loaded_by_span(store: Store) -> None:
     assert store.load("none", Span(DAY, DAY)) == {}
 
 
-def test_restless_gates_are_found_however_old_they_are(store: Store) -> None:
-    """Newest first, of one pipeline, before a date; those that are settled are not among them, nor those that only stand beside."""
+def test_gates_that_await_a_tick_are_found_at_any_age(store: Store) -> None:
+    """Newest first, of one pipeline, before a date; without settled gates, and without placeholders of related ones."""
     days = [DAY - timedelta(days=n) for n in range(5)]
     for day in days:
         store.commit(Change(Gate(RunKey("shop", "raw", day), state=GateState.HELD)))
@@ -218,7 +218,7 @@ def test_latest_is_the_newest_run_date_of_a_pipeline(store: Store) -> None:
     assert (store.latest("shop"), store.latest("other"), store.latest("none")) == (DAY, DAY + timedelta(days=1), None)
 
 
-def test_history_is_told_oldest_first_gate_by_gate(store: Store) -> None:
+def test_history_is_oldest_first_for_each_gate(store: Store) -> None:
     other = replace(RUN, phase="clean")
     for n in range(12):
         store.commit(Change(loaded(store), event=event(f"rule {n}")))
@@ -227,7 +227,7 @@ def test_history_is_told_oldest_first_gate_by_gate(store: Store) -> None:
     assert [e.rule for e in store.history(other)] == [f"other {n}" for n in range(12)]
 
 
-def test_rejected_messages_are_told_newest_first(store: Store) -> None:
+def test_rejected_messages_are_newest_first(store: Store) -> None:
     for n in range(5):
         at = NOW + n * MINUTE
         store.commit(Change(handled=f"m{n}", rejected=replace(rejected(f"m{n}"), at=at)))
@@ -235,7 +235,7 @@ def test_rejected_messages_are_told_newest_first(store: Store) -> None:
     assert store.rejected(9)[-1] == rejected("m0")
 
 
-def test_pending_entries_come_in_the_order_of_their_commits(store: Store) -> None:
+def test_pending_entries_are_in_the_order_of_their_commits(store: Store) -> None:
     for n in range(3):
         store.commit(Change(handled=f"m{n}", outbox=(message(f"b{n}"), message(f"a{n}"))))
     assert keys(store) == ["b0", "a0", "b1", "a1", "b2", "a2"]
@@ -262,14 +262,14 @@ def test_a_whole_second_is_not_later_than_the_same_with_decimals(store: Store) -
     assert keys(store, whole - timedelta(microseconds=1)) == []
 
 
-def test_a_parked_entry_is_kept_and_not_tried_again(store: Store) -> None:
+def test_a_parked_entry_is_stored_and_has_no_next_attempt(store: Store) -> None:
     store.commit(Change(outbox=(message("a"), message("b"))))
     store.mark_failed("a", "no such topic", None)
     assert keys(store) == ["b"]
     assert [(e.message, e.attempts, e.error) for e in store.parked()] == [(message("a"), 1, "no such topic")]
 
 
-def test_a_sent_entry_is_gone_however_often_that_is_said(store: Store) -> None:
+def test_an_entry_may_be_marked_as_sent_twice(store: Store) -> None:
     store.commit(Change(outbox=(message("a"), message("b"), message("c"))))
     store.mark_sent(["a"], NOW)
     store.mark_sent(["a", "b"], NOW + MINUTE)
@@ -279,15 +279,15 @@ def test_a_sent_entry_is_gone_however_often_that_is_said(store: Store) -> None:
 
 
 @pytest.mark.parametrize("again", [NOW, None])
-def test_an_entry_that_was_taken_stays_taken(store: Store, again: datetime | None) -> None:
-    """Two processes may send one entry; that the second failed is no reason to try again, or to park it."""
+def test_a_sent_entry_stays_sent(store: Store, again: datetime | None) -> None:
+    """Two processes may send one entry; a failure of the second must neither retry nor park it."""
     store.commit(Change(outbox=(message("a"),)))
     store.mark_sent(["a"], NOW)
     store.mark_failed("a", "the bus is silent", again)
     assert (keys(store), store.parked()) == ([], [])
 
 
-def test_a_parked_entry_that_is_sent_is_parked_no_more(store: Store) -> None:
+def test_a_parked_entry_that_is_sent_is_no_longer_parked(store: Store) -> None:
     store.commit(Change(outbox=(message("a"),)))
     store.mark_failed("a", "no such topic", None)
     store.mark_sent(["a"], NOW)
@@ -295,7 +295,7 @@ def test_a_parked_entry_that_is_sent_is_parked_no_more(store: Store) -> None:
 
 
 def together(count: int, work: Callable[[int], Any]) -> Sequence[Any]:
-    """Do something in so many threads at once."""
+    """Do something in several threads at the same time."""
     start = threading.Barrier(count)
 
     def one(n: int) -> Any:
@@ -307,7 +307,7 @@ def together(count: int, work: Callable[[int], Any]) -> Sequence[Any]:
 
 
 def test_contended_commits_lose_nothing(store: Store) -> None:
-    """8 threads write one gate 25 times each; whoever comes late loads again."""
+    """8 threads write one gate 25 times each, and load it again after a conflict."""
 
     def work(thread: int) -> None:
         for n in range(25):
@@ -332,7 +332,7 @@ def test_contended_commits_lose_nothing(store: Store) -> None:
     assert len(store.history(RUN)) == 200
 
 
-def test_one_message_in_many_hands_is_handled_once(store: Store) -> None:
+def test_a_message_in_several_threads_is_handled_once(store: Store) -> None:
     def work(_: int) -> bool:
         try:
             return store.commit(Change(Gate(RUN), {}, "m1", (message("a"),), event("rule")))
@@ -344,7 +344,7 @@ def test_one_message_in_many_hands_is_handled_once(store: Store) -> None:
 
 
 def incident(key: str, version: int = 0, **more: Any) -> Record:
-    """Something kept beside the gates."""
+    """A record."""
     return Record("incident", key, {"n": [1, None, "ü\x00"]}, version, **more)
 
 
@@ -359,8 +359,8 @@ def test_records_are_found_by_key_within_their_kind(store: Store) -> None:
     assert store.find("incident", []) == {}
 
 
-def test_a_record_is_replaced_whole(store: Store) -> None:
-    """Also its times: what is planned no more is looked at no more, and what is live again does not expire."""
+def test_a_record_is_replaced_as_a_whole(store: Store) -> None:
+    """Also its times: without a due time it is no longer due, and a live record does not expire."""
     store.commit(Change(records=(incident("a", due=NOW, expires=NOW),)))
     store.commit(Change(records=(Record("incident", "a", {"b": 1}, 1),)))
     assert store.find("incident", ["a"]) == {"a": Record("incident", "a", {"b": 1}, 2)}
@@ -369,7 +369,7 @@ def test_a_record_is_replaced_whole(store: Store) -> None:
 
 
 @pytest.mark.parametrize("version", [0, 2])
-def test_a_record_that_moved_is_a_conflict_and_nothing_is_written(store: Store, version: int) -> None:
+def test_a_changed_record_is_a_conflict_and_nothing_is_written(store: Store, version: int) -> None:
     store.commit(Change(records=(incident("a"),)))
     before = everything(store)
     with pytest.raises(Conflict):
@@ -378,7 +378,7 @@ def test_a_record_that_moved_is_a_conflict_and_nothing_is_written(store: Store, 
     assert store.find("incident", ["a", "b"]) == {"a": incident("a", 1)}
 
 
-def test_live_records_come_in_the_order_of_their_keys(store: Store) -> None:
+def test_live_records_are_ordered_by_key(store: Store) -> None:
     times = {"b": None, "a": None, "gone": NOW, "c": None}
     store.commit(Change(records=tuple(incident(key, expires=expires) for key, expires in times.items())))
     store.commit(Change(records=(Record("pause", "aa", {}),)))
@@ -386,7 +386,7 @@ def test_live_records_come_in_the_order_of_their_keys(store: Store) -> None:
     assert store.live("none") == []
 
 
-def test_due_records_come_longest_due_first(store: Store) -> None:
+def test_due_records_are_longest_due_first(store: Store) -> None:
     """A record that expires may still be due."""
     second = timedelta(seconds=1)
     store.commit(
@@ -406,7 +406,7 @@ def test_due_records_come_longest_due_first(store: Store) -> None:
 
 
 def test_contended_records_lose_nothing(store: Store) -> None:
-    """8 threads count one record up 10 times each; whoever comes late reads again."""
+    """8 threads increment one record 10 times each, and read it again after a conflict."""
 
     def work(_: int) -> None:
         for _ in range(10):
@@ -425,7 +425,7 @@ def test_contended_records_lose_nothing(store: Store) -> None:
 # -- SQLite -------------------------------------------------------------------------------------------------------------------
 
 
-def test_a_file_that_is_opened_again_still_has_everything(tmp_path: Path) -> None:
+def test_a_reopened_file_has_everything(tmp_path: Path) -> None:
     path = str(tmp_path / "state.sqlite")
     first = SQLiteStore(path)
     first.commit(Change(FULL, {}, "m1", (message("a"), message("b"), message("c")), event("rule"), rejected("m1")))
@@ -437,7 +437,7 @@ def test_a_file_that_is_opened_again_still_has_everything(tmp_path: Path) -> Non
     assert second.commit(Change(handled="m1")) is False
 
 
-def test_a_file_may_be_opened_by_many_at_once(tmp_path: Path) -> None:
+def test_a_file_may_be_opened_concurrently(tmp_path: Path) -> None:
     """Also when it does not exist yet."""
     path = str(tmp_path / "new" / "state.sqlite")
     stores = together(8, lambda _: SQLiteStore(path))
@@ -446,7 +446,7 @@ def test_a_file_may_be_opened_by_many_at_once(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("path", ["{tmp}/file/state.sqlite", "{tmp}/folder", "{tmp}/file"])
 def test_an_unusable_path_is_an_error_that_names_it(tmp_path: Path, path: str) -> None:
-    """A file where a folder should be, a folder where the file should be, and a file of something else."""
+    """A file instead of a folder, a folder instead of the file, and a file of another format."""
     (tmp_path / "file").write_text("this is no database, but long enough to be looked at as one" * 50)
     (tmp_path / "folder").mkdir()
     with pytest.raises(StateError, match=str(tmp_path)) as caught:
@@ -454,8 +454,8 @@ def test_an_unusable_path_is_an_error_that_names_it(tmp_path: Path, path: str) -
     assert not caught.value.retryable
 
 
-def test_actions_by_hand_come_back(store: Store) -> None:
-    """On the gate, in its history, and a pause with who ended it."""
+def test_manual_actions_are_loaded_as_they_were_stored(store: Store) -> None:
+    """On the gate, in its history, and a pause with the person who ended it."""
     shop = Pipeline(
         pipeline="shop", calendar=Calendar(from_=DAY), phases={"raw": Phase(outputs={"raw.orders": Output(date="d")})}
     )

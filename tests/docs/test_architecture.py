@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.architecture.test_imports import EXPORTS, NAMES, ORDER, imports, ours, room_of
+from tests.architecture.test_imports import EXPORTS, NAMES, ORDER, imports, own_imports, package_of
 
 REPO = Path(__file__).parents[2]
 TEXT = (REPO / "docs" / "architecture.md").read_text()
@@ -40,7 +40,7 @@ def module_of(path: str) -> str:
 
 
 def place(path: str) -> int:
-    return ORDER.index(room_of(module_of(path))) if path.startswith("shared/") else ABOVE
+    return ORDER.index(package_of(module_of(path))) if path.startswith("shared/") else ABOVE
 
 
 def defined(path: Path) -> set[str]:
@@ -63,8 +63,8 @@ def package_imports() -> dict[str, set[str]]:
     graph: dict[str, set[str]] = {name: set() for name in ORDER}
     for module, path in NAMES.items():
         if module not in (EXPORTS, "phasegate.core"):
-            package = room_of(module)
-            graph[package] |= {room_of(other) for other in ours(path) - {"phasegate.core"}} - {package}
+            package = package_of(module)
+            graph[package] |= {package_of(other) for other in own_imports(path) - {"phasegate.core"}} - {package}
     return graph
 
 

@@ -1,4 +1,4 @@
-"""`phasegate serve` as a process: completions come in, the clock ticks, and a signal stops it."""
+"""`phasegate serve` as a process: it takes completions, ticks, and stops on a signal."""
 
 import json
 import os
@@ -40,7 +40,7 @@ DONE = {"phase": "raw", "run_date": str(LOADED), "status": "done", "rows": 1, "f
 
 @dataclass
 class Served:
-    """A process that serves."""
+    """A running `phasegate serve`."""
 
     process: subprocess.Popen[bytes]
     log: Path
@@ -81,7 +81,7 @@ def store(folder: Path) -> SQLiteStore:
 
 @contextmanager
 def served(folder: Path, name: str = "log") -> Iterator[Served]:
-    """It listens, and has ticked once."""
+    """A server that listens and has ticked once."""
     environ = {
         "PHASEGATE_PIPELINES": str(folder / "tiny.yaml"),
         "PHASEGATE_WAREHOUSE": f"duckdb:{folder / 'tables'}",
@@ -106,7 +106,7 @@ def stop(one: Served, number: signal.Signals) -> int:
     return one.process.wait(60)
 
 
-def test_it_judges_what_is_reported_and_notices_what_is_not(folder: Path) -> None:
+def test_it_judges_completions_and_notices_overdue_phases(folder: Path) -> None:
     with served(folder) as one:
         assert one.address.startswith("http://127.0.0.1:")
         assert one.post("", json.dumps(DONE).encode()) == 204
@@ -121,7 +121,7 @@ def test_it_judges_what_is_reported_and_notices_what_is_not(folder: Path) -> Non
     assert [line["event"] for line in one.events()][-2:] == ["stopping", "stopped"]
 
 
-def test_two_beside_each_other_do_what_one_does(folder: Path) -> None:
+def test_two_servers_on_one_state_do_what_one_does(folder: Path) -> None:
     with ExitStack() as stack:
         both = [stack.enter_context(served(folder, f"log{n}")) for n in range(2)]
         posts = [Thread(target=one.post, args=(path, json.dumps(DONE).encode())) for one in both for path in ("", "tick") * 2]
@@ -136,9 +136,9 @@ def test_two_beside_each_other_do_what_one_does(folder: Path) -> None:
     assert sum(alerts) <= 2, "sent at least once, under one key"
 
 
-def test_what_is_no_completion_is_answered_and_harms_nothing(folder: Path) -> None:
+def test_bad_requests_are_answered_and_harm_nothing(folder: Path) -> None:
     with served(folder) as one:
-        assert one.post("", b"no json") == 204, "recorded as rejected, and not sent again"
+        assert one.post("", b"no json") == 204, "stored as rejected, and not redelivered"
         assert one.post("elsewhere", b"{}") == 404
         assert one.post("", b"", **{"Content-Length": "99999999999"}) == 413
         with pytest.raises(urllib.error.HTTPError, match="405"):
@@ -146,12 +146,12 @@ def test_what_is_no_completion_is_answered_and_harms_nothing(folder: Path) -> No
         host, port = one.address.removeprefix("http://").strip("/").split(":")
         with socket.create_connection((host, int(port)), timeout=60) as slow:
             slow.sendall(b"POST / HTTP/1.1\r\nContent-Length: 100\r\n\r\n{")
-            assert one.post("", json.dumps(DONE).encode()) == 204, "one who says nothing more holds up nobody"
-            assert stop(one, signal.SIGTERM) == 0, "nor the end"
+            assert one.post("", json.dumps(DONE).encode()) == 204, "a client that stalls blocks no other"
+            assert stop(one, signal.SIGTERM) == 0, "nor the stop"
     assert len(store(folder).rejected(9)) == 1
 
 
-def test_a_port_that_is_taken_is_a_wrong_option(folder: Path) -> None:
+def test_a_port_in_use_is_a_wrong_option(folder: Path) -> None:
     with served(folder) as one:
         port = one.address.rpartition(":")[2].strip("/")
         environ = {"PHASEGATE_PIPELINES": str(folder / "tiny.yaml"), "PHASEGATE_WAREHOUSE": f"duckdb:{folder / 'tables'}"}

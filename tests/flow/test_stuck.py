@@ -1,4 +1,4 @@
-"""What is recorded and does not get out is told once, and once when it is over."""
+"""Messages that can't be sent raise one alert, and one recovery."""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -15,7 +15,7 @@ from tests.flow.test_tick import ticking
 
 
 class Choosing(Bus):
-    """Refuses on some topics only."""
+    """Refuses some topics only."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -52,7 +52,7 @@ def accept(world: World) -> None:
     world.bus.refused = {}
 
 
-def test_a_silent_topic_is_told_after_three_attempts_and_when_it_is_over(world: World) -> None:
+def test_a_failing_topic_raises_an_alert_after_three_attempts_and_then_a_recovery(world: World) -> None:
     for _ in range(2):
         refuse(world, "shop-raw-go", SILENT)
         world.warehouse.numbers["raw.orders", DAY] = 10 + len(world.bus.alerts)
@@ -71,7 +71,7 @@ def test_a_silent_topic_is_told_after_three_attempts_and_when_it_is_over(world: 
 
 
 class Meanwhile:
-    """A store; right after it has answered one question, something happens once."""
+    """A store in which something happens once, right after one of its answers."""
 
     def __init__(self, store: object, question: str, happen: Callable[[], None]) -> None:
         self._store, self._question, self._happen = store, question, happen
@@ -92,8 +92,8 @@ class Meanwhile:
 
 @pytest.mark.parametrize("again", [False, True])
 @pytest.mark.parametrize("question", ["pending", "parked", "find", "live"])
-def test_two_ticks_at_once_tell_it_once(world: World, question: str, again: bool) -> None:
-    """The other one may come between any two questions, whether or not the topic was silent before."""
+def test_two_concurrent_ticks_raise_one_alert(world: World, question: str, again: bool) -> None:
+    """The other tick may come between any two requests, whether or not the topic had failed before."""
     relay = Relay(world.store, world.bus, world.clock)
     if again:
         refuse(world, "shop-raw-go", REFUSED)
@@ -118,8 +118,8 @@ def test_two_ticks_at_once_tell_it_once(world: World, question: str, again: bool
 
 
 @pytest.mark.parametrize("question", ["live", "pending", "parked"])
-def test_what_another_tick_tells_meanwhile_is_not_over(world: World, question: str) -> None:
-    """A topic that falls silent while this tick looks."""
+def test_an_incident_that_another_tick_opens_meanwhile_has_not_recovered(world: World, question: str) -> None:
+    """A topic that fails while this tick is running."""
     relay = Relay(world.store, world.bus, world.clock)
     refuse(world, "shop-raw-go", REFUSED)
 
@@ -132,7 +132,7 @@ def test_what_another_tick_tells_meanwhile_is_not_over(world: World, question: s
     assert world.bus.alerts == [("unsent", "firing")]
 
 
-def test_what_is_refused_for_good_is_told_by_the_next_tick(world: World) -> None:
+def test_a_parked_message_raises_an_alert_at_the_next_tick(world: World) -> None:
     refuse(world, "shop-raw-go", REFUSED)
     run_raw(world)
     tick(world, 3)
@@ -141,7 +141,7 @@ def test_what_is_refused_for_good_is_told_by_the_next_tick(world: World) -> None
 
 
 @pytest.mark.parametrize("topic", ["shop-raw-go", "alerts"])
-def test_what_was_refused_for_good_is_sent_within_an_hour_of_the_topic_being_mended(world: World, topic: str) -> None:
+def test_a_parked_message_is_sent_within_an_hour_of_the_fix(world: World, topic: str) -> None:
     refuse(world, topic, REFUSED)
     if topic == "alerts":
         world.warehouse.numbers.clear()

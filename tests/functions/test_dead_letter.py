@@ -1,4 +1,4 @@
-"""The dead-letter function as functions-framework serves it, and the command that puts what it kept through again."""
+"""The function `dead_letter`, as functions-framework serves it, and the command that replays what it stored."""
 
 import json
 import subprocess
@@ -55,7 +55,7 @@ def replay(*args: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
 
 
-def test_a_dead_letter_is_kept_shown_and_put_through_again(served: str, tmp_path: Path) -> None:
+def test_a_dead_letter_is_stored_listed_and_replayed(served: str, tmp_path: Path) -> None:
     body = {"phase": "raw", "run_date": str(DAY), "status": "done"}
     hostile = json.dumps({"phase": "\x1b]0;owned\x07", "note": "[red]\u202e"}, ensure_ascii=False).encode()
     assert post(served, given_up(json.dumps(body).encode(), "d1", "phasegate-tiny-raw-complete")) == 204
@@ -100,7 +100,7 @@ def test_a_dead_letter_is_kept_shown_and_put_through_again(served: str, tmp_path
     assert replay("--all", "d1").returncode == 2
 
 
-def test_what_cannot_be_kept_comes_again(tmp_path: Path, served: str) -> None:
+def test_a_dead_letter_that_cannot_be_stored_is_redelivered(tmp_path: Path, served: str) -> None:
     (tmp_path / "state.sqlite").write_bytes(b"no database")
     for name in ("state.sqlite-wal", "state.sqlite-shm"):
         (tmp_path / name).unlink(missing_ok=True)

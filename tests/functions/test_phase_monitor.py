@@ -1,4 +1,4 @@
-"""The phase monitor as functions-framework serves it: real requests, real state, answered only when the effect is stored."""
+"""The function `phase_monitor`, as functions-framework serves it: it answers only once the effect is stored."""
 
 import base64
 import json
@@ -27,13 +27,13 @@ DAY = date(2013, 3, 5)
 
 @dataclass
 class Served:
-    """The function behind an address, and the state that it writes."""
+    """The function at a URL, and the state that it writes."""
 
     address: str
     folder: Path
 
     def post(self, body: bytes, **headers: str) -> int:
-        """Deliver a request; gives the status."""
+        """Send a request; gives the status."""
         given = {name.replace("_", "-"): value for name, value in headers.items()}
         request = urllib.request.Request(self.address, body, given, method="POST")
         try:
@@ -48,7 +48,7 @@ class Served:
         return gates[phase].state if phase in gates else None
 
     def rejected(self) -> list[str]:
-        """Why messages were rejected, newest first."""
+        """The reasons of rejected messages, newest first."""
         return [r.reason for r in SQLiteStore(str(self.folder / "state.sqlite")).rejected(100)]
 
 
@@ -97,7 +97,7 @@ def test_a_wrapped_push_is_stored_before_it_is_acknowledged(served: Served) -> N
         (date(2013, 3, 10), {"content_type": "application/json"}, "no data key"),
     ],
 )  # fmt: skip
-def test_every_envelope_of_the_platform_is_understood(served: Served, day: date, headers: dict[str, str], shape: str) -> None:
+def test_every_envelope_of_the_platform_is_read(served: Served, day: date, headers: dict[str, str], shape: str) -> None:
     for producer in ("flights_loader", "weather_loader"):
         body = completion(producer, day)
         push = json.loads(wrapped(body, f"{shape}-{producer}"))
@@ -130,19 +130,17 @@ def test_every_envelope_of_the_platform_is_understood(served: Served, day: date,
         (wrapped(completion("flights_loader") | {"run_date": "2999-01-01"}, "t4"), "too far in the future"),
     ],
 )
-def test_a_message_that_makes_no_sense_is_recorded_and_acknowledged(served: Served, body: bytes, reason: str) -> None:
+def test_an_invalid_message_is_stored_and_acknowledged(served: Served, body: bytes, reason: str) -> None:
     assert served.post(body, content_type="application/json") == 204
     assert reason in served.rejected()[0]
 
 
-def test_a_get_is_no_message(served: Served) -> None:
+def test_a_get_is_refused(served: Served) -> None:
     with pytest.raises(urllib.error.HTTPError, match="405"):
         urllib.request.urlopen(served.address, timeout=10)
 
 
-def test_state_that_cannot_be_written_is_answered_with_an_error_so_that_the_message_comes_again(
-    demo_warehouse: Path, tmp_path: Path
-) -> None:
+def test_a_failing_store_gives_an_error_so_that_the_message_is_redelivered(demo_warehouse: Path, tmp_path: Path) -> None:
     with serving(tmp_path, settings(tmp_path, demo_warehouse)) as address:
         function = Served(address, tmp_path)
         assert function.post(wrapped(completion("flights_loader"), "s1")) == 204
@@ -152,7 +150,7 @@ def test_state_that_cannot_be_written_is_answered_with_an_error_so_that_the_mess
         assert function.gate("raw") is GateState.OVERDUE, "nothing of it was stored"
 
 
-def test_a_wrong_setting_stops_the_start_and_names_everything_that_is_wrong(tmp_path: Path) -> None:
+def test_wrong_settings_stop_the_start_and_all_are_reported(tmp_path: Path) -> None:
     environ = {"PATH": os.environ["PATH"], "PHASEGATE_WAREHOUSE": "oracle:w", "PHASEGATE_BUS": "kafka:", "PHASEGATE_STATE": "x"}
     done = subprocess.run(
         [sys.executable, PHASE_MONITOR], env=environ, cwd=tmp_path, capture_output=True, text=True, check=False

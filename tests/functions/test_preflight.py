@@ -1,4 +1,4 @@
-"""The pre-flight on the demo's pipeline, by command and as functions-framework serves it: the same answer, before and after."""
+"""The pre-flight on the demo's pipeline: command and function give the same answers."""
 
 import json
 import subprocess
@@ -23,14 +23,14 @@ DAY = "2013-02-09"
 
 @dataclass
 class Served:
-    """The function behind an address, and the state that it reads."""
+    """The function at a URL, and the state that it reads."""
 
     address: str
     environ: dict[str, str]
     folder: Path
 
     def ask(self, method: str = "GET", body: bytes | None = None, **query: str) -> tuple[int, dict[str, Any]]:
-        """Ask; gives the status and the JSON that came back."""
+        """Send a request; gives the status and the JSON of the answer."""
         address = f"{self.address}?{urllib.parse.urlencode(query)}" if query else self.address
         request = urllib.request.Request(address, body, {"content-type": "application/json"}, method=method)
         try:
@@ -40,7 +40,7 @@ class Served:
             return error.code, json.loads(error.read())
 
     def run(self, *args: str) -> subprocess.CompletedProcess[str]:
-        """A command on the same state."""
+        """Run a command on the same state."""
         command = [str(Path(sys.executable).parent / "phasegate"), *args]
         return subprocess.run(command, env=self.environ, capture_output=True, text=True, check=False, timeout=60)
 
@@ -54,8 +54,8 @@ def served(demo_warehouse: Path, tmp_path_factory: pytest.TempPathFactory) -> It
         yield Served(address, environ, folder)
 
 
-def test_the_premature_run_of_features_is_kept_back_and_let_through_after_the_release(served: Served) -> None:
-    """The demo's Saturday: a cron job starts features at ten past five, and clean has not been built yet."""
+def test_a_premature_run_of_features_is_blocked_until_the_release(served: Served) -> None:
+    """The demo's Saturday: a cron job starts features at 05:10, before clean is built."""
     refused = served.run("preflight", "features", DAY)
     assert refused.returncode == 1, refused.stderr
     assert refused.stdout.splitlines()[:4] == [
@@ -88,8 +88,8 @@ def test_the_premature_run_of_features_is_kept_back_and_let_through_after_the_re
     assert json.loads(served.run("preflight", "features", DAY, "--format", "json").stdout).keys() == answer.keys()
 
 
-def test_one_of_several_jobs_that_ask_at_once_may_start(served: Served) -> None:
-    """raw waits for nobody; each claims the same loader."""
+def test_of_several_concurrent_jobs_one_may_start(served: Served) -> None:
+    """raw has no upstream; each job claims the same loader."""
 
     def ask(n: int) -> tuple[int, dict[str, Any]]:
         body = {"phase": "raw", "date": "2013-02-12", "producer": "flights_loader", "claim": f"job-{n}", "lease": "1h"}
@@ -133,7 +133,7 @@ def test_one_of_several_jobs_that_ask_at_once_may_start(served: Served) -> None:
         ("DELETE", {}, None, 405, "ask with GET"),
     ],
 )  # fmt: skip
-def test_a_question_that_makes_no_sense_is_told_so(
+def test_an_invalid_request_is_refused_with_its_faults(
     served: Served, method: str, query: dict[str, str], body: bytes | None, status: int, said: str
 ) -> None:
     found, answer = served.ask(method, body, **query)
@@ -152,14 +152,14 @@ def test_a_question_that_makes_no_sense_is_told_so(
         (["features", DAY, "--state", "sqlite:/dev/null/x"], 3, "no state at /dev/null/x"),
     ],
 )
-def test_the_command_says_what_is_wrong(served: Served, args: list[str], code: int, said: str) -> None:
+def test_the_command_reports_wrong_arguments(served: Served, args: list[str], code: int, said: str) -> None:
     done = served.run("preflight", *args)
     assert (done.returncode, done.stdout) == (code, "")
     assert said in done.stderr
 
 
-def test_a_date_without_a_run_is_no_go(served: Served) -> None:
-    """Features has no week to look back on in the warm-up; outside of its year the pipeline has no run at all."""
+def test_a_date_without_a_run_is_a_no_go(served: Served) -> None:
+    """In the warm-up, features lacks a week to look back on; outside its year the pipeline has no runs."""
     for day, said in (
         ("2013-01-03", "features does not run in warm_up"),
         ("2014-01-01", "the calendar has no run on 2014-01-01"),
@@ -169,13 +169,13 @@ def test_a_date_without_a_run_is_no_go(served: Served) -> None:
         assert said in done.stdout
 
 
-def test_a_warehouse_that_does_not_answer_is_no_go(served: Served) -> None:
+def test_a_warehouse_that_does_not_answer_is_a_no_go(served: Served) -> None:
     done = served.run("preflight", "raw", DAY, "--warehouse", f"duckdb:{served.folder / 'gone.duckdb'}")
     assert done.returncode == 3, "nothing is wrong for sure"
     assert "  ? calendar   whether a run is expected could not be measured: no warehouse at" in done.stdout
 
 
-def test_state_that_cannot_be_read_is_no_go_and_no_traceback(demo_warehouse: Path, tmp_path: Path) -> None:
+def test_a_state_store_that_cannot_be_read_is_a_no_go_without_a_traceback(demo_warehouse: Path, tmp_path: Path) -> None:
     with serving(
         tmp_path, settings(tmp_path, demo_warehouse), REPO / "functions/preflight/main.py", target="preflight"
     ) as address:

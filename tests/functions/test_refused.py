@@ -1,4 +1,4 @@
-"""What a function refuses is no work, and leaves no heartbeat: anybody may send any amount of it."""
+"""A refused request leaves no heartbeat: anyone can send any number of them."""
 
 from pathlib import Path
 
@@ -22,12 +22,12 @@ REFUSED = {
 }
 
 
-def test_every_function_is_asked() -> None:
+def test_every_function_is_in_the_list() -> None:
     assert REFUSED.keys() == {path.parent.name for path in (REPO / "functions").glob("*/main.py")}
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_a_refusal_is_no_work(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_refused_request_leaves_no_heartbeat(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PHASEGATE_SECRET_LINK_KEY", "k" * 32)
     wiring = Wiring.from_env(
         {

@@ -1,4 +1,4 @@
-"""The clock as functions-framework serves it: a tick that Pub/Sub pushes, real state, a heartbeat."""
+"""The function `watch`, as functions-framework serves it: a tick that Pub/Sub pushes, real state, a heartbeat."""
 
 import urllib.error
 import urllib.request
@@ -30,7 +30,7 @@ def post(address: str, body: bytes) -> int:
         return int(answer.status)
 
 
-def test_a_tick_notices_silence_whatever_stands_in_it(tmp_path: Path) -> None:
+def test_a_tick_with_any_content_notices_an_overdue_phase(tmp_path: Path) -> None:
     (tmp_path / "tiny.yaml").write_text(PIPELINE)
     (tmp_path / "tables/raw").mkdir(parents=True)
     yesterday: date = datetime.now(UTC).date() - timedelta(days=1)

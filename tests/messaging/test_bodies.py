@@ -1,4 +1,4 @@
-"""The schemas of the messages: what the product sends keeps to them, and what keeps to them is taken in."""
+"""The schemas of the messages: every message that is sent matches its schema, and every matching message is read."""
 
 import json
 import math
@@ -47,7 +47,7 @@ formats = FormatChecker(["date"])
 
 @formats.checks("date-time", raises=ValueError)
 def is_time(value: object) -> bool:
-    """A time that exists; the library checks this format only with another package."""
+    """A valid time; the library checks this format only with another package."""
     return not isinstance(value, str) or bool(datetime.fromisoformat(value))
 
 
@@ -82,7 +82,7 @@ SHOP = Pipeline(
 
 
 class Bus:
-    """Keeps what it takes, as text that has been through JSON."""
+    """Stores messages after a round trip through JSON."""
 
     def __init__(self) -> None:
         self.taken: list[Outgoing] = []
@@ -93,7 +93,7 @@ class Bus:
 
 
 class Played:
-    """A day of the shop in which everything happens that a message tells of."""
+    """A day of the shop with every event that gives a message."""
 
     def __init__(self) -> None:
         self.bus, self.clock, self.store, self.warehouse = (
@@ -160,7 +160,7 @@ def sent() -> dict[str, list[dict[str, Any]]]:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_schema_is_one(name):
+def test_every_schema_is_valid(name):
     found = schema(name)
     Draft202012Validator.check_schema(found)
     assert found["$schema"].endswith("/draft/2020-12/schema")
@@ -168,14 +168,14 @@ def test_every_schema_is_one(name):
     assert all("description" in each for each in found["properties"].values())
 
 
-def test_a_message_without_a_schema_is_none():
+def test_an_unknown_message_has_no_schema():
     with pytest.raises(KeyError):
         schema("../messages")
 
 
 @pytest.mark.parametrize("name", ["completion", "go-signal", "alert", "event"])
-def test_every_message_that_is_sent_keeps_to_its_schema(name, sent):
-    """And everything that the schema names is sent by somebody."""
+def test_every_message_that_is_sent_matches_its_schema(name, sent):
+    """And every field of a schema is in some message."""
     assert sent[name]
     for body in sent[name]:
         VALIDATORS[name].validate(body)
@@ -184,12 +184,12 @@ def test_every_message_that_is_sent_keeps_to_its_schema(name, sent):
 
 
 @pytest.mark.parametrize("name", ["completion", "alert", "event", "retry-request"])
-def test_where_the_format_is_ours_nothing_else_is_sent(name):
+def test_our_own_formats_allow_no_other_fields(name):
     assert schema(name)["additionalProperties"] is False
 
 
-def test_a_story_that_tells_it_all(sent):
-    """The messages above are worth checking: each kind of signal and alert is among them."""
+def test_the_messages_cover_all_kinds_of_signals_and_alerts(sent):
+    """Otherwise the tests above would check too little."""
     signals, alerts = sent["go-signal"], sent["alert"]
     assert {signal["degraded"] for signal in signals} == {True, False}
     assert {signal["generation"] for signal in signals} >= {1, 2}
@@ -208,7 +208,7 @@ def test_a_story_that_tells_it_all(sent):
     assert {event["state"] for event in sent["event"]} >= {"waiting", "held", "open", "unverified"}
 
 
-def test_the_closed_sets_are_those_of_the_code():
+def test_enumerations_are_those_of_the_code():
     alert, event = schema("alert")["properties"], schema("event")["properties"]
     states = {str(state) for state in GateState} - {str(GateState.STALE)}  # derived for people, never stored
     reasons = {str(reason) for reason in Reason}
@@ -226,8 +226,8 @@ def test_the_closed_sets_are_those_of_the_code():
     assert set(check["outcome"]["enum"]) == {str(outcome) for outcome in Outcome}
 
 
-def test_an_event_tells_what_was_found_and_what_that_cost(sent):
-    """The first decision that measured; one that did not has no checks, and no cost."""
+def test_an_event_has_the_results_and_the_cost(sent):
+    """A decision without a measurement has neither checks nor cost."""
     first, second, *_ = sent["event"]
     assert (first["key"], first["reason"], first["checks"]) == ("shop/raw/2026-03-02/v1", "producer_failed", [])
     assert not {"verdict", "score", "queries", "bytes_billed", "cost_usd", "decision_id"} & first.keys()
@@ -258,7 +258,7 @@ KINDS: dict[str, Callable[[Any], bool]] = {
     "DATE": lambda value: str(date.fromisoformat(value)) == value,
     "TIMESTAMP": lambda value: datetime.fromisoformat(value).tzinfo is not None,
 }
-"""What JSON a column of a type takes from a subscription that uses the table's schema."""
+"""The JSON that a subscription with the table's schema accepts for each type of column."""
 
 
 def misfits(row: dict[str, Any], columns: list[dict[str, Any]]) -> Iterator[str]:
@@ -280,7 +280,7 @@ def misfits(row: dict[str, Any], columns: list[dict[str, Any]]) -> Iterator[str]
 
 
 def test_every_event_is_a_row_of_the_history(sent):
-    """And every column is filled by some event, in the order in which the JSON Schema names them."""
+    """And every column is filled by some event, in the order of the JSON Schema."""
     columns = history_table()["columns"]
     for body in sent["event"]:
         assert list(misfits(body, columns)) == []
@@ -300,12 +300,12 @@ def test_every_event_is_a_row_of_the_history(sent):
         ({"checks": [{"name": "rows"}]}, "kind is absent"),
     ],
 )
-def test_what_a_table_would_not_take_is_seen(sent, change, why):
+def test_a_row_that_the_table_would_refuse_is_found(sent, change, why):
     assert why in misfits(sent["event"][0] | change, history_table()["columns"])
 
 
-def test_the_table_says_mode_partition_and_clustering_of_its_own_columns():
-    """Terraform sees a change where a mode is missing; a required column can't be added to a table that exists."""
+def test_the_table_declares_modes_partition_and_clustering():
+    """Terraform plans a change for a missing mode; a required column can't be added to an existing table."""
     table = history_table()
     columns = {column["name"]: column for column in table["columns"]}
     assert all(
@@ -319,7 +319,7 @@ def test_the_table_says_mode_partition_and_clustering_of_its_own_columns():
 
 
 def test_every_field_of_a_signal_can_be_copied_and_none_replaced(sent):
-    """`signal:` in the pipeline file adds names, and never changes what phasegate says."""
+    """`signal:` in the pipeline file adds fields, and never changes those of phasegate."""
     (raw,) = [signal for signal in sent["go-signal"] if signal["phase"] == "raw"]
     assert {name: raw[name] for name in ("analysis_date", "trigger_source", "parts", "none")} == {
         "analysis_date": "2026-03-02",
@@ -332,8 +332,8 @@ def test_every_field_of_a_signal_can_be_copied_and_none_replaced(sent):
     assert {*SIGNAL_FIELDS} == raw.keys() - SHOP.phases["raw"].signal.keys() | {"phase"}
 
 
-def test_the_trace_of_the_last_report_goes_on():
-    """In the body, and as an attribute; another phase's run has its own."""
+def test_the_trace_of_the_last_report_is_copied():
+    """To the body and to an attribute; a run of another phase has its own."""
     signals = {message.key: message for message in Played().play().bus.taken if message.topic.endswith("-go")}
     raw, clean = signals["shop/raw/2026-03-02/g1"], signals["shop/clean/2026-03-02/g1"]
     assert (raw.body["traceparent"], raw.attributes["traceparent"], raw.body["correlation_id"]) == (TRACE, TRACE, "c1")
@@ -368,7 +368,7 @@ def taken_in(body: dict[str, Any], attributes: dict[str, str] | None = None) -> 
         said(traceparent=TRACE),
     ],
 )
-def test_a_completion_that_keeps_to_its_schema_is_taken_in(body):
+def test_a_completion_that_matches_its_schema_is_read(body):
     VALIDATORS["completion"].validate(body)
     taken_in(body)
 
@@ -394,7 +394,7 @@ REFUSED = [
 
 
 @pytest.mark.parametrize("body", REFUSED)
-def test_what_is_not_taken_in_does_not_keep_to_the_schema(body):
+def test_a_completion_that_is_rejected_does_not_match_the_schema(body):
     with pytest.raises(MessageError):
         taken_in(body)
     with pytest.raises(ValidationError):
@@ -405,7 +405,7 @@ def test_what_is_not_taken_in_does_not_keep_to_the_schema(body):
     "body", [said(note="x"), said(started_at="2026-03-03 05:00"), said(rows="930"), said(run_id=17), said(traceparent="x")]
 )
 def test_the_schema_is_stricter_than_the_reader(body):
-    """A field that nobody reads is most often a mistyped one."""
+    """A field that is never read is usually a typing mistake."""
     taken_in(body)
     with pytest.raises(ValidationError):
         VALIDATORS["completion"].validate(body)
@@ -425,8 +425,8 @@ def test_the_schema_is_stricter_than_the_reader(body):
         ("", None),
     ],
 )
-def test_a_trace_is_carried_on_or_ignored(trace, kept):
-    """As an attribute or in the body; a wrong one never costs the message."""
+def test_a_trace_is_copied_or_ignored(trace, kept):
+    """As an attribute or in the body; an invalid trace never rejects the message."""
     assert taken_in(said(), {"traceparent": trace}).traceparent == kept
     assert taken_in(said(traceparent=trace)).traceparent == kept
     assert taken_in(said(traceparent=5)).traceparent is None
@@ -444,7 +444,7 @@ REQUEST = {
 }
 
 
-def test_a_retry_request_says_who_why_and_when():
+def test_a_rerun_request_has_its_producer_reason_and_time():
     VALIDATORS["retry-request"].validate(REQUEST)
     for name in REQUEST:
         with pytest.raises(ValidationError):
@@ -453,7 +453,7 @@ def test_a_retry_request_says_who_why_and_when():
         VALIDATORS["retry-request"].validate(REQUEST | {"attempt": 1})
 
 
-def test_a_rejected_message_is_an_alert_of_no_gate(sent):
+def test_the_alert_about_a_rejected_message_names_no_gate(sent):
     (rejected,) = [alert for alert in sent["alert"] if alert["cause"] == "message_rejected"]
     held = next(alert for alert in sent["alert"] if alert["cause"] != "message_rejected")
     for wrong in (rejected | {"phase": "raw"}, {name: value for name, value in held.items() if name != "phase"}):
