@@ -1,4 +1,4 @@
-"""Installations that several tests look at; each is applied once for each worker."""
+"""Installations for several tests; each is applied once per worker."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ REPOSITORY = {
 
 
 def write_large(folder: Path) -> Path:
-    """A pipeline of 12 phases, one after the other, with 40 tables and what the demo's file does not have: secrets."""
+    """A pipeline of 12 phases in a row, with 40 tables and, unlike the demo's, with secrets."""
     folder.mkdir()
     lines = ["pipeline: large", "calendar: {from: 2026-01-01}", "phases:"]
     for number in range(PHASES):
@@ -46,7 +46,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Module:
 
 @pytest.fixture(scope="session")
 def large(tmp_path_factory: pytest.TempPathFactory, large_pipelines: Path) -> Module:
-    """The large pipeline, applied, with everything that can be asked for."""
+    """The large pipeline, applied with every option."""
     module = Module.copy(
         tmp_path_factory.mktemp("installation"),
         pipelines=large_pipelines,

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What infra/deploy.sh asks of gcloud, on folders: a bucket is a folder of FAKE_CLOUD, a topic a file with a message a line."""
+"""The gcloud commands of infra/deploy.sh, on folders: a bucket is a folder of FAKE_CLOUD, a topic a file with a message per line."""
 
 import os
 import shutil
@@ -18,7 +18,7 @@ def place(name: str) -> Path:
 
 
 def main() -> None:
-    """Run the command line; anything that is not known here fails."""
+    """Run the command line; an unknown command fails."""
     match sys.argv[1:]:
         case ["storage", "cp", *options, source, target] if set(options) <= {"--no-clobber"}:
             kept = "--no-clobber" in options and place(target).exists()

@@ -1,4 +1,4 @@
-"""The source archive of all functions: always the same bytes, nothing but what is needed, and every function starts from it."""
+"""The source archive of all functions: always the same bytes, only needed files, and every function starts from it."""
 
 import fcntl
 import hashlib
@@ -20,21 +20,21 @@ PARTS = ("constraints.txt", "functions", "infra/archive.py", "shared")
 
 
 def archive(folder: Path, repo: Path = REPO, *options: str) -> Path:
-    """What the command writes, found by the digest that it prints."""
+    """The archive that the command writes, found by the digest that it prints."""
     command = [sys.executable, str(repo / "infra/archive.py"), str(folder), *options]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     return folder / f"{done.stdout.strip()}.zip"
 
 
 def tracked(*parts: str) -> dict[str, bytes]:
-    """Files of the checkout that git knows, or would take."""
+    """Files of the checkout that git tracks, or would add."""
     command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", *parts]
     names = subprocess.run(command, cwd=REPO, capture_output=True, text=True, check=True).stdout.split()
     return {name: (REPO / name).read_bytes() for name in names if (REPO / name).exists()}
 
 
 def checkout(folder: Path, mode: int) -> Path:
-    """Another checkout: other times, other modes, other order on the disk, and what running things leaves behind."""
+    """Another checkout: other times, modes and order on disk, and files that programs leave behind."""
     for name, content in reversed(tracked(*PARTS).items()):
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -70,7 +70,7 @@ def test_the_same_sources_give_the_same_bytes_twice_and_on_other_checkouts(built
         assert archive(tmp_path / f"{mode:o}", other).read_bytes() == built.read_bytes()
 
 
-def test_it_holds_what_is_needed_and_nothing_else(built: Path) -> None:
+def test_it_holds_only_what_is_needed(built: Path) -> None:
     written = {name: content for name, content in contents(built).items() if name != "requirements.txt"}
     needed = tracked(
         "constraints.txt", "functions/*/main.py", "shared/phasegate", "shared/pipelines/*.yaml", "shared/pyproject.toml"
@@ -93,7 +93,7 @@ def test_every_python_file_in_it_compiles(built: Path) -> None:
 
 @pytest.mark.parametrize("name", ["shared/phasegate/gates/monitor.py", "constraints.txt", "shared/pipelines/flights.yaml"])
 def test_any_change_of_the_sources_changes_the_text_of_the_requirements(built: Path, tmp_path: Path, name: str) -> None:
-    """By which Cloud Build keeps what it has installed; otherwise it would install the old package."""
+    """Cloud Build caches installed packages by this text; otherwise it would use the old package."""
     changed = checkout(tmp_path / "checkout", 0o644)
     (changed / name).write_bytes((changed / name).read_bytes() + b"\n")
     other = archive(tmp_path / "out", changed)
@@ -103,7 +103,7 @@ def test_any_change_of_the_sources_changes_the_text_of_the_requirements(built: P
     assert re.fullmatch(r"# sources: sha256 [0-9a-f]{64}", before[-1])
 
 
-def test_another_folder_of_pipelines_takes_the_place_of_ours(tmp_path: Path) -> None:
+def test_another_folder_of_pipelines_replaces_the_default(tmp_path: Path) -> None:
     (tmp_path / "orders.yaml").write_text("pipeline: orders\n")
     (tmp_path / "README.md").write_text("not for the cloud")
     held = contents(archive(tmp_path / "out", REPO, "--pipelines", str(tmp_path)))
@@ -111,7 +111,7 @@ def test_another_folder_of_pipelines_takes_the_place_of_ours(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("missing", ["functions/phase_monitor/main.py", "shared/pipelines/flights.yaml", "constraints.txt"])
-def test_without_a_part_that_is_needed_nothing_is_written(tmp_path: Path, missing: str) -> None:
+def test_nothing_is_written_without_a_required_part(tmp_path: Path, missing: str) -> None:
     other = checkout(tmp_path / "checkout", 0o644)
     for path in other.glob(missing.replace("phase_monitor", "*").replace("flights", "*")):
         path.unlink()
@@ -130,7 +130,7 @@ def unpacked(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def clean(unpacked: Path, pytestconfig: pytest.Config) -> Iterator[Path]:
-    """The programs of an environment made from nothing but the archive's requirements; kept for the next run of the tests."""
+    """An environment with only the archive's requirements; cached for the next run of the tests."""
     pins = [(unpacked / name).read_bytes() for name in ("constraints.txt", "shared/pyproject.toml")]
     kept = pytestconfig.cache.mkdir("archive-" + hashlib.sha256(b"".join(pins)).hexdigest()[:12])  # type: ignore[union-attr]
     python = str(kept / "bin/python")
@@ -164,7 +164,7 @@ def test_what_the_requirements_install_is_pinned_and_fits(clean: Path, unpacked:
 
 @pytest.mark.parametrize("role", sorted(path.parent.name for path in (REPO / "functions").glob("*/main.py")))
 def test_every_function_starts_from_it_and_answers(clean: Path, unpacked: Path, tmp_path: Path, role: str) -> None:
-    """In a clean environment, and by the settings of the cloud for what no request here reaches."""
+    """In a clean environment, with settings of the cloud for systems that these requests do not reach."""
     environ = {
         "PHASEGATE_WAREHOUSE": "bigquery:some-project",
         "PHASEGATE_STATE": f"sqlite:{tmp_path / 'state.sqlite'}",

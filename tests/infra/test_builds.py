@@ -17,32 +17,32 @@ ORDER = ("archive", "upload", "plan", "apply", "record", "settle")
 README = (INFRA / "README.md").read_text()
 
 
-def told(file: str) -> Any:
+def parsed(file: str) -> Any:
     return yaml.safe_load((REPO / file).read_text())
 
 
 @pytest.mark.parametrize("file", FILES)
-def test_it_is_a_build_as_the_api_has_it(file: str) -> None:
-    """Against the API's own types, which know no field that is not theirs."""
+def test_it_is_a_valid_build_of_the_api(file: str) -> None:
+    """Read with the API's own types, which refuse unknown fields."""
     build = Build()
-    ParseDict(told(file), Build.pb(build))
+    ParseDict(parsed(file), Build.pb(build))
     assert build.timeout.total_seconds() > 0
     assert build.options.automap_substitutions
-    assert [step.id for step in build.steps] == [step["id"] for step in told(file)["steps"]]
+    assert [step.id for step in build.steps] == [step["id"] for step in parsed(file)["steps"]]
 
 
 @pytest.mark.parametrize(
     "mistake", [{"stepz": []}, {"timeout": "1h"}, {"options": {"logging": "NONSENSE"}}, {"steps": [{"waitfor": ["x"]}]}]
 )
-def test_a_mistake_in_one_would_be_seen(mistake: dict[str, Any]) -> None:
+def test_a_mistake_in_a_file_would_be_found(mistake: dict[str, Any]) -> None:
     with pytest.raises(ParseError):
-        ParseDict({**told(FILES[0]), **mistake}, Build.pb(Build()))
+        ParseDict({**parsed(FILES[0]), **mistake}, Build.pb(Build()))
 
 
 @pytest.mark.parametrize("file", FILES)
-def test_steps_are_pinned_and_wait_for_steps_that_stand_before(file: str) -> None:
+def test_steps_are_pinned_and_wait_only_for_earlier_ones(file: str) -> None:
     before: set[str] = {"-"}
-    for step in told(file)["steps"]:
+    for step in parsed(file)["steps"]:
         assert re.search(r":\d+\.\d+\.\d+[\w.-]*$|@sha256:[0-9a-f]{64}$", step["name"]), (
             f"{step['id']}: {step['name']} is not exact"
         )
@@ -50,13 +50,13 @@ def test_steps_are_pinned_and_wait_for_steps_that_stand_before(file: str) -> Non
         before.add(step["id"])
 
 
-def test_the_terraform_of_the_steps_is_the_one_that_was_tested() -> None:
-    images = {step["name"] for file in FILES for step in told(file)["steps"] if "terraform" in step["name"]}
+def test_the_steps_use_the_tested_version_of_terraform() -> None:
+    images = {step["name"] for file in FILES for step in parsed(file)["steps"] if "terraform" in step["name"]}
     assert images == {"hashicorp/terraform:1.11.4"}
 
 
-def test_checks_tests_and_contracts_run_beside_each_other_and_before_anything_is_built() -> None:
-    steps = {step["id"]: set(step.get("waitFor", [])) for step in told("cloudbuild.yaml")["steps"]}
+def test_checks_tests_and_contracts_run_in_parallel_before_the_archive() -> None:
+    steps = {step["id"]: set(step.get("waitFor", [])) for step in parsed("cloudbuild.yaml")["steps"]}
     assert {"check", "test", "contracts"} == steps["archive"]
     assert not any(steps[each] & {"check", "test", "contracts"} for each in ("check", "test", "contracts"))
     assert all(earlier in steps[later] or later == "settle" for earlier, later in pairwise(ORDER))
@@ -66,7 +66,7 @@ def test_checks_tests_and_contracts_run_beside_each_other_and_before_anything_is
 @pytest.mark.parametrize("file", FILES)
 def test_substitutions_are_documented_used_and_set_by_the_trigger(file: str, demo: Module) -> None:
     text = (REPO / file).read_text()
-    names = set(told(file)["substitutions"])
+    names = set(parsed(file)["substitutions"])
     for name in names:
         assert re.search(rf"^  {name}: .*  # \w", text, re.MULTILINE), f"{name} has no comment"
         assert f"| `{name}` |" in README
@@ -81,9 +81,9 @@ def test_substitutions_are_documented_used_and_set_by_the_trigger(file: str, dem
 
 
 @pytest.mark.parametrize("file", FILES)
-def test_what_a_step_calls_is_there(file: str) -> None:
+def test_the_commands_of_each_step_exist(file: str) -> None:
     functions = set(re.findall(r"^(\w+)\(\) \{", (INFRA / "deploy.sh").read_text(), re.MULTILINE))
-    for step in told(file)["steps"]:
+    for step in parsed(file)["steps"]:
         for name in re.findall(r"infra/deploy\.sh (\w+)", step["script"]):
             assert name in functions, step["id"]
         for targets in re.findall(r"^make (.+)$", step["script"], re.MULTILINE):

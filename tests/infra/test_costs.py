@@ -1,4 +1,4 @@
-"""The table of costs: its sums, its edges, and that it counts what the module makes."""
+"""The table of costs: its sums, its edges, and its counts of the module's resources."""
 
 import runpy
 import subprocess
@@ -19,7 +19,7 @@ def dollars(gates: float, *, free: bool = False, **assumed: float) -> dict[str, 
     return dict(COSTS["costs"](gates, replace(USUAL, **assumed), free=free))
 
 
-def test_everything_assumed_is_said_and_everything_used_has_a_price() -> None:
+def test_every_assumption_is_explained_and_every_unit_has_a_price() -> None:
     assert {field.name for field in fields(USUAL)} == set(COSTS["EXPLANATIONS"])
     used = {what for each in COSTS["usage"](10, USUAL).values() for what in each}
     assert used == set(COSTS["PRICES"])
@@ -36,8 +36,8 @@ def test_sums_are_those_of_the_rows() -> None:
         assert 0 < beyond[column] < total[column]
 
 
-def test_each_part_by_hand() -> None:
-    """30 days of one gate a day that reports once, and of a clock that ticks 43,200 times."""
+def test_each_service_against_a_manual_calculation() -> None:
+    """30 days of one gate a day with one report, and 43,200 ticks."""
     found = dollars(1, reports=1, tables=1, gib=1, window=10, tick=1, tick_gate=0, drift=0, deployments=1, deploying=10)
     assert found["BigQuery"] == pytest.approx(30 / 1024 * 6.25)
     assert found["Cloud Build"] == pytest.approx(10 * 0.006)
@@ -64,7 +64,7 @@ def test_the_command_takes_other_figures() -> None:
     assert "at | 250 gates a day |" in told
 
 
-def test_it_counts_what_the_module_makes(demo: Module) -> None:
+def test_it_counts_the_resources_of_the_module(demo: Module) -> None:
     assert demo.variables["repository"] == REPOSITORY
     assert demo.variables["pipelines"] == str(PIPELINES)
     assert len(demo.resources("google_cloudfunctions2_function")) == COSTS["FUNCTION_COUNT"]

@@ -1,4 +1,4 @@
-"""The steps of cloudbuild.yaml and cloudbuild-drift.yaml, run as they are written, with the real terraform and a gcloud on folders."""
+"""The steps of cloudbuild.yaml and cloudbuild-drift.yaml, run unchanged, with the real terraform and a gcloud on folders."""
 
 import json
 import os
@@ -16,10 +16,10 @@ import yaml
 from tests.terraform import REPO, environ
 
 ELSEWHERE = {"install", "check", "test", "contracts"}
-"""Steps that are what every change passes before it lands: this very run of the tests."""
+"""Steps that run the checks and tests themselves."""
 
 SHIM = """#!/bin/sh
-# The real terraform, but for where its state is: in a file.
+# The real terraform, with its state in a file.
 if [ -n "${{FAIL_APPLY:-}}" ] && [ "$1" = apply ] && [ ! -e "$FAIL_APPLY" ]; then touch "$FAIL_APPLY"; echo "not yet" >&2; exit 1; fi
 for argument in "$@"; do
     shift
@@ -44,7 +44,7 @@ class Checkout:
         return self.cloud / "demo-project-phasegate-state"
 
     def messages(self) -> list[Any]:
-        """What was said on the drift topic."""
+        """The messages on the drift topic."""
         return [
             json.loads(line) for line in (self.cloud / "projects_demo-project_topics_phasegate-drift").read_text().splitlines()
         ]
@@ -69,7 +69,7 @@ class Checkout:
         return self.run("infra/deploy.sh", *steps, code=code, PROJECT="demo-project", **given)
 
     def build(self, file: str, **given: str) -> None:
-        """A build of Cloud Build: every step's script in its order, with the variables that Cloud Build sets."""
+        """A build of Cloud Build: the script of every step in order, with the variables that Cloud Build sets."""
         told = yaml.safe_load((REPO / file).read_text())
         variables = {**told["substitutions"], "PROJECT_ID": "demo-project", "COMMIT_SHA": "4f2a", "BUILD_ID": "b-1", **given}
         for step in told["steps"]:
@@ -81,7 +81,7 @@ class Checkout:
 
 
 def made(folder: Path) -> Checkout:
-    """A checkout and an empty cloud, in which `make bootstrap` was run."""
+    """A checkout and an empty cloud, after `make bootstrap`."""
     root = folder / "checkout"
     shutil.copytree(
         REPO / "infra", root / "infra", ignore=shutil.ignore_patterns(".terraform*", "*.tfstate*", "*.auto.tfvars*")
@@ -111,13 +111,13 @@ def made(folder: Path) -> Checkout:
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Checkout:
-    """A checkout, from which nothing was deployed yet."""
+    """A checkout before its first deployment."""
     return made(tmp_path)
 
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
-    """A checkout that Cloud Build has deployed, and beside it a copy; paths in it are absolute, so only one place will do."""
+    """A checkout that Cloud Build has deployed, and a copy of it; it has absolute paths, so the copy can only be moved back."""
     checkout = made(tmp_path_factory.mktemp("built") / "machine")
     checkout.build("cloudbuild.yaml")
     shutil.copytree(checkout.root, checkout.root.with_name("copy"), symlinks=True)
@@ -126,28 +126,28 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
 
 @pytest.fixture
 def deployed(built: Checkout) -> Checkout:
-    """The same, as it was after the deployment."""
+    """The same, in its state after the deployment."""
     shutil.rmtree(built.root)
     shutil.copytree(built.root.with_name("copy"), built.root, symlinks=True)
     return built
 
 
 def overridden(folder: Path, drift: Mapping[str, Any]) -> dict[str, str]:
-    """The setting that makes the platform differ."""
+    """The setting that makes the fake platform differ."""
     file = folder / "overrides.json"
     file.write_text(json.dumps(drift))
     return {"TF_OFFLINE_OVERRIDES": str(file)}
 
 
 def change_something(checkout: Checkout) -> None:
-    """A commit, of which nothing is deployed yet."""
+    """A commit that is not deployed yet."""
     pubsub = checkout.root / "checkout/infra/pubsub.tf"
     text = pubsub.read_text()
     assert "ack_seconds = 600" in text
     pubsub.write_text(text.replace("ack_seconds = 600", "ack_seconds = 599"))
 
 
-def test_a_deployment_settles(deployed: Checkout) -> None:
+def test_the_plan_after_a_deployment_is_empty(deployed: Checkout) -> None:
     (archive,) = (deployed.cloud / "demo-project-phasegate-source/source").iterdir()
     written = json.loads((deployed.root / "checkout/.phasegate/deploy/settings.json").read_text())
     assert f"{written['PHASEGATE_DIGEST']}.zip" == archive.name
@@ -157,12 +157,12 @@ def test_a_deployment_settles(deployed: Checkout) -> None:
     assert asked == f"doctor --wait 10m firestore:demo-project/phasegate {deployed.root / 'checkout/shared/pipelines'}\n"
 
 
-def test_a_deployment_fails_with_its_doctor(deployed: Checkout) -> None:
+def test_a_deployment_fails_when_its_doctor_fails(deployed: Checkout) -> None:
     deployed.steps("doctor", code=1, DOCTOR="1")
 
 
-def test_every_check_for_drift_says_what_it_found(deployed: Checkout) -> None:
-    # The branch goes on; what was deployed is what counts.
+def test_every_drift_check_publishes_its_result(deployed: Checkout) -> None:
+    # Later commits of the branch do not count, only what was deployed.
     change_something(deployed)
     deployed.build("cloudbuild-drift.yaml")
     assert [each["outcome"] for each in deployed.messages()] == ["clean"]
@@ -174,7 +174,7 @@ def test_every_check_for_drift_says_what_it_found(deployed: Checkout) -> None:
     assert (change["address"], change["arguments"]) == ('google_cloud_scheduler_job.this["tick"]', ["paused"])
     deployed.steps("settle", code=2, **overridden(deployed.root, paused))
 
-    # A provider that is not the one that was deployed with stops the plan, and that is told, too.
+    # Another version of a provider stops the plan, which is reported, too.
     (deployed.root / "unpacked").mkdir()
     deployed.run("tar", "-xzf", str(deployed.bucket / "applied.tar.gz"), "-C", str(deployed.root / "unpacked"))
     lock = deployed.root / "unpacked/infra/.terraform.lock.hcl"
@@ -188,10 +188,10 @@ def test_every_check_for_drift_says_what_it_found(deployed: Checkout) -> None:
     )
 
 
-def test_an_apply_that_fails_once_is_tried_once_more(deployed: Checkout) -> None:
+def test_an_apply_that_fails_is_retried_once(deployed: Checkout) -> None:
     change_something(deployed)
     done = deployed.steps("archive", "upload", "plan", "apply", "settle", FAIL_APPLY=str(deployed.root / "failed"))
-    assert "once more" in done.stderr
+    assert "retrying in" in done.stderr
     assert (deployed.root / "failed").exists()
 
 
@@ -215,15 +215,15 @@ def test_destroy_keeps_the_data_and_a_later_deployment_takes_it_over(deployed: C
     deployed.steps("settle")
 
 
-def test_destroy_takes_the_data_along_when_told(deployed: Checkout) -> None:
+def test_destroy_deletes_the_data_with_data_delete(deployed: Checkout) -> None:
     done = deployed.steps("archive", "destroy", DATA="delete")
     assert state_of(deployed) == set()
     assert "google_firestore_database.state: Destroying" in done.stdout
     assert "google_bigquery_table.history: Destroying" in done.stdout
 
 
-def test_the_places_of_secrets_come_before_everything_else(checkout: Checkout) -> None:
-    """A function that tells people does not start without what is in them."""
+def test_secrets_can_be_created_before_everything_else(checkout: Checkout) -> None:
+    """A function that sends alerts does not start without their values."""
     file = checkout.root / "checkout/shared/pipelines/flights.yaml"
     text = file.read_text()
     assert "destinations:\n" in text

@@ -1,4 +1,4 @@
-"""What a plan found, as a message: every resource and argument by name, never a value, and never too much."""
+"""The result of a plan as a message: every resource and argument by name, never a value, and of limited size."""
 
 import json
 import runpy
@@ -19,7 +19,7 @@ from tests.serving import REPO
 SCRIPT = REPO / "infra/drift.py"
 DRIFT = runpy.run_path(str(SCRIPT))
 PLAN = Path(__file__).parent / "data/drift.plan.json"
-"""Of a small configuration after somebody changed five things by hand, as Terraform 1.11 wrote it with the offline provider."""
+"""A small configuration after five manual changes, as Terraform 1.11 wrote it with the offline provider."""
 
 NOW = datetime(2026, 3, 2, 8, tzinfo=UTC)
 VALIDATOR = Draft202012Validator(schema("drift"), format_checker=FormatChecker())
@@ -36,7 +36,7 @@ def by_address(message: Any) -> dict[str, tuple[str, list[str]]]:
     return {change["address"]: (change["action"], change["arguments"]) for change in message["changes"]}
 
 
-def test_each_resource_and_argument_that_was_changed_by_hand_is_named() -> None:
+def test_each_manually_changed_resource_and_argument_is_named() -> None:
     message = told(PLAN, "--exit-code", 2, "--commit", "4f2a", "--build", "b-1")
     assert by_address(message) == {
         "google_cloudfunctions2_function.monitor": (
@@ -64,25 +64,25 @@ def leaves(value: Any) -> set[str]:
     return {value} if isinstance(value, str) else set()
 
 
-def test_no_value_is_in_it() -> None:
+def test_it_has_no_values() -> None:
     plan = json.loads(PLAN.read_text())
     text = json.dumps(told(PLAN, "--exit-code", 2))
     values = {
         leaf for each in plan["resource_changes"] for side in ("before", "after") for leaf in leaves(each["change"][side])
     }
     assert any("very-secret-value" in value for value in values)
-    # Addresses are made of keys such as "raw", which may be a value elsewhere.
+    # Addresses have keys such as "raw", which may be a value elsewhere.
     assert not [value for value in values if len(value) > 5 and value in text]
 
 
 @pytest.mark.parametrize(("code", "outcome"), [(0, "clean"), (2, "drifted"), (1, "failed"), (137, "failed")])
-def test_the_exit_code_of_the_plan_decides(code: int, outcome: str) -> None:
+def test_the_exit_code_of_the_plan_gives_the_outcome(code: int, outcome: str) -> None:
     message = told(PLAN, "--exit-code", code)
     assert message["outcome"] == outcome
     assert bool(message["changes"]) == (outcome == "drifted")
 
 
-def test_a_plan_that_failed_is_told_by_the_headlines_of_its_errors(tmp_path: Path) -> None:
+def test_a_failed_plan_is_reported_by_the_first_lines_of_its_errors(tmp_path: Path) -> None:
     (tmp_path / "plan.log").write_text(
         "\x1b[31m╷\x1b[0m\n\x1b[31m│\x1b[0m \x1b[1mError: Error acquiring the state lock\x1b[0m\n│ \n│   Lock Info: who@secret\n╵\n"
         "╷\n│ Error: Invalid value for variable\n│ \n│   on terraform.tfvars line 1:\n│    1: token = secret\n╵\n"
@@ -93,7 +93,7 @@ def test_a_plan_that_failed_is_told_by_the_headlines_of_its_errors(tmp_path: Pat
 
 
 @pytest.mark.parametrize("text", [None, "", "{not json", "[]"])
-def test_a_plan_that_cannot_be_read_is_no_clean_plan(tmp_path: Path, text: str | None) -> None:
+def test_an_unreadable_plan_is_not_clean(tmp_path: Path, text: str | None) -> None:
     if text is not None:
         (tmp_path / "plan.json").write_text(text)
     for code in (0, 2):
@@ -126,19 +126,17 @@ def change(address: str, actions: list[str], before: Any = None, after: Any = No
         (change("t.a", ["update"], {"effective_labels": {"a": "2"}}, {"effective_labels": {"a": "1"}}), ("update", ["effective_labels.a"])),
     ],
 )  # fmt: skip
-def test_what_terraform_would_do_is_told_as_it_says_it(
-    resource: dict[str, Any], expected: tuple[str, list[str]] | None
-) -> None:
+def test_actions_have_the_names_of_terraform(resource: dict[str, Any], expected: tuple[str, list[str]] | None) -> None:
     found = [(each["action"], each["arguments"]) for each in DRIFT["changes"]({"resource_changes": [resource]})]
     assert found == ([] if expected is None else [expected])
 
 
-def test_an_output_that_would_change_is_no_empty_plan_either() -> None:
+def test_a_changed_output_is_drift_too() -> None:
     plan = {"output_changes": {"url": {"actions": ["update"]}, "name": {"actions": ["no-op"]}}}
     assert [each["address"] for each in DRIFT["changes"](plan)] == ["output.url"]
 
 
-def test_a_great_deal_of_drift_still_fits_into_one_message() -> None:
+def test_any_amount_of_drift_fits_into_one_message() -> None:
     long = {f"argument_{n}_{'x' * 500}": n for n in range(100)}
     many = [change(f't.a["{n:05}{"y" * 400}"]', ["update"], long, {}) for n in range(2_000)]
     message = DRIFT["message"]({"resource_changes": many}, code=2, now=NOW)
@@ -156,14 +154,14 @@ VALUES = st.recursive(
 
 
 @given(VALUES, VALUES)
-def test_two_values_differ_when_and_only_when_a_path_is_named(before: Any, after: Any) -> None:
+def test_a_path_is_named_exactly_when_two_values_differ(before: Any, after: Any) -> None:
     assert bool(list(DRIFT["differences"](without_nulls(before), without_nulls(after), None))) == (
         without_nulls(before) != without_nulls(after)
     )
 
 
 def without_nulls(value: Any) -> Any:
-    """An argument that is null is one that is not set."""
+    """A null argument counts as not set."""
     if isinstance(value, dict):
         return {key: without_nulls(each) for key, each in value.items() if each is not None}
     return [without_nulls(each) for each in value] if isinstance(value, list) else value

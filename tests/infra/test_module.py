@@ -1,4 +1,4 @@
-"""The module as a whole: what is planned from pipeline files, that a second plan is empty, and what a change of them changes."""
+"""The module: its plan for pipeline files, an empty second plan, and the effect of changes."""
 
 import json
 import shutil
@@ -17,20 +17,20 @@ from tests.terraform import DIGEST, PIPELINES, REPO, Module
 
 
 @pytest.mark.parametrize("name", ["demo", "large"])
-def test_after_an_apply_there_is_nothing_to_change(name: str, request: pytest.FixtureRequest) -> None:
+def test_the_plan_after_an_apply_is_empty(name: str, request: pytest.FixtureRequest) -> None:
     module: Module = request.getfixturevalue(name)
     changes = module.plan()
     assert (changes.code, dict(changes.actions)) == (0, {})
 
 
-def test_the_large_pipeline_is_one_as_the_code_reads_it(large_pipelines: Path) -> None:
+def test_the_large_pipeline_is_valid_for_the_code(large_pipelines: Path) -> None:
     (pipeline,) = load_all(large_pipelines)
     tables = [table for phase in pipeline.phases.values() for table in phase.outputs]
     assert (len(pipeline.phases), len(tables)) == (PHASES, TABLES)
 
 
 @pytest.mark.parametrize("name", ["demo", "large"])
-def test_every_phase_has_the_topics_that_the_code_names(name: str, request: pytest.FixtureRequest) -> None:
+def test_every_phase_has_the_topics_of_the_code(name: str, request: pytest.FixtureRequest) -> None:
     module: Module = request.getfixturevalue(name)
     prefix = module.variables.get("prefix", "phasegate")
     topics = {values["name"] for values in module.resources("google_pubsub_topic").values()}
@@ -43,7 +43,7 @@ def test_every_phase_has_the_topics_that_the_code_names(name: str, request: pyte
 
 
 @pytest.mark.parametrize("name", ["demo", "large"])
-def test_no_subscription_falls_into_the_platforms_traps(name: str, request: pytest.FixtureRequest) -> None:
+def test_no_subscription_has_the_platforms_bad_defaults(name: str, request: pytest.FixtureRequest) -> None:
     module: Module = request.getfixturevalue(name)
     found = module.resources("google_pubsub_subscription")
     assert len(found) >= 9
@@ -57,18 +57,18 @@ def test_no_subscription_falls_into_the_platforms_traps(name: str, request: pyte
         for push in values["push_config"]:
             assert push["oidc_token"][0]["audience"] == push["push_endpoint"] != "", address
         if address.startswith("dead["):
-            assert values["dead_letter_policy"] == [], "nothing stands behind it"
+            assert values["dead_letter_policy"] == [], "there is no further dead-letter topic"
             continue
         (policy,) = values["dead_letter_policy"]
         assert policy["max_delivery_attempts"] >= 20, address
-        assert policy["dead_letter_topic"] in listened, f"{address}: what it gives up is lost"
+        assert policy["dead_letter_topic"] in listened, f"{address}: its dead letters are lost"
         agent = publishers[policy["dead_letter_topic"]]
-        assert [member for member in agent if "gcp-sa-pubsub" in member], f"{address}: Pub/Sub may not publish what it gives up"
+        assert [member for member in agent if "gcp-sa-pubsub" in member], f"{address}: Pub/Sub may not publish dead letters"
         (grant,) = [each for each in giving_up.values() if each["subscription"].endswith(f"/{values['name']}")]
         assert (grant["role"], grant["members"]) == ("roles/pubsub.subscriber", agent)
 
 
-def test_no_function_may_run_longer_than_its_message_waits(demo: Module) -> None:
+def test_every_function_times_out_before_the_ack_deadline(demo: Module) -> None:
     timeouts = {
         name: each["service_config"][0]["timeout_seconds"]
         for name, each in demo.resources("google_cloudfunctions2_function").items()
@@ -78,7 +78,7 @@ def test_no_function_may_run_longer_than_its_message_waits(demo: Module) -> None
 
 
 def test_there_is_a_function_for_each_folder(demo: Module) -> None:
-    """Entry points are named as their folders, and all come from the one archive."""
+    """Entry points have the names of their folders, and all are in one archive."""
     folders = {path.parent.name for path in (REPO / "functions").glob("*/main.py")}
     functions = demo.resources("google_cloudfunctions2_function")
     declared = {values["build_config"][0]["entry_point"] for values in functions.values()}
@@ -91,8 +91,8 @@ def test_there_is_a_function_for_each_folder(demo: Module) -> None:
         assert values["labels"]["digest"] == DIGEST[:16]
 
 
-def test_the_settings_of_the_functions_are_right(demo: Module) -> None:
-    """As the code reads them; none is one that it does not know."""
+def test_the_settings_of_the_functions_are_valid(demo: Module) -> None:
+    """Read by the code; none is unknown to it."""
     (environment, *others) = [
         values["service_config"][0]["environment_variables"]
         for values in demo.resources("google_cloudfunctions2_function").values()
@@ -131,7 +131,7 @@ def test_firestore_has_the_indexes_and_lifetimes_that_the_code_needs(demo: Modul
     assert timed == expiring
 
 
-def test_the_history_is_the_table_that_the_code_writes(demo: Module) -> None:
+def test_the_history_is_the_table_of_the_code(demo: Module) -> None:
     (table,) = demo.resources("google_bigquery_table").values()
     written = json.loads((REPO / "shared/phasegate/schemas/history.bigquery.json").read_text())
     assert json.loads(table["schema"]) == written["columns"]
@@ -140,7 +140,7 @@ def test_the_history_is_the_table_that_the_code_writes(demo: Module) -> None:
     assert table["deletion_protection"] is True
 
 
-def test_secrets_are_those_of_the_pipeline_files_and_have_no_value_here(large: Module) -> None:
+def test_secrets_are_those_of_the_pipeline_files_without_values(large: Module) -> None:
     assert {values["secret_id"] for values in large.resources("google_secret_manager_secret").values()} == {
         "chat-webhook",
         "hook",
@@ -149,7 +149,7 @@ def test_secrets_are_those_of_the_pipeline_files_and_have_no_value_here(large: M
     assert not large.resources("google_secret_manager_secret_version")
 
 
-def test_tables_that_only_checks_name_are_readable_too(demo: Module) -> None:
+def test_tables_that_only_checks_name_are_readable(demo: Module) -> None:
     granted = {values["dataset_id"] for values in demo.resources("google_bigquery_dataset_iam_member").values()}
     assert granted == {"raw", "clean", "features", "predictions"}
 
@@ -164,7 +164,7 @@ def with_phase(folder: Path, name: str) -> Path:
     return folder
 
 
-def test_a_new_phase_brings_its_own_resources_and_touches_no_other(demo: Module, tmp_path: Path) -> None:
+def test_a_new_phase_adds_its_own_resources_and_changes_no_others(demo: Module, tmp_path: Path) -> None:
     more = demo.having(pipelines=str(with_phase(tmp_path / "more", "extra")))
     actions = more.plan().actions
     assert actions
@@ -178,8 +178,8 @@ def test_a_new_phase_brings_its_own_resources_and_touches_no_other(demo: Module,
     }
 
 
-def test_what_a_phase_needs_is_readable_too(demo: Module, tmp_path: Path) -> None:
-    """And what the checks of its needs compare with."""
+def test_needed_tables_are_readable(demo: Module, tmp_path: Path) -> None:
+    """And the tables that their checks compare with."""
     file = with_phase(tmp_path / "needy", "extra") / "flights.yaml"
     told = yaml.safe_load(file.read_text())
     check = {"references": {"columns": ["code"], "table": "codes.all"}}
@@ -190,7 +190,7 @@ def test_what_a_phase_needs_is_readable_too(demo: Module, tmp_path: Path) -> Non
     assert all(any(dataset in address for address in granted) for dataset in ("rates", "codes")), granted
 
 
-def test_a_phase_that_is_gone_takes_only_its_own_resources_along(demo: Module, tmp_path: Path) -> None:
+def test_a_removed_phase_removes_only_its_own_resources(demo: Module, tmp_path: Path) -> None:
     folder = tmp_path / "fewer"
     shutil.copytree(PIPELINES, folder)
     told = yaml.safe_load((folder / "flights.yaml").read_text())
@@ -205,15 +205,15 @@ def test_a_phase_that_is_gone_takes_only_its_own_resources_along(demo: Module, t
     assert all('["flights-features-' in address for address in actions.keys() - readers.keys())
 
 
-def test_another_archive_changes_the_functions_alone(demo: Module) -> None:
+def test_another_archive_changes_only_the_functions(demo: Module) -> None:
     again = demo.having(archive={**demo.variables["archive"], "digest": "f" * 64})
     actions = again.plan().actions
     assert set(actions.values()) == {("update",)}
     assert {address.split(".")[0] for address in actions} == {"google_cloudfunctions2_function"}
 
 
-def test_a_destroy_leaves_the_data(demo: Module, tmp_path: Path) -> None:
-    """Whoever calls terraform by hand is stopped; `make destroy` is another matter."""
+def test_a_plain_destroy_is_refused(demo: Module, tmp_path: Path) -> None:
+    """The protection of the data stops a manual `terraform destroy`; `make destroy` is different."""
     copy = demo.elsewhere(tmp_path / "copy")
     done = copy.run("destroy", "-auto-approve", "-no-color", codes=(1,))
     assert "Cannot destroy google_firestore_database" in done.stderr
@@ -222,6 +222,6 @@ def test_a_destroy_leaves_the_data(demo: Module, tmp_path: Path) -> None:
 
 
 def test_its_own_tests_pass(tmp_path: Path) -> None:
-    """`terraform test`: what the module makes of its variables, and which values it refuses."""
+    """`terraform test`: what the module declares for its variables, and which values it refuses."""
     done = Module.copy(tmp_path).run("test", "-no-color")
     assert "0 failed" in done.stdout

@@ -1,4 +1,4 @@
-"""Who may do what: the tables in infra/README.md are what a plan grants, and nobody may write to a whole project."""
+"""Grants: those of a plan are the tables in infra/README.md, and no function may write to a whole project."""
 
 import re
 import shutil
@@ -13,11 +13,11 @@ README = (INFRA / "README.md").read_text()
 FUNCTIONS = {"acknowledge", "alert-dispatch", "dead-letter", "deploy-watch", "phase-monitor", "preflight", "watch"}
 AGENTS = {"gcp-sa-pubsub": "Pub/Sub's agent", "gcp-sa-cloudscheduler": "Cloud Scheduler's agent"}
 MUCH = re.compile(r"roles/(owner|editor|.*(admin|owner|editor|developer))$", re.IGNORECASE)
-"""Roles by which one changes things of a project."""
+"""Roles that can change resources of a project."""
 
 
-def told() -> set[tuple[str, str, str]]:
-    """Account, role and whether it is on the project, of every row; those of one cell are one each."""
+def documented() -> set[tuple[str, str, str]]:
+    """Account, role and whether it is on the project, for each row; a cell may list several accounts."""
     section = README.split("## Who may do what")[1].split("\n## ")[0]
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in section.splitlines() if line.startswith("|")]
     found = set()
@@ -55,7 +55,7 @@ def grants(module: Module) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
 
 @pytest.fixture(scope="module")
 def bootstrap(tmp_path_factory: pytest.TempPathFactory) -> Module:
-    """What `make bootstrap` makes, applied."""
+    """The resources of `make bootstrap`, applied."""
     root = tmp_path_factory.mktemp("bootstrap")
     shutil.copytree(
         INFRA / "bootstrap",
@@ -70,8 +70,8 @@ def bootstrap(tmp_path_factory: pytest.TempPathFactory) -> Module:
     return module
 
 
-def test_the_tables_say_what_is_granted(large: Module, bootstrap: Module) -> None:
-    """Of the installation in which everything is asked for."""
+def test_the_tables_list_the_grants_of_a_plan(large: Module, bootstrap: Module) -> None:
+    """For an installation with every option."""
     access = large.variables["access"]
     outside = {member: "access.consumers" for members in access["consumers"].values() for member in members}
     outside |= dict.fromkeys(access["acknowledge"], "access.acknowledge")
@@ -82,7 +82,7 @@ def test_the_tables_say_what_is_granted(large: Module, bootstrap: Module) -> Non
         if member in access["preflight"]:
             names = ["access.preflight" if "run" in kind else "access.publishers"]
         granted |= {(name, role(values["role"], "gates"), where) for name in names}
-    assert granted == told()
+    assert granted == documented()
 
 
 def test_no_function_may_change_a_project(large: Module) -> None:
@@ -98,12 +98,12 @@ def test_no_function_may_change_a_project(large: Module) -> None:
             assert values["condition"][0]["expression"] == 'resource.name == "projects/demo-project/databases/gates"', name
 
 
-def test_who_looks_only_looks(bootstrap: Module) -> None:
+def test_the_drift_check_can_only_read(bootstrap: Module) -> None:
     held = {values["role"] for _, member, values in grants(bootstrap) if member.startswith("serviceAccount:gates-check@")}
     assert held == {"roles/iam.securityReviewer", "roles/logging.logWriter", "roles/storage.objectViewer", "roles/viewer"}
 
 
-def test_who_deploys_has_no_basic_role_and_cannot_widen_its_own(bootstrap: Module) -> None:
+def test_the_deploying_account_has_no_basic_role_and_cannot_extend_its_roles(bootstrap: Module) -> None:
     held = [
         (values["role"], values) for _, member, values in grants(bootstrap) if member.startswith("serviceAccount:gates-deploy@")
     ]
@@ -116,8 +116,8 @@ def test_who_deploys_has_no_basic_role_and_cannot_widen_its_own(bootstrap: Modul
     assert not [name for name in allowed if MUCH.match(name)]
 
 
-def test_deploying_may_grant_what_the_module_grants_on_the_project(large: Module, bootstrap: Module) -> None:
-    """And nothing beside: otherwise the first deployment fails, or the last one could."""
+def test_the_deploying_account_may_grant_exactly_the_roles_of_the_module(large: Module, bootstrap: Module) -> None:
+    """With fewer the first deployment would fail; more would be a risk."""
     (condition,) = [
         values["condition"][0]["expression"]
         for _, _, values in grants(bootstrap)
@@ -128,13 +128,13 @@ def test_deploying_may_grant_what_the_module_grants_on_the_project(large: Module
 
 
 @pytest.mark.parametrize("name", ["demo", "large"])
-def test_nothing_is_open_to_the_world(name: str, request: pytest.FixtureRequest) -> None:
+def test_nothing_is_public(name: str, request: pytest.FixtureRequest) -> None:
     members = {member for _, member, _ in grants(request.getfixturevalue(name))}
     assert members
     assert not members & {"allUsers", "allAuthenticatedUsers"}
 
 
-def test_a_role_that_reads_is_made_of_permissions_that_read(bootstrap: Module) -> None:
+def test_the_doctors_role_has_only_read_permissions(bootstrap: Module) -> None:
     (doctor,) = [values for name, values in bootstrap.resources("google_project_iam_custom_role").items() if name == "doctor"]
     assert doctor["permissions"]
     assert all(re.search(r"\.(get|list|getIamPolicy)$", each) for each in doctor["permissions"])

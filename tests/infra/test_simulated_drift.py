@@ -1,4 +1,4 @@
-"""What somebody changes by hand: the plan ends with 2, and the drift message names the resource and the argument, and nothing else."""
+"""Manual changes: the plan exits with 2, and the drift message names exactly the changed resource and argument."""
 
 import json
 import subprocess
@@ -161,7 +161,7 @@ DRIFTS = {
 
 
 def rounds() -> list[list[str]]:
-    """The changes, so that no resource is changed twice in one plan; a plan takes seconds. What is of `*` has one for itself."""
+    """The changes in groups, so that no resource is changed twice in one plan; a plan takes seconds. A change of `*` is alone."""
     made: list[list[str]] = []
     for name, drift in DRIFTS.items():
         for names in made:
@@ -174,7 +174,7 @@ def rounds() -> list[list[str]]:
 
 
 @pytest.mark.parametrize("names", rounds(), ids=", ".join)
-def test_what_was_changed_by_hand_is_named(names: list[str], demo: Module, tmp_path: Path) -> None:
+def test_a_manual_change_is_named(names: list[str], demo: Module, tmp_path: Path) -> None:
     changed: dict[str, dict[str, Any]] = {}
     for name in names:
         changed.setdefault(DRIFTS[name].kind, {})[DRIFTS[name].id] = DRIFTS[name].set
@@ -192,7 +192,7 @@ def test_what_was_changed_by_hand_is_named(names: list[str], demo: Module, tmp_p
             assert set(told) == {DRIFTS[name].address for name in names}, "one change is told as one"
 
 
-def test_a_label_that_somebody_else_added_is_no_drift(demo: Module) -> None:
-    """Terraform answers for its own labels alone; a cost tool may add others."""
+def test_a_label_from_others_is_not_drift(demo: Module) -> None:
+    """Terraform manages only its own labels; a cost tool may add others."""
     name = f"{IDS}/topics/{RAW}-go"
     assert demo.plan({"google_pubsub_topic": {name: {"effective_labels": {"cost-centre": "42"}}}}).code == 0

@@ -1,4 +1,4 @@
-"""What is written about the module, and how: descriptions, order, tables, exceptions; what needs no plan."""
+"""The module's texts: descriptions, order, tables, exceptions. No plan is needed."""
 
 import json
 import re
@@ -30,8 +30,8 @@ def test_variables_and_outputs_are_described_and_in_order(which: tuple[str, str]
     assert names
     assert names == sorted(names)
     for name, block in BLOCKS[which]:
-        said = GENERATE["description"](block)
-        assert said.endswith("."), f"{which[1]} {name}: expected a description that is a sentence, got {said!r}"
+        text = GENERATE["description"](block)
+        assert text.endswith("."), f"{which[1]} {name}: expected a description that is a sentence, got {text!r}"
 
 
 def test_every_field_of_an_object_is_described() -> None:
@@ -44,7 +44,7 @@ def test_every_field_of_an_object_is_described() -> None:
 
 @pytest.mark.parametrize("folder", [INFRA, INFRA / "bootstrap"], ids=lambda folder: folder.name)
 def test_every_variable_and_every_field_is_used(folder: Path) -> None:
-    """A variable that nothing reads is a setting that does nothing."""
+    """An unused variable is a setting without effect."""
     text = "".join(file.read_text() for file in folder.glob("*.tf") if file.name != "variables.tf")
     for name, block in BLOCKS[folder.name, "variable"]:
         assert f"var.{name}" in text, name
@@ -58,14 +58,14 @@ def test_the_generated_tables_are_current() -> None:
     assert GENERATE["generated"](README, GENERATE["INFRA_PARTS"]) == README, "run `make docs`"
 
 
-def test_every_file_it_names_is_there_and_every_terraform_file_is_named() -> None:
+def test_every_named_file_exists_and_every_terraform_file_is_named() -> None:
     links = re.findall(r"\]\(([^)#]+)\)", README)
     assert [link for link in links if not (INFRA / link).exists()] == []
     files = {file.name for file in INFRA.glob("*.tf")} - {"main.tf", "variables.tf", "outputs.tf", "versions.tf"}
     assert files <= set(links)
 
 
-def test_every_make_target_that_it_names_exists() -> None:
+def test_every_named_make_target_exists() -> None:
     makefile = (REPO / "Makefile").read_text()
     named = set(re.findall(r"(?:^|`)make ([a-z-]+)", README, re.MULTILINE))
     assert {"bootstrap", "plan", "deploy", "destroy"} <= named
@@ -112,14 +112,14 @@ def test_terraform_finds_the_tables_of_every_form_of_check(tmp_path: Path) -> No
 
 def test_each_exception_from_checkov_has_a_reason() -> None:
     text = (INFRA / ".checkov.yaml").read_text()
-    assert re.findall(r"^  - (\w+)$", text, re.MULTILINE) == [], "without a word behind it"
+    assert re.findall(r"^  - (\w+)$", text, re.MULTILINE) == [], "without a reason"
     for file in INFRA.rglob("*.tf"):
         for line in file.read_text().splitlines():
             assert "checkov:skip" not in line or re.search(r"#checkov:skip=\w+:.{30}", line), f"{file.name}: {line}"
 
 
-def test_checkov_finds_nothing_but_what_was_planted(tmp_path: Path) -> None:
-    """A bucket that anybody may read shows that it looks; each exception is still one."""
+def test_checkov_finds_only_what_was_planted(tmp_path: Path) -> None:
+    """A public bucket shows that checkov works; each exception must still be needed."""
     if not CHECKOV.exists():
         missing("checkov", "make infra-tools")
     shutil.copytree(INFRA, tmp_path / "infra", ignore=shutil.ignore_patterns(".terraform*", "*.tfstate*", "*.tfvars*"))
