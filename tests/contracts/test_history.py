@@ -60,7 +60,7 @@ def test_a_duplicate_row_is_stored_once(tmp_path: Path, events: Sequence[Outgoin
     """In any order; the first one stays."""
     history = SQLiteHistory(str(tmp_path / "history.sqlite"))
     for event in (*events, *reversed(events)):
-        history.keep(event)
+        history.add(event)
     assert asked(tmp_path / "history.sqlite", "SELECT COUNT(*) FROM history") == [(len(events),)]
 
 
@@ -70,7 +70,7 @@ def test_a_new_column_is_added_to_the_table_of_an_older_version(tmp_path: Path, 
         connection.execute("CREATE TABLE history (key TEXT PRIMARY KEY, pipeline TEXT) WITHOUT ROWID")
         connection.execute("INSERT INTO history VALUES ('old', 'flights')")
         connection.commit()
-    SQLiteHistory(str(file)).keep(events[0])
+    SQLiteHistory(str(file)).add(events[0])
     assert asked(file, "SELECT key, pipeline, phase FROM history ORDER BY key DESC") == [
         ("old", "flights", None),
         (events[0].key, "flights", "raw"),

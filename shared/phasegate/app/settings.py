@@ -1,6 +1,6 @@
-"""Settings: where pipeline files, warehouse, state, bus and secrets are, how they are used, and who said so.
+"""Settings: where pipeline files, warehouse, state, bus and secrets are, and where each setting came from.
 
-A setting is an option of the command line, else an environment variable, else a default that fits a fresh clone.
+A setting comes from a command-line option, else from an environment variable, else from a default that fits a fresh clone.
 """
 
 import re
@@ -58,9 +58,9 @@ SCHEMES: Mapping[str, Mapping[str, Scheme]] = {
         "secretmanager": Scheme("PROJECT", is_shared=True),
     },
 }
-"""Every warehouse, state store, bus and place of secrets. What makes each of them is in `FACTORIES` of `app/wiring.py`."""
+"""Every warehouse, state store, bus and place of secrets. `FACTORIES` in `app/wiring.py` has what makes each of them."""
 
-# Settings that are checked against a pattern, with what an error says.
+# Settings that are checked against a pattern, with the expected form for the error.
 _PATTERNS = {
     "acknowledge_url": (
         r"https://[A-Za-z0-9.-]+(:[0-9]{1,5})?(/[A-Za-z0-9._~/-]*)?",
@@ -142,11 +142,11 @@ def _variable(name: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """All settings. Reading one that is not set is a ConfigError; no command needs them all.
+    """All settings. Reading one that is not set raises a ConfigError; no command needs them all.
 
     Args:
-        given: Each setting once, as text, with its source: what `phasegate config env` prints.
-        folder: Where relative paths begin.
+        entries: Each setting once, as text, with its source, as `phasegate config env` prints them.
+        folder: Relative paths start here.
     """
 
     entries: tuple[Setting, ...]

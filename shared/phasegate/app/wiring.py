@@ -54,7 +54,7 @@ class Wiring:
     Args:
         clock: The system's, when left out.
         screen: Where a `console` destination writes alerts; standard error, when left out.
-        account: Gives the owner of the credentials; Google is asked, when left out.
+        account: Gives the owner of the credentials; asks Google, when left out.
         log: Takes what the alert desk logs; the functions' log, when left out.
         digest: Of the source that the functions should run; empty when that is not known.
     """
@@ -171,7 +171,7 @@ class Wiring:
 
         bus = LocalBus()
         bus.subscribe(ALERTS, lambda message: self.alerts.take(message))
-        bus.subscribe(EVENTS, lambda event: self.history.keep(event))
+        bus.subscribe(EVENTS, lambda event: self.history.add(event))
         return bus
 
     @cached_property
@@ -460,4 +460,4 @@ FACTORIES: Mapping[str, Mapping[str, Callable[[Wiring], Any]]] = {
     "bus": BUSES,
     "secrets": SECRET_PLACES,
 }
-"""What makes the adapter of each scheme in `SCHEMES` of `settings.py`; a test holds the two against each other."""
+"""What makes the adapter of each scheme in `SCHEMES` of `settings.py`; a test compares the two."""

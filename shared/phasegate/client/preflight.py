@@ -55,7 +55,7 @@ def preflight(
         wiring.settings.require("pipelines", "warehouse", "state")
         clearance = wiring.preflight_checks.ask(read_request(fields, wiring.pipelines, wiring.clock.now()))
     if not clearance.go:
-        objections = "; ".join(f"{each.detail}{f' ({each.cure})' if each.cure else ''}" for each in clearance.objections)
+        objections = "; ".join(f"{point.detail}{f' ({point.cure})' if point.cure else ''}" for point in clearance.objections)
         raise NotNow(f"{clearance.run} must not start now: {objections}", clearance)
     return clearance
 

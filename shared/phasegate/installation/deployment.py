@@ -1,4 +1,4 @@
-"""Deployments and drift: reads messages of Cloud Build and of the drift check, and says what they change."""
+"""Deployments and drift: reads messages of Cloud Build and of the drift check, and decides what they change."""
 
 import json
 import re
@@ -265,7 +265,7 @@ def _read_change(change: Mapping[str, Any]) -> str:
 
 
 def overlaps(message: DeploymentMessage, run: Deployment | None) -> bool:
-    """True for a drift check that ran during a deployment: it saw only a part of it, so its result says nothing."""
+    """True for a drift check that ran during a deployment: it saw only a part of the changes, so its result means nothing."""
     return run is not None and any(report.subject == INFRASTRUCTURE and run.covers(report.at) for report in message.reports)
 
 

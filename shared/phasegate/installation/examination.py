@@ -50,7 +50,7 @@ Fault: TypeAlias = tuple[str, str]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
-    """What is known of an installation. What is None does not exist in this kind of installation.
+    """The state of an installation. A field that is None does not exist in this kind of installation.
 
     Args:
         digest: Of the source that should run; empty when that is not known.
@@ -200,83 +200,83 @@ def _subscriptions(installed: _Installed) -> Iterator[Finding]:
         yield from _verdict(subject, ok, _subscription_faults(installed, full, wanted, subscription))
 
 
-def _subscription_faults(installed: _Installed, full: str, wanted: WantedSubscription, found: Subscription) -> Iterator[Fault]:
+def _subscription_faults(installed: _Installed, full: str, wanted: WantedSubscription, actual: Subscription) -> Iterator[Fault]:
     def update(*options: str) -> str:
         return installed.gcloud("pubsub", "subscriptions", "update", full, *options)
 
     topic = f"projects/{installed.installation.project}/topics/{installed.installation.prefix}-{wanted.topic}"
-    if found.topic == "_deleted-topic_" or (found.topic != topic and not wanted.any_topic):
-        yield f"it is attached to {found.topic}, not to {topic}", installed.deploy
-    if found.ack_seconds != ACK_SECONDS:
+    if actual.topic == "_deleted-topic_" or (actual.topic != topic and not wanted.any_topic):
+        yield f"it is attached to {actual.topic}, not to {topic}", installed.deploy
+    if actual.ack_seconds != ACK_SECONDS:
         yield (
-            f"its ack deadline is {found.ack_seconds} s, not {ACK_SECONDS} s: messages that take longer are delivered twice",
+            f"its ack deadline is {actual.ack_seconds} s, not {ACK_SECONDS} s: messages that take longer are delivered twice",
             update(f"--ack-deadline={ACK_SECONDS}"),
         )
-    if not found.never_expires:
+    if not actual.never_expires:
         yield "it expires when idle, such as in an off-season", update("--expiration-period=never")
     retention = RETENTION if wanted.dead_letter else DEAD_LETTER_RETENTION
-    if found.retention_seconds < retention:
+    if actual.retention_seconds < retention:
         yield (
-            f"it retains messages for {found.retention_seconds / 86_400:g} days, not {retention // 86_400}",
+            f"it retains messages for {actual.retention_seconds / 86_400:g} days, not {retention // 86_400}",
             update(f"--message-retention-duration={retention // 86_400}d"),
         )
-    if (found.min_backoff, found.max_backoff) != (MIN_BACKOFF, MAX_BACKOFF):
+    if (actual.min_backoff, actual.max_backoff) != (MIN_BACKOFF, MAX_BACKOFF):
         backoff = (
-            "immediately" if found.min_backoff is None else f"after {found.min_backoff:g} s to {found.max_backoff or 0:g} s"
+            "immediately" if actual.min_backoff is None else f"after {actual.min_backoff:g} s to {actual.max_backoff or 0:g} s"
         )
         yield (
             f"it redelivers {backoff}, not after {MIN_BACKOFF:g} s to {MAX_BACKOFF:g} s",
             update(f"--min-retry-delay={MIN_BACKOFF:g}s", f"--max-retry-delay={MAX_BACKOFF:g}s"),
         )
-    yield from _dead_letter_faults(installed, wanted, found, update)
-    if wanted.ordered and not found.ordered:
+    yield from _dead_letter_faults(installed, wanted, actual, update)
+    if wanted.ordered and not actual.ordered:
         yield "message ordering is off: a recovery may arrive before its alert", installed.deploy
-    if found.filter:
-        yield f"its filter drops what does not match {found.filter}; a filter can't be changed", installed.deploy
+    if actual.filter:
+        yield f"its filter drops what does not match {actual.filter}; a filter can't be changed", installed.deploy
     if wanted.function:
-        yield from _push_faults(installed, wanted.function, found, update)
-    elif not found.table:
+        yield from _push_faults(installed, wanted.function, actual, update)
+    elif not actual.table:
         yield "it writes to no table", installed.deploy
-    elif found.table != (table := history_table(installed.installation)):
-        yield f"it writes to {found.table}, not {table}", update(f"--bigquery-table={table.replace('.', ':', 1)}")
+    elif actual.table != (table := history_table(installed.installation)):
+        yield f"it writes to {actual.table}, not {table}", update(f"--bigquery-table={table.replace('.', ':', 1)}")
 
 
 def _dead_letter_faults(
-    installed: _Installed, wanted: WantedSubscription, found: Subscription, update: Callable[..., str]
+    installed: _Installed, wanted: WantedSubscription, actual: Subscription, update: Callable[..., str]
 ) -> Iterator[Fault]:
     if wanted.dead_letter:
         topic = f"projects/{installed.installation.project}/topics/{installed.installation.prefix}-{wanted.dead_letter}"
-        if found.dead_letter_topic == topic and found.attempts >= MIN_ATTEMPTS:
+        if actual.dead_letter_topic == topic and actual.attempts >= MIN_ATTEMPTS:
             return
-        gives_up = f"after {found.attempts} deliveries to {found.dead_letter_topic}" if found.dead_letter_topic else "never"
+        gives_up = f"after {actual.attempts} deliveries to {actual.dead_letter_topic}" if actual.dead_letter_topic else "never"
         yield (
             f"it dead-letters messages {gives_up}, not after {MIN_ATTEMPTS} to {topic}",
             update(f"--dead-letter-topic={topic}", f"--max-delivery-attempts={MIN_ATTEMPTS}"),
         )
-    elif found.dead_letter_topic:
+    elif actual.dead_letter_topic:
         # A dead-letter subscription is the last stop: nothing reads what it gives up.
         yield (
-            f"it dead-letters messages to {found.dead_letter_topic}, where nothing reads them",
+            f"it dead-letters messages to {actual.dead_letter_topic}, where nothing reads them",
             update("--clear-dead-letter-policy"),
         )
 
 
-def _push_faults(installed: _Installed, function: str, found: Subscription, update: Callable[..., str]) -> Iterator[Fault]:
+def _push_faults(installed: _Installed, function: str, actual: Subscription, update: Callable[..., str]) -> Iterator[Fault]:
     existing = installed.functions.get(function)
-    endpoint = existing.uri if existing else found.endpoint
+    endpoint = existing.uri if existing else actual.endpoint
     push = account(installed.installation, "push").partition(":")[2]
     # All three in one command: an update replaces the whole push configuration.
     token = (f"--push-auth-service-account={push}", f"--push-auth-token-audience={endpoint}")
     fix = update(f"--push-endpoint={endpoint}", *token)
-    if not found.endpoint:
+    if not actual.endpoint:
         yield "it has no push endpoint", fix
         return
-    if found.endpoint.rstrip("/") != endpoint.rstrip("/"):
-        yield f"it pushes to {found.endpoint}, not to {function} at {endpoint}", fix
-    if found.account != push:
-        yield f"its push account is {found.account or '(none)'}, not {push}", fix
-    if found.audience != endpoint:
-        yield f"its token's audience is {found.audience or '(none)'}, not {endpoint}: {function} refuses it", fix
+    if actual.endpoint.rstrip("/") != endpoint.rstrip("/"):
+        yield f"it pushes to {actual.endpoint}, not to {function} at {endpoint}", fix
+    if actual.account != push:
+        yield f"its push account is {actual.account or '(none)'}, not {push}", fix
+    if actual.audience != endpoint:
+        yield f"its token's audience is {actual.audience or '(none)'}, not {endpoint}: {function} refuses it", fix
 
 
 def _jobs(installed: _Installed) -> Iterator[Finding]:

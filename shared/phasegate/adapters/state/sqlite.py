@@ -246,7 +246,7 @@ class SQLiteHistory(_SQLiteFile):
         self._columns = tuple(columns)
         self._insert = f"INSERT OR IGNORE INTO history ({', '.join(columns)}) VALUES ({marks})"  # noqa: S608
 
-    def keep(self, message: Outgoing) -> None:
+    def add(self, message: Outgoing) -> None:
         """Add the row of an event, once: an existing row stays as it is."""
         values = [message.body.get(name) for name in self._columns]
         with self._writing() as connection:

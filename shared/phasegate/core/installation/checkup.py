@@ -41,7 +41,7 @@ class Checked:
 
 def check_up(last: Checked, findings: Sequence[Finding], now: datetime) -> tuple[Checked, Trouble | None]:
     """The result to store, and the change to the incident, if any."""
-    # Whoever runs a checkup has just ticked, so the heartbeat says nothing here.
+    # A checkup runs in a tick, so its own heartbeat means nothing here.
     relevant = [finding for finding in findings if finding.subject != "heartbeat"]
     unchecked = [finding for finding in relevant if finding.health is Health.NOT_CHECKED]
     blind = (last.blind or now) if unchecked else None
