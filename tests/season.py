@@ -1,6 +1,6 @@
-"""A pipeline that lives through a season: a clock that is moved, tables that fill, jobs that start on go-signals and report.
+"""A pipeline over a whole season: a simulated clock, tables that fill, jobs that start on go-signals and report.
 
-Nothing here knows how silence is noticed. A `Silence` says what does not happen on some date; the jobs of all other dates
+Nothing here knows how missing reports are noticed. A `Silence` states what does not happen on a date; the jobs of all other dates
 work.
 """
 
@@ -34,7 +34,7 @@ FIRST, LAST = date(2025, 10, 21), date(2026, 11, 8)
 OFF_SEASON = Span(date(2026, 4, 13), date(2026, 10, 12))
 WARM_UPS = {"warm_up": Part(from_=FIRST, days=14), "second_warm_up": Part(from_=date(2026, 10, 13), days=14)}
 WITHOUT_GAMES = frozenset(date(2026, 2, 13) + n * DAY for n in range(5))
-"""The calendar foresees a run on them, and nothing is announced."""
+"""The calendar has a run on these dates, but the schedule has no games."""
 
 ROWS = 100
 
@@ -89,7 +89,7 @@ GAMES = Pipeline(
 )
 
 STARTS = {"raw": time(0, 20), "feeds": time(0, 40)}
-"""When the jobs that wait for no go-signal begin, the night after."""
+"""When the jobs that need no go-signal start, in the following night."""
 
 TAKES = {"raw": 25, "feeds": 30, "clean": 12, "features": 20, "report": 15}
 """Minutes."""
@@ -99,35 +99,35 @@ SILENT = PublishError("the bus is silent", retryable=True)
 
 @dataclass(frozen=True, kw_only=True)
 class Silence:
-    """Something that does not happen on a date, and is made up for later.
+    """Something that does not happen on a date, and is made good later.
 
     Args:
-        cause: What people must be told about it.
-        says: What must stand in what they are told.
-        fills: The tables that are filled nevertheless; all the others only when it is made up for.
-        hears: The producers that report nevertheless.
-        after: How long after *at* it is made up for.
-        found: When it must be noticed; when the phase is due, unless told. For a time that counts from a release, when it is
-            made up for.
-        begins, ends: What else happens at the time at which the phase should have been done, and when it is made up for.
+        cause: The cause of the alert that must go out.
+        mentions: What the alert must contain.
+        fills: The tables that are filled nevertheless; the others only when it is made good.
+        reporting: The producers that report nevertheless.
+        after: How long after *at* it is made good.
+        noticed_at: When it must be noticed; by default, when the phase is due. For a due time relative to a release, when it is
+            made good.
+        begins, ends: What else happens when the phase should have been done, and when it is made good.
     """
 
     phase: str
     day: date
     cause: str
-    says: str = ""
+    mentions: str = ""
     fills: tuple[str, ...] = ()
-    hears: tuple[str, ...] = ()
+    reporting: tuple[str, ...] = ()
     after: timedelta = 75 * MINUTE
-    found: datetime | None = None
+    noticed_at: datetime | None = None
     begins: "Callable[[Season], None]" = lambda _: None
     ends: "Callable[[Season], None]" = lambda _: None
 
     @property
     def at(self) -> datetime:
-        """When it must be noticed, as the file alone says it."""
-        if self.found:
-            return self.found
+        """When it must be noticed, from the pipeline file alone."""
+        if self.noticed_at:
+            return self.noticed_at
         due = GAMES.phases[self.phase].due
         assert due is not None
         assert due.at is not None
@@ -144,8 +144,8 @@ def _minute(moment: datetime) -> datetime:
 
 
 @dataclass(frozen=True)
-class Told:
-    """An alert, and when it came."""
+class SentAlert:
+    """An alert, and when it was sent."""
 
     at: datetime
     cause: str
@@ -156,14 +156,14 @@ class Told:
 
 
 class Season:
-    """The season, its jobs, and a monitor that watches it."""
+    """The season, its jobs, and its monitor."""
 
     def __init__(self, silences: Sequence[Silence] = (), *, pipeline: Pipeline = GAMES, seed: int = 1) -> None:
         self.clock = ManualClock(local(FIRST - DAY, time(12)))
         self.store = SQLiteStore(":memory:")
         self.warehouse = ScriptedWarehouse()
         self.silent_topics: set[str] = set()
-        self.told: list[Told] = []
+        self.alerts: list[SentAlert] = []
         self.signals: list[str] = []
         self.ticks = self.died = 0
         self.calls = Countdown()
@@ -180,7 +180,7 @@ class Season:
         self.tick = self.started()
 
     def started(self) -> Tick:
-        """The clock of a process that starts; it dies when the countdown says so."""
+        """The tick of a newly started process; it dies when the countdown ends."""
         store, bus = Crashing(self.store, self.calls), Crashing(self, self.calls)
         monitor = Monitor(
             [self._pipeline], warehouse=self.warehouse, store=store, outbox=store, publisher=bus, clock=self.clock
@@ -192,12 +192,11 @@ class Season:
     # -- what happens ---------------------------------------------------------------------------------------------------------
 
     def live(self, span: Span, *, every: timedelta = 6 * HOUR) -> None:
-        """Let the run dates of *span* pass, and a day after.
+        """Simulate the run dates of *span*, and the day after.
 
         Args:
-            every: How often the clock ticks. Unless that is every minute, it ticks at every due time too, in the minute
-                after each thing that happens, and around the time at which a silence is to be found: in between nothing
-                changes.
+            every: The interval of ticks. Unless that is a minute, there are also ticks at every due time, in the minute
+                after each event, and around the time at which a silence must be noticed: nothing changes in between.
         """
         self.clock.set(local(span.first - DAY, time(12)))
         for day in span.days():
@@ -233,11 +232,11 @@ class Season:
         self.run_tick()
 
     def run_tick(self) -> None:
-        """What happens at a tick of the clock."""
+        """Run one tick."""
         self.tick.run()
 
     def happens(self, moment: datetime, happen: Callable[[], None]) -> None:
-        """Let something happen half a minute after a tick, and let the clock tick after it."""
+        """Schedule something half a minute after a tick, and a tick after it."""
         self._at(_minute(moment) + MINUTE / 2, happen)
         self._at(_minute(moment) + MINUTE, self._tick)
 
@@ -252,11 +251,11 @@ class Season:
             self._done(phase, day, everything, everyone)
             return
         silence.begins(self)
-        self._done(phase, day, silence.fills, silence.hears)
+        self._done(phase, day, silence.fills, silence.reporting)
 
         def make_up() -> None:
             silence.ends(self)
-            late = tuple(name for name in everyone if name not in silence.hears)
+            late = tuple(name for name in everyone if name not in silence.reporting)
             self._done(phase, day, everything, late)
 
         self.happens(silence.at + silence.after, make_up)
@@ -272,13 +271,13 @@ class Season:
     # -- the bus --------------------------------------------------------------------------------------------------------------
 
     def publish(self, message: Outgoing) -> str:
-        """See `Publisher.publish`: a go-signal starts the jobs that it names."""
+        """See `Publisher.publish`; a go-signal starts the jobs that it names."""
         if message.topic in self.silent_topics:
             raise SILENT
         body, now = message.body, self.clock.now()
         if message.topic == "alerts":
             where = (body["phase"], date.fromisoformat(body["run_date"])) if "phase" in body else (body["subject"], date.min)
-            self.told.append(Told(now, body["cause"], body["state"], body["detail"], *where))
+            self.alerts.append(SentAlert(now, body["cause"], body["state"], body["detail"], *where))
         elif message.topic != EVENTS:
             assert message.topic.endswith("-go"), message
             if message.key not in self.signals:

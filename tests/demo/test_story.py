@@ -1,4 +1,4 @@
-"""The demo's week: each event is held or noticed with a message a stranger understands, then repaired and released."""
+"""The demo's week: each event is held or noticed with a message that a newcomer understands, then repaired and released."""
 
 import subprocess
 import sys
@@ -11,8 +11,8 @@ PHASEGATE = str(Path(sys.executable).parent / "phasegate")
 
 
 @pytest.fixture(scope="module")
-def told(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
-    """What `phasegate demo` prints, and the folder in which it was started."""
+def played(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
+    """The output of `phasegate demo`, and the folder in which it was started."""
     folder = tmp_path_factory.mktemp("story")
     command = [PHASEGATE, "demo", "--pipelines", str(REPO / "shared/pipelines")]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=110)
@@ -41,8 +41,8 @@ def day(text: str, title: str) -> str:
         ),
     ],
 )
-def test_each_event_is_noticed_then_repaired_and_released(told: tuple[str, Path], title: str, noticed: str) -> None:
-    lines = " ".join(day(told[0], title).split())
+def test_each_event_is_noticed_then_repaired_and_released(played: tuple[str, Path], title: str, noticed: str) -> None:
+    lines = " ".join(day(played[0], title).split())
     assert noticed in lines
     before, _, after = lines.partition(noticed)
     assert "→ go-signal flights/predictions" not in before
@@ -51,56 +51,56 @@ def test_each_event_is_noticed_then_repaired_and_released(told: tuple[str, Path]
     assert "predictions" in after
 
 
-def test_the_blizzard_is_let_through_with_a_warning(told: tuple[str, Path]) -> None:
-    friday = day(told[0], "a blizzard; the data is right, but the day is unusual")
+def test_the_blizzard_is_released_with_a_warning(played: tuple[str, Path]) -> None:
+    friday = day(played[0], "a blizzard; the data is right, but the day is unusual")
     assert "raw is open" in friday
     assert "WARNING: [flights] raw of 2013-02-08: released with warnings" in friday
 
 
-def test_a_job_that_asks_first_does_not_start_too_early(told: tuple[str, Path]) -> None:
-    lines = " ".join(day(told[0], "a good day again").split())
-    asked, _, after = lines.partition("✗ no-go: clean is waiting: no report received; go once clean has run")
-    assert "→ go-signal" not in asked
+def test_a_job_that_asks_first_does_not_start_too_early(played: tuple[str, Path]) -> None:
+    lines = " ".join(day(played[0], "a good day again").split())
+    before, _, after = lines.partition("✗ no-go: clean is waiting: no report received; go once clean has run")
+    assert "→ go-signal" not in before
     assert "features, predictions run in turn" in after
 
 
-def test_a_good_day_is_silent(told: tuple[str, Path]) -> None:
+def test_a_good_day_raises_no_alert(played: tuple[str, Path]) -> None:
     for title in ("a good day", "a good day again"):
-        assert "│" not in day(told[0], title)
-        assert "raw is open" in day(told[0], title)
+        assert "│" not in day(played[0], title)
+        assert "raw is open" in day(played[0], title)
 
 
-def test_the_year_is_judged_at_the_end(told: tuple[str, Path]) -> None:
-    assert "flights 2013-01-01..2013-12-31: 346 pass, 15 acceptable, 4 fail   11 queries" in told[0]
-    assert all(f"2013-{month:02}  " in told[0] for month in range(1, 13))
+def test_the_year_is_judged_at_the_end(played: tuple[str, Path]) -> None:
+    assert "flights 2013-01-01..2013-12-31: 346 pass, 15 acceptable, 4 fail   11 queries" in played[0]
+    assert all(f"2013-{month:02}  " in played[0] for month in range(1, 13))
 
 
-def test_it_leaves_its_files_where_the_commands_find_them(told: tuple[str, Path]) -> None:
-    folder = told[1] / ".phasegate/demo"
+def test_it_stores_its_files_where_the_commands_find_them(played: tuple[str, Path]) -> None:
+    folder = played[1] / ".phasegate/demo"
     assert {path.name for path in folder.iterdir()} >= {"warehouse.duckdb", "state.sqlite", "mails"}
     mails = [path.name for path in (folder / "mails/team").iterdir()]
     assert any("checks_failed" in name for name in mails)
     assert any("recovered" in name for name in mails)
 
 
-def test_what_it_says_to_try_next_works(told: tuple[str, Path]) -> None:
-    tries = [line.strip().split("   ")[0] for line in told[0].splitlines() if line.startswith("  phasegate ")]
+def test_the_suggested_commands_work(played: tuple[str, Path]) -> None:
+    tries = [line.strip().split("   ")[0] for line in played[0].splitlines() if line.startswith("  phasegate ")]
     assert len(tries) >= 5
-    (told[1] / "shared").mkdir(exist_ok=True)
-    if not (told[1] / "shared/pipelines").exists():
-        (told[1] / "shared/pipelines").symlink_to(REPO / "shared/pipelines")
+    (played[1] / "shared").mkdir(exist_ok=True)
+    if not (played[1] / "shared/pipelines").exists():
+        (played[1] / "shared/pipelines").symlink_to(REPO / "shared/pipelines")
     for command in tries:
         done = subprocess.run(
-            [PHASEGATE, *command.split()[1:]], cwd=told[1], capture_output=True, text=True, check=False, timeout=60
+            [PHASEGATE, *command.split()[1:]], cwd=played[1], capture_output=True, text=True, check=False, timeout=60
         )
         assert done.returncode in (0, 1), f"{command}: {done.stderr}"
         assert done.stdout
 
 
-def test_the_readme_shows_what_it_prints(told: tuple[str, Path]) -> None:
+def test_the_readme_shows_what_it_prints(played: tuple[str, Path]) -> None:
     readme = (REPO / "README.md").read_text()
     shown = [line for block in readme.split("```text\n")[1:3] for line in block.partition("```")[0].splitlines()]
     assert len(shown) > 20
-    printed = told[0].splitlines()
+    printed = played[0].splitlines()
     missing = [line for line in shown if line != "…" and not any(out.startswith(line) for out in printed)]
     assert not missing

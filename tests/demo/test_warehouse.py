@@ -1,4 +1,4 @@
-"""The demo's year holds what is known of its data, and its loaders do to a date what real ones do."""
+"""The demo's year has the known numbers, and its loaders change a date as real ones do."""
 
 import shutil
 from collections.abc import Iterator
@@ -80,13 +80,11 @@ def contents(con: duckdb.DuckDBPyConnection, table: str, day: date | None = None
         ("count_if(isfinite(predicted_delay) AND probability BETWEEN 0 AND 1)", "predictions.delays", 330_677),
     ],
 )
-def test_the_year_holds_what_is_known_of_it(
-    year: duckdb.DuckDBPyConnection, expression: str, table: str, expected: object
-) -> None:
+def test_the_year_has_the_known_numbers(year: duckdb.DuckDBPyConnection, expression: str, table: str, expected: object) -> None:
     assert number(year, expression, table) == expected
 
 
-def test_load_times_follow_the_local_clock_through_the_change(year: duckdb.DuckDBPyConnection) -> None:
+def test_load_times_follow_local_time_through_the_clock_change(year: duckdb.DuckDBPyConnection) -> None:
     """05:20 in New York is 10:20 UTC in winter and 09:20 in summer."""
     loaded = "DISTINCT strftime(timezone('UTC', loaded_at), '%H:%M')"
 
@@ -95,7 +93,7 @@ def test_load_times_follow_the_local_clock_through_the_change(year: duckdb.DuckD
 
 
 @pytest.mark.parametrize("day", [DAY, date(2013, 2, 9), date(2013, 11, 3), date(2013, 12, 31)])
-def test_one_date_run_alone_equals_the_date_in_the_range(own: duckdb.DuckDBPyConnection, day: date) -> None:
+def test_a_date_run_alone_equals_the_date_in_the_range(own: duckdb.DuckDBPyConnection, day: date) -> None:
     before = {table: contents(own, table, day) for table in PHASE_TABLES}
 
     warehouse.run_phases(own, on(day))
@@ -104,7 +102,7 @@ def test_one_date_run_alone_equals_the_date_in_the_range(own: duckdb.DuckDBPyCon
 
 
 def test_a_year_built_twice_is_the_same(year: duckdb.DuckDBPyConnection, tmp_path: Path) -> None:
-    """Every row, and where it stands."""
+    """Every row, in the same place."""
     rowwise = "sum(hash(rowid, t))"
     warehouse.build_warehouse(tmp_path / "second.duckdb")
 
@@ -113,7 +111,7 @@ def test_a_year_built_twice_is_the_same(year: duckdb.DuckDBPyConnection, tmp_pat
             assert number(year, rowwise, f"{table} AS t") == number(second, rowwise, f"{table} AS t")
 
 
-def test_half_a_file_is_its_first_half_and_nothing_else_changes(own: duckdb.DuckDBPyConnection) -> None:
+def test_half_of_a_file_is_its_first_half_and_nothing_else_changes(own: duckdb.DuckDBPyConnection) -> None:
     everything, total = contents(own, "raw.flights", DAY), number(own, "count(*)", "raw.flights")
 
     warehouse.load_flights(own, on(DAY), share=0.5)
@@ -167,7 +165,7 @@ def test_features_that_run_before_clean_are_empty() -> None:
         assert rows(con, "features.flights") == rows(con, "raw.flights") > 0
 
 
-def test_features_tell_a_gap_in_the_week_before(own: duckdb.DuckDBPyConnection) -> None:
+def test_features_show_a_gap_in_the_week_before(own: duckdb.DuckDBPyConnection) -> None:
     gap = DAY - timedelta(days=3)
     warehouse.load_flights(own, on(gap), share=0)
     warehouse.build_clean(own, on(gap))
@@ -183,7 +181,7 @@ def test_the_warm_up_has_no_features(year: duckdb.DuckDBPyConnection) -> None:
     assert rows(year, "clean.flights", YEAR.first) == 842
 
 
-def test_a_missing_package_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_package_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(warehouse, "find_spec", {}.get)
 
     with duckdb.connect() as con, pytest.raises(ConfigError, match=r"pip install 'phasegate\[demo\]'"):

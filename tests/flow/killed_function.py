@@ -1,7 +1,7 @@
-"""The phase monitor, killed at a chosen step of the work on each run date: SIGKILL, as a machine dies.
+"""The phase monitor, killed at a chosen step of the work on each run date, with SIGKILL, as when a machine dies.
 
 A step is the moment before or after a call to warehouse, store, outbox or bus. `KILLS/<run date>` grows by a byte with each
-step and survives the process; at the size that stands in `KILLS/<run date>.at` the process dies, once.
+step and survives the process; at the size given in `KILLS/<run date>.at` the process dies, once.
 """
 
 import base64
@@ -24,12 +24,12 @@ KILLS = Path(os.environ["KILLS"])
 
 
 class Steps(threading.local):
-    """Counts the steps of the run date that this thread works on."""
+    """Counts the steps of the run date that the thread works on."""
 
     day = ""
 
     def step(self) -> None:
-        """Take one step; die, when it is the chosen one."""
+        """Take one step; die if it is the chosen one."""
         path = KILLS / self.day
         with path.open("ab") as counted:
             counted.write(b".")

@@ -1,4 +1,4 @@
-"""Acts by hand through the whole monitor: the same path as a message, in the history under the person's name, ended by the clock."""
+"""Manual actions through the whole monitor: the same path as a message, stored under the person's name, ended by the tick."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -22,10 +22,10 @@ HOUR = timedelta(hours=1)
 @pytest.fixture
 def world() -> World:
     """raw is held: orders has too few rows."""
-    found = World()
-    found.warehouse.numbers["raw.orders", DAY] = 3
-    run_raw(found)
-    return found
+    new = World()
+    new.warehouse.numbers["raw.orders", DAY] = 3
+    run_raw(new)
+    return new
 
 
 def waive(world: World, *checks: str) -> Waive:
@@ -36,22 +36,22 @@ def triggers(world: World) -> list[tuple[str, str]]:
     return [(event.trigger, event.act) for event in world.store.history(RAW)]
 
 
-def test_an_override_opens_the_gate_at_once(world: World) -> None:
-    """By the path of every message: measured, decided, committed with its signal and its row of the history."""
+def test_an_override_opens_the_gate_immediately(world: World) -> None:
+    """On the same path as a message: measured, decided, committed with its signal and its history row."""
     world.warehouse.queries.clear()
     decision = world.monitor.act(RAW, waive(world, ORDERS), "ann")
     assert (decision.gate.state, decision.reason) == (GateState.OPEN, Reason.OVERRIDDEN)
     assert len(world.warehouse.queries) == 2, "one query for each of its tables"
     assert world.bus.signals == ["shop/raw/2026-03-02/g1"]
-    said = f"override of {ORDERS} until 2026-03-03 02:00 UTC: half the fleet stood"
-    assert triggers(world)[-1] == ("by hand: ann", said)
+    described = f"override of {ORDERS} until 2026-03-03 02:00 UTC: half the fleet stood"
+    assert triggers(world)[-1] == ("by hand: ann", described)
     row = world.bus.rows[-1].body
-    assert (row["trigger"], row["act"], row["decision_id"]) == ("by hand: ann", said, "shop/raw/2026-03-02/g1")
+    assert (row["trigger"], row["act"], row["decision_id"]) == ("by hand: ann", described, "shop/raw/2026-03-02/g1")
     assert world.bus.alerts == [("checks_failed", "firing"), ("checks_failed", "recovered"), ("overridden", "firing")]
 
 
-def test_an_override_of_one_check_does_not_let_a_second_failure_through(world: World) -> None:
-    """Nor does it after its end, whatever the second one does then."""
+def test_an_override_of_one_check_does_not_cover_another(world: World) -> None:
+    """Nor does it cover anything after its end."""
     world.warehouse.numbers["raw.prices", DAY] = 3
     world.recheck()
     world.monitor.act(RAW, waive(world, ORDERS), "ann")
@@ -73,8 +73,8 @@ def test_an_override_that_ends_takes_no_signal_back(world: World) -> None:
     assert triggers(world)[-1] == ("by hand: bob", "end of the override of everything")
 
 
-def test_a_hold_ends_with_the_tick(world: World) -> None:
-    """Nothing is measured in vain meanwhile, and a report is taken in."""
+def test_a_tick_releases_what_an_expired_hold_blocked(world: World) -> None:
+    """Meanwhile nothing is measured needlessly, and a report is recorded."""
     world.monitor.act(RAW, PutHold("a reload", world.clock.now() + HOUR), "ann")
     world.warehouse.numbers["raw.orders", DAY] = 10
     world.warehouse.queries.clear()
@@ -90,8 +90,8 @@ def test_a_hold_ends_with_the_tick(world: World) -> None:
     assert world.gate("raw").state is GateState.OPEN
 
 
-def test_a_hold_on_what_was_not_heard_of_is_looked_at_when_it_ends() -> None:
-    """Whether it is due or not, and has a due time or not."""
+def test_a_gate_without_a_report_is_rechecked_when_its_hold_ends() -> None:
+    """Whether or not it is due, and whether or not it has a due time."""
     world = World()
     clean = RunKey("shop", "clean", DAY)
     world.monitor.act(clean, PutHold("a reload", world.clock.now() + HOUR), "ann")
@@ -104,8 +104,8 @@ def test_a_hold_on_what_was_not_heard_of_is_looked_at_when_it_ends() -> None:
     assert world.gate("raw").state is GateState.OVERDUE
 
 
-def test_a_held_gate_is_not_late() -> None:
-    """People are told nothing that they have caused; when it ends, the lateness is told."""
+def test_a_gate_on_hold_is_not_overdue() -> None:
+    """The hold raises no alert; when it ends, the lateness does."""
     late = World()
     late.monitor.act(RAW, PutHold("a reload", DUE + HOUR), "ann")
     late.clock.set(DUE)
@@ -116,7 +116,7 @@ def test_a_held_gate_is_not_late() -> None:
     assert late.bus.alerts == [("no_message", "firing")]
 
 
-def test_what_a_hold_kept_back_of_an_open_gate_is_released_when_it_ends(world: World) -> None:
+def test_new_data_blocked_by_a_hold_is_released_when_it_ends(world: World) -> None:
     world.warehouse.numbers["raw.orders", DAY] = 10
     world.recheck()
     world.monitor.act(RAW, PutHold("odd rows", world.clock.now() + HOUR), "ann")
@@ -130,7 +130,7 @@ def test_what_a_hold_kept_back_of_an_open_gate_is_released_when_it_ends(world: W
     assert world.bus.signals == ["shop/raw/2026-03-02/g1", "shop/raw/2026-03-02/g2"]
 
 
-def test_an_accepted_gap_lets_followers_start_and_ends_by_hand_or_by_the_clock(world: World) -> None:
+def test_an_accepted_gap_lets_followers_start_and_can_be_ended_or_expire(world: World) -> None:
     world.clock.set(DUE)
     accept = AcceptGap("lost at the source", DUE + HOUR, "bob")
     world.monitor.act(RAW, accept, "ann")
@@ -148,7 +148,7 @@ def test_an_accepted_gap_lets_followers_start_and_ends_by_hand_or_by_the_clock(w
 
 
 @pytest.mark.parametrize("act", [PutHold("why"), AcceptGap("why", DUE)])
-def test_a_dry_run_says_what_would_be_and_changes_nothing(world: World, act: Action) -> None:
+def test_a_dry_run_gives_the_decision_and_changes_nothing(world: World, act: Action) -> None:
     before, sent = world.gate("raw"), list(world.bus.taken)
     decision = world.monitor.act(RAW, act, "ann", dry_run=True)
     assert decision.gate.state in (GateState.HELD, GateState.ACCEPTED)
@@ -161,7 +161,7 @@ def test_a_dry_run_of_an_override_shows_its_signal_and_sends_none(world: World) 
     assert (world.bus.signals, world.gate("raw").overrides) == ([], ())
 
 
-def test_what_is_refused_changes_nothing(world: World) -> None:
+def test_a_refused_action_changes_nothing(world: World) -> None:
     before = world.gate("raw")
     with pytest.raises(ActionRefused, match=f"{PRICES} is not failing"):
         world.monitor.act(RAW, waive(world, PRICES), "ann")
@@ -173,8 +173,8 @@ def test_what_is_refused_changes_nothing(world: World) -> None:
     assert world.gate("raw") == before
 
 
-def test_an_act_meets_a_gate_that_moved_meanwhile(world: World) -> None:
-    """It is decided anew on what is there then: the report that came in between is not lost, nor is a second act."""
+def test_an_action_is_decided_again_when_the_gate_changed_meanwhile(world: World) -> None:
+    """It is decided on the new state: the report that came in between is not lost, nor is a second action."""
     other = world.started()
 
     def meanwhile() -> None:
@@ -190,7 +190,7 @@ def test_an_act_meets_a_gate_that_moved_meanwhile(world: World) -> None:
 
 
 def acted(point: int, act: Action) -> tuple[World, bool]:
-    """The process dies at a point of an act; the person does it again, and the clock ticks."""
+    """The process dies at a point of an action; the person repeats it, and a tick follows."""
     world = World()
     world.warehouse.numbers["raw.orders", DAY] = 3
     run_raw(world)
@@ -210,7 +210,7 @@ def acted(point: int, act: Action) -> tuple[World, bool]:
 
 
 @pytest.mark.parametrize("act", [Waive((ORDERS,), "why", DUE), PutHold("why", DUE), AcceptGap("why", DUE)])
-def test_a_crash_anywhere_in_an_act_loses_and_doubles_nothing(act: Action) -> None:
+def test_a_crash_at_any_point_of_an_action_loses_and_doubles_nothing(act: Action) -> None:
     point, died = 0, True
     while died:
         world, died = acted(point, act)
@@ -223,7 +223,7 @@ def test_a_crash_anywhere_in_an_act_loses_and_doubles_nothing(act: Action) -> No
     assert point > 8
 
 
-def test_a_silent_bus_keeps_no_act_from_being_done(world: World) -> None:
+def test_an_unavailable_bus_does_not_stop_an_action(world: World) -> None:
     world.bus.refuses = SILENT
     world.monitor.act(RAW, waive(world, ORDERS), "ann")
     assert world.gate("raw").state is GateState.OPEN
@@ -233,7 +233,7 @@ def test_a_silent_bus_keeps_no_act_from_being_done(world: World) -> None:
     assert world.bus.signals == ["shop/raw/2026-03-02/g1"]
 
 
-def test_a_store_that_is_away_is_an_error_and_no_answer() -> None:
+def test_an_unavailable_store_is_an_error() -> None:
     class Away:
         def load(self, *_: object) -> None:
             raise StateError("the store is away", retryable=True)
@@ -250,18 +250,18 @@ WEEK = tuple(RunKey("shop", "raw", DAY + timedelta(days=n)) for n in range(5))
 
 @pytest.fixture
 def week() -> World:
-    """Five dates of raw are overdue: the rows of two are too few, nobody has reported any."""
-    found = World()
-    found.clock.set(datetime(2026, 3, 8, tzinfo=UTC))
+    """Five dates of raw are overdue: two have too few rows, and none was reported."""
+    new = World()
+    new.clock.set(datetime(2026, 3, 8, tzinfo=UTC))
     for n, run in enumerate(WEEK):
-        found.warehouse.numbers |= {("raw.orders", run.run_date): 3 if n < 2 else 10, ("raw.prices", run.run_date): 10}
-    found.recheck(Span(DAY, WEEK[-1].run_date))
-    found.warehouse.queries.clear()
-    return found
+        new.warehouse.numbers |= {("raw.orders", run.run_date): 3 if n < 2 else 10, ("raw.prices", run.run_date): 10}
+    new.recheck(Span(DAY, WEEK[-1].run_date))
+    new.warehouse.queries.clear()
+    return new
 
 
-def test_an_act_on_several_dates_asks_once_for_each_table(week: World) -> None:
-    """And what makes no sense on one date is done on the others."""
+def test_an_action_on_several_dates_takes_one_query_per_table(week: World) -> None:
+    """A refusal on one date does not stop the others."""
     done = week.monitor.act_on(WEEK, waive(week, ORDERS, "producers_missing"), "ann")
     assert [each.run for each in done] == list(WEEK)
     assert [each.decision and each.decision.gate.state for each in done] == ["open", "open", None, None, None]
@@ -277,13 +277,13 @@ def test_a_dry_run_on_several_dates_changes_nothing(week: World) -> None:
     assert week.store.load("shop", Span(DAY, WEEK[-1].run_date)) == before
 
 
-def test_an_act_on_several_dates_does_not_pass_a_pause(week: World) -> None:
+def test_an_action_on_several_dates_does_not_bypass_a_pause(week: World) -> None:
     Pauses(week.store, week.clock).pause(SHOP, "raw", by="ann", why="why", until=week.clock.now() + HOUR)
     done = week.monitor.act_on(WEEK[:2], waive(week, ORDERS, "producers_missing"), "ann")
     assert [each.decision and each.decision.gate.reason for each in done] == ["paused", "paused"]
 
 
-def test_of_several_dates_one_that_moved_meanwhile_is_read_anew(week: World) -> None:
+def test_of_several_dates_one_that_changed_meanwhile_is_loaded_again(week: World) -> None:
     other = week.started()
 
     def meanwhile() -> None:

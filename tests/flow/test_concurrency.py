@@ -1,4 +1,4 @@
-"""Many messages at once, through the real monitor and the Firestore emulator; the figures are printed (`pytest -s`)."""
+"""Many concurrent messages through the real monitor and the Firestore emulator; the figures are printed (`pytest -s`)."""
 
 import json
 import threading
@@ -32,7 +32,7 @@ WRITES = {"Commit"}
 
 
 class RoundTrips(grpc.UnaryUnaryClientInterceptor, grpc.UnaryStreamClientInterceptor):  # type: ignore[misc]
-    """Counts requests by thread, as they go over the wire."""
+    """Counts requests by thread as they are sent."""
 
     def __init__(self) -> None:
         self._mine = threading.local()
@@ -53,7 +53,7 @@ class RoundTrips(grpc.UnaryUnaryClientInterceptor, grpc.UnaryStreamClientInterce
 
 
 class Counted(Client):
-    """The library's client, its requests counted."""
+    """The library's client with counted requests."""
 
     trips = RoundTrips()
 
@@ -62,7 +62,7 @@ class Counted(Client):
 
 
 class Bus:
-    """Takes everything."""
+    """Accepts everything."""
 
     def __init__(self) -> None:
         self.taken: list[Outgoing] = []
@@ -102,7 +102,7 @@ class World:
         )
 
     def deliver(self, messages: Sequence[Envelope]) -> tuple[list[Handled], list["Counter[str]"], float]:
-        """All at once, by many threads: what became of each, its round trips, and the seconds that all took."""
+        """Deliver all concurrently from many threads; gives each result, its round trips, and the total seconds."""
         gather = threading.Barrier(THREADS)
         todo = iter(messages)
         lock = threading.Lock()
@@ -138,8 +138,8 @@ def total(trips: Sequence["Counter[str]"], kind: set[str]) -> int:
     return sum(count for each in trips for method, count in each.items() if method in kind)
 
 
-def test_fifty_completions_of_one_gate_at_once_lose_nothing_and_open_it_once(client: Client, project: str) -> None:
-    """Each producer reports once; then all messages are delivered again, and change nothing."""
+def test_fifty_concurrent_completions_of_one_gate_lose_nothing_and_open_it_once(client: Client, project: str) -> None:
+    """Each producer reports once; then all messages are delivered again and change nothing."""
     world = World(client, project, producers=50, days=1)
 
     handled, trips, seconds = world.deliver(world.messages)
@@ -159,7 +159,7 @@ def test_fifty_completions_of_one_gate_at_once_lose_nothing_and_open_it_once(cli
     print(f"\n50 messages for one gate, {THREADS} threads: {seconds:.2f} s, {reads} reads, {writes} writes")  # noqa: T201
 
 
-def test_two_hundred_gates_at_once_take_few_round_trips_each(client: Client, project: str) -> None:
+def test_two_hundred_concurrent_gates_take_few_round_trips_each(client: Client, project: str) -> None:
     world = World(client, project, producers=1, days=200)
 
     handled, trips, seconds = world.deliver(world.messages)

@@ -21,7 +21,7 @@ from tests.cloud import Cloud, cloud, wait_for
 from tests.serving import REPO
 
 WEEK = Span(date(2013, 12, 25), date(2013, 12, 31))
-"""It holds good days, an amber one and two on which the weather feed broke off."""
+"""It contains good days, an amber one, and two on which the weather feed broke off."""
 PIPELINE = load(REPO / "shared/pipelines/flights.yaml")
 
 
@@ -36,7 +36,7 @@ def hosts(pubsub_emulator: str, firestore_emulator: str, bigquery_emulator: str)
 
 @pytest.fixture(scope="module")
 def played(hosts: dict[str, str], demo_warehouse: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
-    """The week, after every producer reported; a phase is run when a go-signal names it."""
+    """The week after every producer has reported; a phase runs when a go-signal names it."""
     with cloud(hosts, "week-on-emulators", tmp_path_factory.mktemp("cloud"), demo_warehouse, WEEK) as made:
         play(made)
         yield made
@@ -67,7 +67,7 @@ def play(made: Cloud) -> None:
 
 
 def is_over(made: Cloud) -> bool:
-    """Each date is held at raw, or has gone all the way."""
+    """Each date is held at raw, or all its phases are done."""
     gates = made.gates(WEEK)
     ends = [
         {str(gate.state) for (on, phase), gate in gates.items() if on == day and phase in ("raw", "predictions")}
@@ -98,8 +98,8 @@ def local(demo_warehouse: Path) -> SQLiteStore:
     return store
 
 
-def test_the_week_comes_out_as_on_one_machine(played: Cloud, local: SQLiteStore) -> None:
-    """Same states, reasons, verdicts, scores, generations, and the same sentence for each check."""
+def test_the_week_has_the_same_outcome_as_on_one_machine(played: Cloud, local: SQLiteStore) -> None:
+    """The same states, reasons, verdicts, scores, generations, and the same sentence for each check."""
     here = {(day, phase): gate for day, gates in local.load("flights", WEEK).items() for phase, gate in gates.items()}
     there = played.gates(WEEK)
     assert set(there) == set(here)
@@ -112,7 +112,7 @@ def outcome(gate: Gate) -> object:
     return gate.state, gate.reason, gate.verdict, gate.score, gate.generation, results
 
 
-def test_every_open_gate_was_announced_once_and_nothing_is_left_unsent(played: Cloud) -> None:
+def test_every_open_gate_sent_one_signal_and_nothing_is_left_unsent(played: Cloud) -> None:
     later = datetime.combine(date(2099, 1, 1), time(), UTC)
     wait_for("the outbox to empty", lambda: not played.store.pending(later, 100), 120)
     assert not played.store.parked()

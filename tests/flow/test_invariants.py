@@ -1,4 +1,4 @@
-"""The invariants I1–I8 over generated histories: duplicates, reordering, old attempts, crashes, conflicts, a silent bus, people."""
+"""The invariants I1–I8 over generated histories: duplicates, reordering, old attempts, crashes, conflicts, outages, manual actions."""
 
 import random
 from collections.abc import Callable, Mapping
@@ -54,7 +54,7 @@ TABLES = [table for phase in PIPELINE.phases.values() for table in phase.outputs
 
 
 class FlakyBus:
-    """Records what it takes; while it is silent it takes nothing."""
+    """Records what it accepts; while it is silent it accepts nothing."""
 
     def __init__(self) -> None:
         self.taken: list[Outgoing] = []
@@ -68,7 +68,7 @@ class FlakyBus:
 
 
 class Oracle:
-    """Looks at every commit that releases a gate, and says whether the policy was kept, from the tables themselves."""
+    """Checks every commit that releases a gate against the policy, with the numbers of the tables themselves."""
 
     def __init__(self, store: SQLiteStore, warehouse: ScriptedWarehouse, clock: ManualClock) -> None:
         self._store, self._warehouse, self._clock = store, warehouse, clock
@@ -80,36 +80,36 @@ class Oracle:
         return getattr(self._store, name)
 
     def load(self, pipeline: str, span: Span) -> Mapping[date, GatesByPhase]:
-        found = self._store.load(pipeline, span)
-        self.loaded = {**{day: gates for day, gates in self.loaded.items() if day not in span}, **found}
-        return found
+        days = self._store.load(pipeline, span)
+        self.loaded = {**{day: gates for day, gates in self.loaded.items() if day not in span}, **days}
+        return days
 
     def commit(self, change: Change) -> bool:
         committed = self._store.commit(change)
         if committed and change.gate is not None:
             run = change.gate.run
             self._check(change, self.loaded.get(run.run_date, {}))
-            # A tick reads the gates once, and goes on with what it has recorded itself.
+            # A tick reads the gates once, and continues with what it has committed itself.
             stored = replace(change.gate, version=change.gate.version + 1)
             self.loaded = {**self.loaded, run.run_date: {**self.loaded.get(run.run_date, {}), run.phase: stored}}
         return committed
 
     def _check(self, change: Change, day: GatesByPhase) -> None:
-        """A decision rests on the gates as they were read; the store refuses it when its own gate has moved since."""
+        """A decision depends on the gates as they were read; the store refuses it when its own gate has changed since."""
         gate = change.gate
         assert gate is not None
-        known = day.get(gate.run.phase, Gate(gate.run))
+        stored = day.get(gate.run.phase, Gate(gate.run))
         signals = [message for message in change.outbox if message.topic.endswith("-go")]
-        assert len(signals) == gate.generation - known.generation <= 1, "one signal per generation, and no other"
+        assert len(signals) == gate.generation - stored.generation <= 1, "one signal per generation, and no other"
         if not signals:
-            assert known.state is not GateState.OPEN or gate.state is GateState.OPEN, "a release is never taken back"
+            assert stored.state is not GateState.OPEN or gate.state is GateState.OPEN, "a release is never taken back"
             return
         assert signals[0].key == f"{gate.run}/g{gate.generation}"
         self.released[signals[0].key] = self.released.get(signals[0].key, 0) + 1
         self._check_evidence(gate, day)
 
     def _check_evidence(self, gate: Gate, day: GatesByPhase) -> None:
-        """I3: what was read from the tables when this decision was measured satisfies the policy."""
+        """I3: the numbers that this decision was based on satisfy the policy."""
         phase, now = PIPELINE.phase(gate.run.phase), self._clock.now()
         assert gate.hold is None or not is_live(gate.hold, now), "what a person holds is not released"
         assert paused(self._store, "shop", gate.run.phase, now) is None, "nor what is paused"
@@ -119,10 +119,10 @@ class Oracle:
         needed = [name for name, producer in PIPELINE.producers(gate.run.phase).items() if not producer.optional]
         silent = [name for name in needed if name not in gate.reports]
         failed = [name for name in needed if name not in silent and gate.reports[name].status == "failed"]
-        heard = (not silent or "producers_missing" in waived) and (not failed or "producer_failed" in waived)
+        reported = (not silent or "producers_missing" in waived) and (not failed or "producer_failed" in waived)
         due = PIPELINE.due(gate.run.phase, gate.run.run_date)
         quorum = phase.quorum is not None and due is not None and self._clock.now() >= due
-        enough = good == set(phase.outputs) and heard
+        enough = good == set(phase.outputs) and reported
         if gate.degraded:
             assert quorum, "degraded only by a quorum after due"
             assert {"report.sales"} <= good, "what is in always is never waived"
@@ -139,7 +139,7 @@ class Oracle:
 
 
 class World:
-    """One monitor, its stores, and a history that is played on it."""
+    """A monitor, its stores, and a random history."""
 
     def __init__(self, seed: int) -> None:
         self.random = random.Random(seed)  # noqa: S311
@@ -266,7 +266,7 @@ class World:
         self.unacknowledged = None
 
     def person(self) -> None:
-        """A person does something by hand, which may make no sense."""
+        """A person does some manual action, valid or not."""
         day, phase = self.random.choice(DAYS), self.random.choice(list(PIPELINE.phases))
         until = self.clock.now() + timedelta(minutes=self.random.choice([1, 30, 300, 3000]))
         gate = self.store.load("shop", SPAN).get(day, {}).get(phase, Gate(RunKey("shop", phase, day)))
@@ -303,7 +303,7 @@ class World:
         self.warehouse.down = "" if self.warehouse.down else "the warehouse is down"
 
     def settle(self) -> None:
-        """Everything works again, what people have stopped goes on, and the clock ticks."""
+        """Everything works again, holds and pauses are ended, and ticks follow."""
         self.bus.silent, self.warehouse.down = False, ""
         pauses = Pauses(self.store, self.clock)
         for phase in (None, *PIPELINE.phases):
@@ -333,23 +333,25 @@ class World:
         self._check_duplicates_change_nothing()
 
     def _check_the_fan_in_is_started(self) -> None:
-        """Of two upstream gates that open at once, at least one sees the other, so that their follower is started."""
+        """Of two upstream gates that open at the same time, at least one sees the other, so that their follower is started."""
         for date_, day in self.store.load("shop", SPAN).items():
             # What people opened before its upstream is stale once that opens, and must run again before anything is started.
             ready = [name for name, gate in day.items() if gate.is_open and is_released(PIPELINE, name, day)]
             if {"clean", "stock"} <= set(ready) and "raw" in day and day["raw"].generation == 1:
                 starts = [m.body["start"] for m in self.bus.taken if m.body.get("run_date") == str(date_) and "start" in m.body]
-                assert ["report"] in starts, f"{date_}: nobody told report to start"
+                assert ["report"] in starts, f"{date_}: no signal started report"
 
     def _check_every_due_gate_is_told(self, gates: list[Gate]) -> None:
-        known = {gate.run: gate for gate in gates}
+        by_run = {gate.run: gate for gate in gates}
         for day in DAYS:
             for phase in ("raw", "report"):
                 run = RunKey("shop", phase, day)
                 due = PIPELINE.due(phase, day)
                 if due is not None and self.clock.now() > due:
-                    gate = known[run]
-                    assert gate.state is GateState.OPEN or gate.alert is not None, f"I6: {run} is {gate.state} and nobody knows"
+                    gate = by_run[run]
+                    assert gate.state is GateState.OPEN or gate.alert is not None, (
+                        f"I6: {run} is {gate.state} and no alert went out"
+                    )
 
     def _check_duplicates_change_nothing(self) -> None:
         before = self.store.load("shop", SPAN)
@@ -361,7 +363,7 @@ class World:
 
 @pytest.mark.parametrize("block", range(20))
 def test_generated_histories_keep_the_invariants(block: int) -> None:
-    """250 histories per block, 5,000 in all; the seed of a failing one is in the message."""
+    """250 histories per block, 5,000 in all; the message has the seed of a failing one."""
     for seed in range(block * 250, (block + 1) * 250):
         world = World(seed)
         try:

@@ -1,4 +1,4 @@
-"""The function is killed at every step, and the systems behind it go away; Pub/Sub goes on delivering."""
+"""The function is killed at every step while Pub/Sub keeps delivering."""
 
 import threading
 from collections.abc import Iterator
@@ -25,7 +25,7 @@ phases:
     after: [raw]
     outputs: {{clean.flights: {{date: flight_date, checks: [row_count: {{per: raw.flights, between: [1, 1]}}]}}}}
 """
-"""The first two phases of the demo with one check each: what a death interrupts is not the measuring, which changes nothing."""
+"""The first two phases of the demo with one check each: an interrupted measurement changes nothing, so it need not be long."""
 POINTS = 32
 SPAN = Span(date(2013, 1, 31), date(2013, 3, 3))
 """A date for each point."""
@@ -63,13 +63,13 @@ def mortal(hosts: dict[str, str], demo_warehouse: Path, tmp_path: Path, kills: P
         yield made
 
 
-def test_killed_between_any_two_steps_it_neither_loses_nor_doubles_a_decision(mortal: Cloud, kills: Path) -> None:
+def test_a_kill_between_any_two_steps_neither_loses_nor_doubles_a_decision(mortal: Cloud, kills: Path) -> None:
     assert len(SPAN.days()) == POINTS
     seen: list[dict[str, object]] = []
     stop = threading.Event()
 
     def follow() -> None:
-        """Run clean when raw's go-signal names it, once per decision id, as a consumer does."""
+        """Run clean when raw's go-signal names it, once per decision id, as a consumer must."""
         started: set[str] = set()
         while not stop.is_set():
             for phase in ("raw", "clean"):
@@ -108,7 +108,7 @@ def opened(made: Cloud) -> dict[object, object]:
 
 
 def relay(made: Cloud) -> None:
-    """The tick: send what a death left unsent."""
+    """The tick: send what a kill left unsent."""
     monitor(made).relay()
 
 

@@ -49,7 +49,7 @@ TABLES = [table for phase in SHOP.phases.values() for table in phase.outputs]
 
 
 class Bus:
-    """Records what it takes, rows of the history apart; refuses while it is told to."""
+    """Records what it accepts, with history rows apart; raises an error while one is set."""
 
     def __init__(self) -> None:
         self.taken: list[Outgoing] = []
@@ -94,7 +94,7 @@ class World:
         self.sent = 0
 
     def started(self) -> Monitor:
-        """A process that starts; it dies when the countdown says so."""
+        """A newly started process; it dies when the countdown ends."""
         return Monitor(
             [SHOP],
             warehouse=Crashing(self.warehouse, self.calls),
@@ -123,7 +123,7 @@ class World:
         return self.store.load("shop", SPAN).get(DAY, {}).get(phase, Gate(RunKey("shop", phase, DAY)))
 
     def pending(self) -> Sequence[str]:
-        """What will be sent one day."""
+        """Everything that will be sent at some time."""
         return [entry.message.key for entry in self.store.pending(self.clock.now() + timedelta(days=99), 999)]
 
 
@@ -133,7 +133,7 @@ def world() -> World:
 
 
 def run_raw(world: World) -> None:
-    """Both producers of raw are done."""
+    """Both producers of raw report done."""
     world.monitor.handle(world.done("raw", "orders"))
     world.monitor.handle(world.done("raw", "prices"))
 
@@ -163,7 +163,7 @@ def test_three_phases_open_one_after_the_other(world: World) -> None:
     assert [world.gate(phase).version for phase in SHOP.phases] == [2, 1, 1]
 
 
-def test_a_push_request_is_taken_in(world: World) -> None:
+def test_a_push_request_is_handled(world: World) -> None:
     data = base64.b64encode(world.done("clean").data).decode()
     body = json.dumps({"message": {"data": data, "messageId": "p1"}}).encode()
     assert world.monitor.receive({}, body).handled is Handled.DECIDED
@@ -171,7 +171,7 @@ def test_a_push_request_is_taken_in(world: World) -> None:
 
 
 def test_a_duplicate_changes_nothing(world: World) -> None:
-    """Under its old id or a new one."""
+    """With its old id or a new one."""
     run_raw(world)
     before, taken = world.gate("raw"), list(world.bus.taken)
     again = world.done("raw", "orders")
@@ -181,11 +181,11 @@ def test_a_duplicate_changes_nothing(world: World) -> None:
     assert (world.gate("raw"), world.bus.taken) == (before, taken)
 
 
-def test_what_a_silent_bus_did_not_take_is_sent_later(world: World) -> None:
-    """First after 2 s, then after twice as long each time."""
+def test_messages_refused_by_an_unavailable_bus_are_sent_later(world: World) -> None:
+    """First after 2 s, then after twice the wait each time."""
     world.bus.refuses = SILENT
     run_raw(world)
-    assert world.gate("raw").state is GateState.OPEN, "the decision stands, whatever the bus does"
+    assert world.gate("raw").state is GateState.OPEN, "the decision is stored, whatever the bus does"
     signal, waits = "shop/raw/2026-03-02/g1", []
 
     def waiting(now: datetime) -> list[int]:
@@ -208,8 +208,8 @@ def test_what_a_silent_bus_did_not_take_is_sent_later(world: World) -> None:
     assert world.monitor.relay() == 0
 
 
-def test_a_bus_that_does_not_answer_is_asked_once_per_topic(world: World) -> None:
-    """Each attempt takes seconds there; what is left keeps its place."""
+def test_an_unavailable_bus_is_tried_once_per_topic(world: World) -> None:
+    """Each attempt takes seconds, so the rest waits its turn in the same order."""
     world.bus.refuses = SILENT
     for _ in range(5):
         world.monitor.handle(world.done("raw", "orders"))
@@ -223,8 +223,8 @@ def test_a_bus_that_does_not_answer_is_asked_once_per_topic(world: World) -> Non
     assert [row.key for row in world.bus.rows] == [f"shop/raw/2026-03-02/v{n}" for n in range(1, 6)]
 
 
-def test_a_silent_bus_is_tried_for_ever_at_least_once_an_hour(world: World) -> None:
-    """Nothing recorded is given up while the bus may still take it."""
+def test_an_unavailable_bus_is_tried_forever_at_least_once_an_hour(world: World) -> None:
+    """No recorded message is given up while the bus may still accept it."""
     world.bus.refuses = SILENT
     run_raw(world)
     for _ in range(50):
@@ -237,7 +237,7 @@ def test_a_silent_bus_is_tried_for_ever_at_least_once_an_hour(world: World) -> N
     assert world.bus.keys == ["shop/raw/2026-03-02/g1"]
 
 
-def test_what_the_bus_refuses_for_good_is_parked_at_once(world: World) -> None:
+def test_a_message_that_the_bus_refuses_for_good_is_parked_immediately(world: World) -> None:
     world.bus.refuses = REFUSED
     run_raw(world)
     keys = [f"shop/raw/2026-03-02/{what}" for what in ("v1", "g1", "v2")]
@@ -257,20 +257,20 @@ def test_what_the_bus_refuses_for_good_is_parked_at_once(world: World) -> None:
         (b"x" * 1_000_000, "a body that is not JSON"),
     ],
 )
-def test_a_message_that_makes_no_sense_is_kept_told_once_and_acknowledged(world: World, data: bytes, reason: str) -> None:
+def test_an_invalid_message_is_stored_alerted_once_and_acknowledged(world: World, data: bytes, reason: str) -> None:
     for n in range(2):
         outcome = world.monitor.handle(Envelope("bad", data, {}))
         assert outcome.handled is (Handled.DUPLICATE if n else Handled.REJECTED)
-    (kept,) = world.store.rejected(9)
-    assert kept.message_id == "bad"
-    assert kept.reason.startswith(reason)
-    assert len(kept.data) <= 100_000
+    (rejected,) = world.store.rejected(9)
+    assert rejected.message_id == "bad"
+    assert rejected.reason.startswith(reason)
+    assert len(rejected.data) <= 100_000
     assert world.bus.keys == ["rejected/bad"]
     assert world.bus.alerts == [("message_rejected", "firing")]
     assert world.store.load("shop", SPAN) == {}
 
 
-def test_an_envelope_that_makes_no_sense_is_kept_and_told_once(world: World) -> None:
+def test_an_invalid_envelope_is_stored_and_alerted_once(world: World) -> None:
     for n in range(2):
         outcome = world.monitor.receive({"ce-id": "x"}, b"\xff")
         assert outcome.handled is (Handled.DUPLICATE if n else Handled.REJECTED)
@@ -278,7 +278,7 @@ def test_an_envelope_that_makes_no_sense_is_kept_and_told_once(world: World) -> 
 
 
 def test_hostile_text_is_stored_and_sent(world: World) -> None:
-    """Half a surrogate pair in any field is no reason for a message to come again for ever."""
+    """Half of a surrogate pair in any field must not cause endless redelivery."""
     bad = "\ud800\x00\x1b"
     body = {"phase": "clean", "run_date": str(DAY), "status": "failed", "run_id": bad, "error": bad, "correlation_id": bad}
     message = {"data": base64.b64encode(json.dumps(body).encode()).decode(), "messageId": bad, "attributes": {bad: bad}}
@@ -290,8 +290,8 @@ def test_hostile_text_is_stored_and_sent(world: World) -> None:
         json.dumps(taken.body, ensure_ascii=False).encode()
 
 
-def test_an_older_message_without_times_that_comes_late_is_old(world: World) -> None:
-    """The broker does not keep an order, but it says when it took a message."""
+def test_a_late_message_without_times_is_recognised_as_old(world: World) -> None:
+    """The broker keeps no order, but states when it accepted a message."""
     body = {"phase": "clean", "run_date": str(DAY)}
     run_raw(world)
     world.clock.advance(5 * MINUTE)
@@ -328,7 +328,7 @@ def test_a_table_that_does_not_answer_leaves_the_gate_unverified(world: World) -
 
 
 class Refusing(ScriptedWarehouse):
-    """A warehouse to which the SQL of the pipeline file makes no sense, as it says half-way."""
+    """A warehouse that fails half-way on the SQL of the pipeline file."""
 
     def measure(self, queries: Sequence[Query], span: Span) -> Iterator[Answer]:
         for n, answer in enumerate(super().measure(queries, span)):
@@ -345,22 +345,22 @@ def test_sql_that_does_not_parse_leaves_the_gate_unverified() -> None:
     assert world.bus.signals == []
 
 
-def test_a_held_gate_opens_when_its_rows_are_there(world: World) -> None:
-    """By the next tick, with no message; then its alert is over."""
+def test_a_held_gate_opens_when_its_rows_arrive(world: World) -> None:
+    """By the next tick, without a message; then its alert recovers."""
     world.warehouse.numbers["raw.orders", DAY] = 3
     run_raw(world)
     assert world.gate("raw").state is GateState.HELD
     assert world.recheck()[0].alerts == ()
     versions = world.gate("raw").version
     world.recheck()
-    assert world.gate("raw").version == versions, "a look that finds nothing new writes nothing"
+    assert world.gate("raw").version == versions, "a recheck that finds nothing new writes nothing"
     world.warehouse.numbers["raw.orders", DAY] = 11
     world.recheck()
     assert world.gate("raw").state is GateState.OPEN
     assert world.bus.alerts == [("checks_failed", "firing"), ("checks_failed", "recovered")]
 
 
-def test_silence_is_noticed_at_the_due_time(world: World) -> None:
+def test_a_missing_report_is_noticed_at_the_due_time(world: World) -> None:
     world.clock.set(datetime(2026, 3, 3, 5, 59, 59, tzinfo=UTC))
     assert world.recheck() == ()
     world.clock.advance(timedelta(seconds=1))
@@ -369,8 +369,8 @@ def test_silence_is_noticed_at_the_due_time(world: World) -> None:
     assert world.bus.alerts == [("no_message", "firing")]
 
 
-def test_an_accepted_gap_that_expires_is_looked_at_again(world: World) -> None:
-    """What a person closed for a time is open again after it, and somebody hears of it."""
+def test_an_expired_accepted_gap_is_rechecked(world: World) -> None:
+    """When the acceptance ends, the gate is overdue again and raises an alert."""
     world.clock.set(datetime(2026, 3, 3, 7, tzinfo=UTC))
     world.recheck()
     until = world.clock.now() + timedelta(days=1)
@@ -387,8 +387,8 @@ def test_an_accepted_gap_that_expires_is_looked_at_again(world: World) -> None:
     assert world.bus.alerts[-1] == ("no_message", "firing")
 
 
-def test_a_release_that_could_not_be_measured_later_is_measured_by_a_tick(world: World) -> None:
-    """A late message finds the warehouse down; nobody need send it again."""
+def test_an_open_gate_that_could_not_be_measured_is_measured_by_a_tick(world: World) -> None:
+    """A late message comes while the warehouse is down; it need not be sent again."""
     run_raw(world)
     world.clock.advance(MINUTE)
     world.warehouse.down = "the warehouse is down"
@@ -397,14 +397,14 @@ def test_a_release_that_could_not_be_measured_later_is_measured_by_a_tick(world:
     assert (world.gate("raw").unproven, world.gate("raw").generation) == (True, 1)
     version = world.gate("raw").version
     world.recheck()
-    assert world.gate("raw").version == version, "a look that finds nothing new writes nothing"
+    assert world.gate("raw").version == version, "a recheck that finds nothing new writes nothing"
     world.warehouse.down = ""
     world.recheck()
     assert (world.gate("raw").unproven, world.gate("raw").generation) == (False, 2)
     assert world.recheck() == ()
 
 
-def test_a_release_whose_table_got_worse_recovers_without_a_message(world: World) -> None:
+def test_a_late_failure_recovers_without_a_message(world: World) -> None:
     run_raw(world)
     world.clock.advance(MINUTE)
     world.warehouse.numbers["raw.orders", DAY] = 3
@@ -415,7 +415,7 @@ def test_a_release_whose_table_got_worse_recovers_without_a_message(world: World
     assert world.gate("raw").generation == 1
 
 
-def test_an_open_gate_is_not_looked_at_by_the_tick(world: World) -> None:
+def test_an_open_gate_is_not_rechecked_by_the_tick(world: World) -> None:
     run_raw(world)
     world.clock.set(datetime(2026, 3, 3, 7, tzinfo=UTC))
     world.warehouse.queries.clear()
@@ -423,7 +423,7 @@ def test_an_open_gate_is_not_looked_at_by_the_tick(world: World) -> None:
     assert world.warehouse.queries == []
 
 
-def test_a_gate_that_moves_while_it_is_measured_is_decided_anew(world: World) -> None:
+def test_a_gate_that_changes_while_it_is_measured_is_decided_again(world: World) -> None:
     other = world.started()
     world.monitor.handle(world.done("raw", "orders"))
 
@@ -445,7 +445,7 @@ def test_a_gate_that_moves_while_it_is_measured_is_decided_anew(world: World) ->
 
 
 def crash_at(point: int, *, rows: int, bus: PublishError | None = None) -> tuple[World, bool]:
-    """raw's last message is handled, and the process dies at a point; then the message comes again, and the clock ticks."""
+    """The process dies at a point while it handles raw's last message; then the message comes again, and a tick follows."""
     world = World()
     world.warehouse.numbers["raw.orders", DAY] = rows
     world.monitor.handle(world.done("raw", "orders"))
@@ -475,8 +475,8 @@ def points(**how: Any) -> int:
 
 
 @pytest.mark.parametrize("bus", [None, SILENT], ids=["bus", "silent bus"])
-def test_a_crash_anywhere_loses_and_doubles_no_signal(bus: PublishError | None) -> None:
-    """One decision and one key, however often it is sent; nothing recorded stays unsent."""
+def test_a_crash_at_any_point_loses_and_doubles_no_signal(bus: PublishError | None) -> None:
+    """There is one decision and one key, however often it is sent, and nothing recorded stays unsent."""
     # load, pauses, measure, commit, two of publish, and sent or twice failed: each may die before it is done and after it.
     # A publish that is refused has no after.
     assert points(rows=10, bus=bus) == 14
@@ -494,7 +494,7 @@ def test_a_crash_anywhere_loses_and_doubles_no_signal(bus: PublishError | None) 
         assert len(world.store.history(gate.run)) == 2, point
 
 
-def test_a_crash_anywhere_loses_and_doubles_no_alert() -> None:
+def test_a_crash_at_any_point_loses_and_doubles_no_alert() -> None:
     for point in range(points(rows=3) + 1):
         world, _ = crash_at(point, rows=3)
         assert world.gate("raw").state is GateState.HELD, point
@@ -502,7 +502,7 @@ def test_a_crash_anywhere_loses_and_doubles_no_alert() -> None:
         assert world.pending() == [], point
 
 
-def test_a_crash_anywhere_keeps_a_rejected_message_once() -> None:
+def test_a_crash_at_any_point_stores_a_rejected_message_once() -> None:
     point, died = 0, True
     while died:
         world = World()

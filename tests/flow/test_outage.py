@@ -1,4 +1,4 @@
-"""Firestore, BigQuery or Pub/Sub stops in the middle, while messages keep coming; afterwards nothing is lost and nothing double."""
+"""Firestore, BigQuery or Pub/Sub stops while messages keep coming; afterwards nothing is lost and nothing is doubled."""
 
 import json
 from collections import Counter
@@ -47,7 +47,7 @@ def watched(
     demo_warehouse: Path,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Cloud]:
-    """The test looks past the doors; Pub/Sub reaches the function without one."""
+    """The test itself bypasses the doors; Pub/Sub reaches the function without one."""
     hosts = {
         "PUBSUB_EMULATOR_HOST": pubsub_emulator,
         "FIRESTORE_EMULATOR_HOST": firestore_emulator,
@@ -58,7 +58,7 @@ def watched(
         yield made
 
 
-def test_what_stops_in_the_middle_costs_time_and_nothing_else(watched: Cloud, doors: Mapping[str, Door]) -> None:
+def test_an_outage_of_a_service_delays_and_loses_nothing(watched: Cloud, doors: Mapping[str, Door]) -> None:
     log = watched.folder / "log"
 
     raw_is_done(watched, FIRST)
@@ -78,13 +78,13 @@ def test_what_stops_in_the_middle_costs_time_and_nothing_else(watched: Cloud, do
 
     doors["PUBSUB_EMULATOR_HOST"].shut()
     raw_is_done(watched, UNSENT)
-    wait_for("a decision that stands", lambda: state(watched, UNSENT) == (GateState.OPEN, Reason.PASSED))
+    wait_for("a stored decision", lambda: state(watched, UNSENT) == (GateState.OPEN, Reason.PASSED))
     wait_for(
         "its signal and its row to be given up for now", lambda: tried(watched) >= {f"{RAW}/{UNSENT}/g1", f"{RAW}/{UNSENT}/v2"}
     )
     doors["PUBSUB_EMULATOR_HOST"].open()
 
-    assert state(watched, UNMEASURED) == (GateState.UNVERIFIED, Reason.NOT_MEASURED), "nobody has looked again yet"
+    assert state(watched, UNMEASURED) == (GateState.UNVERIFIED, Reason.NOT_MEASURED), "it has not been rechecked yet"
     monitor = Wiring.from_env(watched.environ).monitor
     monitor.recheck(PIPELINE, [RunKey("flights", "raw", UNMEASURED)], {})  # as the tick does
     wait_for("the outbox to empty", lambda: monitor.relay() == 0 and not watched.store.pending(LATER, 100))
@@ -106,7 +106,7 @@ def raw_is_done(watched: Cloud, day: date) -> None:
 
 
 def tried(watched: Cloud) -> set[str]:
-    """What the function could not send; it waits for the tick."""
+    """The messages that the function could not send, and that wait for the tick."""
     return {entry.message.key for entry in watched.store.pending(LATER, 100) if entry.attempts}
 
 

@@ -1,4 +1,4 @@
-"""Pauses through monitor and tick: what comes is recorded, nothing is released, nobody is told, and then it goes on by itself."""
+"""Pauses through monitor and tick: reports are recorded, nothing is released, no alert goes out, and it resumes automatically."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -19,9 +19,9 @@ HOUR = timedelta(hours=1)
 
 @pytest.fixture
 def world() -> World:
-    found = World()
-    ticking(found).run()
-    return found
+    new = World()
+    ticking(new).run()
+    return new
 
 
 def pause(world: World, phase: str | None = None, until: datetime = DUE + HOUR) -> None:
@@ -33,7 +33,7 @@ def resume(world: World, phase: str | None = None) -> None:
 
 
 @pytest.mark.parametrize("phase", [None, "raw"])
-def test_what_comes_while_it_is_paused_is_recorded_and_released_after_it(world: World, phase: str | None) -> None:
+def test_reports_during_a_pause_are_recorded_and_released_after_it(world: World, phase: str | None) -> None:
     pause(world, phase)
     run_raw(world)
     gate = world.gate("raw")
@@ -44,14 +44,14 @@ def test_what_comes_while_it_is_paused_is_recorded_and_released_after_it(world: 
     world.warehouse.queries.clear()
     world.clock.set(DUE)
     assert ticking(world).run().decisions == ()
-    assert (world.warehouse.queries, world.bus.signals, world.bus.alerts) == ([], [], []), "and nothing is measured in vain"
+    assert (world.warehouse.queries, world.bus.signals, world.bus.alerts) == ([], [], []), "and nothing is measured needlessly"
     world.clock.set(DUE + HOUR)
     ticking(world).run()
     assert world.bus.signals == ["shop/raw/2026-03-02/g1"]
     assert ("checks_failed", "firing") not in world.bus.alerts
 
 
-def test_lateness_is_told_when_the_pause_is_over(world: World) -> None:
+def test_lateness_raises_an_alert_when_the_pause_ends(world: World) -> None:
     for table in list(world.warehouse.numbers):
         del world.warehouse.numbers[table]
     pause(world)
@@ -63,7 +63,7 @@ def test_lateness_is_told_when_the_pause_is_over(world: World) -> None:
     assert world.bus.alerts == [("nothing_heard", "firing")]
 
 
-def test_another_phase_goes_on(world: World) -> None:
+def test_a_pause_does_not_affect_another_phase(world: World) -> None:
     pause(world, "report")
     run_raw(world)
     world.clock.advance(MINUTE)
@@ -74,7 +74,7 @@ def test_another_phase_goes_on(world: World) -> None:
     assert world.gate("report").reason is Reason.PAUSED
 
 
-def test_a_new_release_waits_too_and_comes_when_the_pause_ends(world: World) -> None:
+def test_a_next_generation_waits_until_the_pause_ends(world: World) -> None:
     run_raw(world)
     pause(world)
     world.warehouse.numbers["raw.orders", DAY] = 12
@@ -87,7 +87,7 @@ def test_a_new_release_waits_too_and_comes_when_the_pause_ends(world: World) -> 
     assert world.gate("raw").generation == 2
 
 
-def test_neither_an_override_nor_the_end_of_a_hold_passes_a_pause(world: World) -> None:
+def test_neither_an_override_nor_the_end_of_a_hold_bypasses_a_pause(world: World) -> None:
     world.warehouse.numbers["raw.orders", DAY] = 3
     run_raw(world)
     raw = RunKey("shop", "raw", DAY)
@@ -102,8 +102,8 @@ def test_neither_an_override_nor_the_end_of_a_hold_passes_a_pause(world: World) 
     assert world.bus.signals == ["shop/raw/2026-03-02/g1"]
 
 
-def test_a_gate_without_a_due_time_goes_on_too(world: World) -> None:
-    """It was only held by hand, and never heard of."""
+def test_a_gate_without_a_due_time_is_rechecked_too(world: World) -> None:
+    """It was only put on hold, and has no report."""
     clean = RunKey("shop", "clean", DAY)
     pause(world)
     world.monitor.act(clean, PutHold("odd rows", world.clock.now() + HOUR), "ann")
@@ -112,7 +112,7 @@ def test_a_gate_without_a_due_time_goes_on_too(world: World) -> None:
     assert world.gate("clean").state is GateState.WAITING
 
 
-def test_an_old_gate_is_left_alone_too(world: World) -> None:
+def test_an_old_gate_is_skipped_during_a_pause(world: World) -> None:
     world.warehouse.numbers["raw.orders", DAY] = 3
     run_raw(world)
     world.clock.set(datetime(2026, 5, 1, tzinfo=UTC))
@@ -128,9 +128,9 @@ def test_an_old_gate_is_left_alone_too(world: World) -> None:
     assert world.gate("raw").state is GateState.OPEN
 
 
-def test_what_is_asked_of_the_store() -> None:
+def test_how_often_pauses_are_read_from_the_store() -> None:
     """A tick reads the pauses once for a pipeline; a message reads those of its phase."""
-    found: list[tuple[str, ...]] = []
+    reads: list[tuple[str, ...]] = []
     world = World()
     find = world.store.find
 
@@ -140,7 +140,7 @@ def test_what_is_asked_of_the_store() -> None:
 
         def find(self, kind: str, keys: Any) -> Any:
             if kind == "pause":
-                found.append(tuple(keys))
+                reads.append(tuple(keys))
             return find(kind, keys)
 
     store = world.store
@@ -148,13 +148,13 @@ def test_what_is_asked_of_the_store() -> None:
     world.monitor = world.started()
     world.clock.set(DUE)
     ticking(world).run()
-    assert found == [("shop", "shop/raw", "shop/clean", "shop/report")]
-    found.clear()
+    assert reads == [("shop", "shop/raw", "shop/clean", "shop/report")]
+    reads.clear()
     world.monitor.handle(world.done("clean"))
-    assert found == [("shop", "shop/clean")]
+    assert reads == [("shop", "shop/clean")]
 
 
-def test_the_newer_of_two_that_write_at_once_wins_and_neither_is_forgotten(world: World) -> None:
+def test_of_two_concurrent_pauses_the_newer_wins_and_both_are_stored(world: World) -> None:
     """A record is written at the version that was read."""
 
     class Racing:
@@ -179,7 +179,7 @@ def test_the_newer_of_two_that_write_at_once_wins_and_neither_is_forgotten(world
     assert set(paused_phases(world.store, SHOP, now)) == {"raw", "clean", "report"}
 
 
-def test_a_store_that_always_moves_is_an_error(world: World) -> None:
+def test_a_permanent_conflict_is_an_error(world: World) -> None:
     class Moving:
         def find(self, *_: Any) -> dict[str, Any]:
             return {}
@@ -192,7 +192,7 @@ def test_a_store_that_always_moves_is_an_error(world: World) -> None:
         pauses.pause(SHOP, None, by="ann", why="why", until=DUE)
 
 
-def test_a_dry_run_and_what_is_refused_change_nothing(world: World) -> None:
+def test_a_dry_run_and_a_refused_pause_change_nothing(world: World) -> None:
     pauses = Pauses(world.store, world.clock)
     assert pauses.pause(SHOP, "raw", by="ann", why="why", until=DUE, dry_run=True).until == DUE
     with pytest.raises(ActionRefused):

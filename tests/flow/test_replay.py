@@ -1,4 +1,4 @@
-"""Messages that had no effect: kept, told once, put through again without counting twice, whatever dies in between."""
+"""Messages without effect: stored, alerted once, and reprocessed without counting twice, wherever a process dies."""
 
 import base64
 import json
@@ -44,7 +44,7 @@ def receive(world: World, pushed: bytes) -> Handled:
 
 
 def replay(world: World, *, dry_run: bool = False) -> list[Replayed]:
-    """Everything that is kept, oldest first."""
+    """Replay all retained messages, oldest first."""
     again = Replay(world.started(), store=Crashing(world.store, world.calls), clock=world.clock)
     return [again.replay(message, dry_run=dry_run) for message in reversed(retained_messages(world.store))]
 
@@ -54,11 +54,11 @@ def world() -> World:
     return World()
 
 
-def test_what_could_not_be_delivered_is_kept_and_told_once(world: World) -> None:
+def test_a_dead_letter_is_stored_and_alerted_once(world: World) -> None:
     pushed = given_up(body())
     assert [receive(world, pushed) for _ in range(2)] == [Handled.STORED, Handled.DUPLICATE]
-    (kept,) = retained_messages(world.store)
-    assert (kept.source, kept.reason) == (
+    (retained,) = retained_messages(world.store)
+    assert (retained.source, retained.reason) == (
         "phasegate-shop-raw-complete",
         "given up by phasegate-shop-raw-complete after 20 attempts",
     )
@@ -68,17 +68,17 @@ def test_what_could_not_be_delivered_is_kept_and_told_once(world: World) -> None
     assert world.gate("raw").reports == {}, "nothing counts before somebody says so"
 
 
-def test_a_replayed_message_counts_as_old_as_it_is_and_once(world: World) -> None:
+def test_a_replayed_message_counts_once_with_its_original_age(world: World) -> None:
     receive(world, given_up(body()))
-    (found,) = replay(world)
-    assert found.settled
-    assert found.result.startswith("orders reports done for shop/raw/2026-03-02; shop/raw/2026-03-02 is waiting")
+    (replayed,) = replay(world)
+    assert replayed.settled
+    assert replayed.result.startswith("orders reports done for shop/raw/2026-03-02; shop/raw/2026-03-02 is waiting")
     assert world.gate("raw").reports["orders"].received_at == FIRST
     assert (retained_messages(world.store), replay(world)) == ([], [])
 
 
 def test_replaying_the_same_message_twice_changes_nothing(world: World) -> None:
-    """Two people at once: both have it on their list."""
+    """Two people at the same time: both have it on their list."""
     receive(world, given_up(body()))
     (message,) = retained_messages(world.store)
     again = Replay(world.started(), store=world.store, clock=world.clock)
@@ -89,57 +89,57 @@ def test_replaying_the_same_message_twice_changes_nothing(world: World) -> None:
 
 
 def test_a_replayed_message_opens_the_gate(world: World) -> None:
-    """The state store was away for hours; the table has what the gate wants."""
+    """The state store was unavailable for hours; the table has what the gate needs."""
     for producer in ("orders", "prices"):
         receive(world, given_up(body(producer=producer), f"d-{producer}"))
-    assert [found.settled for found in replay(world)] == [True, True]
+    assert [replayed.settled for replayed in replay(world)] == [True, True]
     assert world.gate("raw").state is GateState.OPEN
     assert world.bus.signals == ["shop/raw/2026-03-02/g1"]
 
 
-def test_a_replayed_message_never_displaces_what_was_said_later(world: World) -> None:
+def test_a_replayed_message_never_replaces_a_newer_report(world: World) -> None:
     receive(world, given_up(body(status="failed")))
     run_raw(world)
     before = world.gate("raw")
     assert before.state is GateState.OPEN
-    (found,) = replay(world)
-    assert found.settled
-    assert found.result.startswith("nothing new")
+    (replayed,) = replay(world)
+    assert replayed.settled
+    assert replayed.result.startswith("nothing new")
     assert world.gate("raw") == before
     assert world.gate("raw").reports["orders"].status is Status.DONE
 
 
-def test_a_message_that_still_makes_no_sense_stays_and_says_why(world: World) -> None:
+def test_a_message_that_is_still_invalid_stays_listed_with_the_reason(world: World) -> None:
     world.monitor.handle(Envelope("bad", body(phase="enrch"), {}))
     alerts = list(world.bus.taken)
     for _ in range(2):
-        (found,) = replay(world)
-        assert not found.settled
-        assert 'stays listed, still invalid: unknown phase "enrch"' in found.result
+        (replayed,) = replay(world)
+        assert not replayed.settled
+        assert 'stays listed, still invalid: unknown phase "enrch"' in replayed.result
     assert len(retained_messages(world.store)) == len(world.store.rejected(99)) == 1
     assert world.bus.taken == alerts, "people know already"
 
 
-def test_a_message_that_made_no_sense_counts_once_the_pipeline_file_is_mended(world: World) -> None:
+def test_an_invalid_message_is_handled_once_the_pipeline_file_is_fixed(world: World) -> None:
     world.monitor.handle(Envelope("bad", body(producer="ordres"), {}, FIRST))
     assert not replay(world)[0].settled
     raw = SHOP.phases["raw"]
     aliases = {"orders": type(raw.producers["orders"])(aliases=("ordres",)), "prices": raw.producers["prices"]}
-    mended = type(raw)(producers=aliases, due=raw.due, outputs=raw.outputs)
-    pipeline = type(SHOP)(pipeline="shop", calendar=SHOP.calendar, phases={**SHOP.phases, "raw": mended})
+    fixed = type(raw)(producers=aliases, due=raw.due, outputs=raw.outputs)
+    pipeline = type(SHOP)(pipeline="shop", calendar=SHOP.calendar, phases={**SHOP.phases, "raw": fixed})
     monitor = world.started()
     monitor.pipelines = {"shop": pipeline}
-    found = Replay(monitor, store=world.store, clock=world.clock).replay(retained_messages(world.store)[0])
-    assert found.settled
+    replayed = Replay(monitor, store=world.store, clock=world.clock).replay(retained_messages(world.store)[0])
+    assert replayed.settled
     assert world.gate("raw").reports["orders"].received_at == FIRST
 
 
-def test_a_dry_run_says_what_each_would_do_and_does_nothing(world: World) -> None:
+def test_a_dry_run_of_a_replay_gives_the_results_and_does_nothing(world: World) -> None:
     receive(world, given_up(body()))
     world.monitor.handle(Envelope("bad", b"{}", {}))
     before = (world.store.rejected(99), world.store.pending(world.clock.now(), 99), list(world.bus.tried))
-    told = replay(world, dry_run=True)
-    assert [found.result for found in told] == [
+    results = replay(world, dry_run=True)
+    assert [replayed.result for replayed in results] == [
         "would be handled: orders reports done for shop/raw/2026-03-02",
         "stays listed, still invalid: neither phase nor producer is given",
     ]
@@ -147,36 +147,36 @@ def test_a_dry_run_says_what_each_would_do_and_does_nothing(world: World) -> Non
     assert len(retained_messages(world.store)) == 2
 
 
-def test_an_alert_that_could_not_be_delivered_is_sent_again(world: World) -> None:
+def test_an_undelivered_alert_is_resent(world: World) -> None:
     alert = {"key": "k", "cause": "checks_failed", "state": "firing"}
     receive(world, given_up(json.dumps(alert).encode(), "a1", "phasegate-alerts", key="k", severity="critical"))
     world.bus.taken.clear()
-    (found,) = replay(world)
-    assert found.result == "resent to alerts"
+    (replayed,) = replay(world)
+    assert replayed.result == "resent to alerts"
     assert world.bus.taken == [Outgoing("replay/a1", "alerts", alert, {"key": "k", "severity": "critical"})]
     assert retained_messages(world.store) == []
 
 
-def test_what_is_of_no_use_any_more_is_put_away(world: World) -> None:
+def test_an_obsolete_message_is_no_longer_listed(world: World) -> None:
     receive(world, given_up(b"tick", "t1", "phasegate-ticks"))
-    (found,) = replay(world)
-    assert found.result == "not needed: a tick; later ticks have done its work"
+    (replayed,) = replay(world)
+    assert replayed.result == "not needed: a tick; later ticks have done its work"
     assert retained_messages(world.store) == []
 
 
 @pytest.mark.parametrize("pushed", [b"", b"\xff\x00", b"{}", b'{"message": {"data": "%%%"}}', b"[" * 9999])
-def test_whatever_comes_is_kept_and_acknowledged(world: World, pushed: bytes) -> None:
+def test_any_dead_letter_is_stored_and_acknowledged(world: World, pushed: bytes) -> None:
     assert receive(world, pushed) in (Handled.STORED, Handled.REJECTED)
     assert len(retained_messages(world.store)) == len(world.bus.taken) == 1
     assert not replay(world)[0].settled
 
 
-def test_a_message_longer_than_what_is_kept_says_so(world: World) -> None:
+def test_a_message_that_was_cut_is_reported_as_such(world: World) -> None:
     receive(world, given_up(body(error="x" * 200_000)))
     assert "only the start of the message was stored" in replay(world)[0].result
 
 
-def test_messages_are_chosen_by_when_they_came(world: World) -> None:
+def test_messages_are_selected_by_time(world: World) -> None:
     receive(world, given_up(body(), "d1"))
     moment = world.clock.advance(5 * MINUTE)
     receive(world, given_up(body(producer="prices"), "d2"))
@@ -186,7 +186,7 @@ def test_messages_are_chosen_by_when_they_came(world: World) -> None:
 
 
 def test_a_crash_anywhere_loses_and_doubles_nothing() -> None:
-    """At each call to store, warehouse and bus, before and after it; then everything is delivered and replayed again."""
+    """Before and after each call of store, warehouse and bus; then everything is delivered and replayed again."""
     point, died = 0, True
     while died:
         world = World()

@@ -1,4 +1,4 @@
-"""An upstream that is repaired after its release: who is stale, what must run again, and that it is then all in order."""
+"""An upstream that is repaired after its release: what is stale, what must rerun, and that everything is fine afterwards."""
 
 import subprocess
 import sys
@@ -38,7 +38,7 @@ SPAN = Span(FIRST, FIRST + timedelta(days=5))
 BROKEN = SPAN.days()[1]
 
 JOBS = {
-    # Each fills its table from what it reads, as it stands then; rows are as many before and after.
+    # Each fills its table from what it reads, as it is then; the number of rows does not change.
     "clean": "SELECT d, id FROM lake.raw WHERE d = $day",
     "features": "SELECT $day, sum(id) FROM lake.clean WHERE d BETWEEN $day - 2 AND $day",
     "scores": "SELECT d, 2 * id FROM lake.features WHERE d = $day",
@@ -47,7 +47,7 @@ JOBS = {
 
 
 class Shop:
-    """The pipeline's jobs on real tables, and the monitor beside them."""
+    """The pipeline's jobs on real tables, with a monitor."""
 
     def __init__(self, folder: Path) -> None:
         (folder / "shop.yaml").write_text(PIPELINE)
@@ -76,7 +76,7 @@ class Shop:
         self.fill(phase, day, JOBS[phase])
 
     def fill(self, phase: str, day: date, query: str) -> None:
-        """The job runs for five minutes, and reports."""
+        """Run the job for five minutes, and report."""
         started = self.clock.advance(timedelta(minutes=1))
         with duckdb.connect(self.tables) as connection:
             connection.execute(f"DELETE FROM lake.{phase} WHERE d = ?", [day])  # noqa: S608
@@ -104,19 +104,19 @@ class Shop:
 
 @pytest.fixture
 def shop(tmp_path: Path) -> Shop:
-    found = Shop(tmp_path)
+    new = Shop(tmp_path)
     for n, day in enumerate(SPAN.days()):
-        found.clock.set(datetime(2026, 3, 2, 1, tzinfo=UTC) + timedelta(days=n))
-        found.raw(day, 1, 2, 3)
+        new.clock.set(datetime(2026, 3, 2, 1, tzinfo=UTC) + timedelta(days=n))
+        new.raw(day, 1, 2, 3)
         for phase in JOBS:
-            found.run(phase, day)
-    assert found.standings() == {GateState.OPEN}
-    assert found.again() == []
-    assert "rerun in this order" not in found.status()
-    return found
+            new.run(phase, day)
+    assert new.standings() == {GateState.OPEN}
+    assert new.again() == []
+    assert "rerun in this order" not in new.status()
+    return new
 
 
-def test_after_a_repair_status_says_what_must_run_again_and_then_all_is_whole(shop: Shop) -> None:
+def test_status_lists_the_reruns_after_a_repair_until_all_are_done(shop: Shop) -> None:
     shop.raw(BROKEN, 1, 2, 4)  # as many rows as before, with another key
     expected = [
         ("clean", BROKEN),
@@ -127,14 +127,14 @@ def test_after_a_repair_status_says_what_must_run_again_and_then_all_is_whole(sh
     ]
     assert sorted(shop.again()) == sorted(expected)
     assert shop.standings() == {GateState.OPEN, GateState.STALE}
-    told = shop.status()
-    assert "rerun in this order:" in told
-    assert "  clean 2026-03-02: raw was released again since it ran" in told
-    assert "  features 2026-03-04: clean of 2026-03-02, in its look-back, must rerun first" in told
-    assert "2026-03-05:" not in told, "what does not look back so far is left alone"
+    status = shop.status()
+    assert "rerun in this order:" in status
+    assert "  clean 2026-03-02: raw was released again since it ran" in status
+    assert "  features 2026-03-04: clean of 2026-03-02, in its look-back, must rerun first" in status
+    assert "2026-03-05:" not in status, "what does not look back so far is left alone"
 
     ran = list(shop.again())
-    for phase, day in ran:  # the order in which it is told works: each reads what has run before it
+    for phase, day in ran:  # the listed order works: each reads what has run before it
         assert shop.again()[0] == (phase, day)
         shop.run(phase, day)
     assert shop.again() == []
@@ -147,13 +147,13 @@ def test_after_a_repair_status_says_what_must_run_again_and_then_all_is_whole(sh
     assert Counter(shop.signals) == Counter(every), "one go-signal per gate and generation"
 
 
-def test_what_does_not_run_again_is_told_when_it_should_have(shop: Shop) -> None:
-    """One after the other: who waits for one that is stale itself is not late yet."""
-    told: list[tuple[str, str, str]] = []
+def test_a_missing_rerun_raises_an_alert_when_it_is_due(shop: Shop) -> None:
+    """One after the other: a phase whose input is itself stale is not late yet."""
+    alerts: list[tuple[str, str, str]] = []
 
     def with_report(message: Outgoing) -> None:
-        if "phase" in message.body:  # the daily look at the installation has something to say, too
-            told.append((message.body["phase"], message.body["cause"], message.body["state"]))
+        if "phase" in message.body:  # the daily check of the installation sends alerts, too
+            alerts.append((message.body["phase"], message.body["cause"], message.body["state"]))
 
     shop.wiring.local_bus.subscribe(ALERTS, with_report)
     shop.wiring.tick.run()
@@ -161,29 +161,29 @@ def test_what_does_not_run_again_is_told_when_it_should_have(shop: Shop) -> None
     for _ in range(59):
         shop.clock.advance(MINUTE)
         shop.wiring.tick.run()
-    assert told == []
+    assert alerts == []
     for _ in range(3):
         shop.clock.advance(MINUTE)
         shop.wiring.tick.run()
-    assert told == [("clean", "not_run_again", "firing")]
+    assert alerts == [("clean", "not_run_again", "firing")]
     assert "raw was released again, and clean has not rerun since; due moved" in shop.status()
     shop.run("clean", BROKEN)
-    assert told[1:] == [("clean", "not_run_again", "recovered")]
+    assert alerts[1:] == [("clean", "not_run_again", "recovered")]
     for phase, day in shop.again():
         shop.run(phase, day)
     shop.clock.advance(3 * 60 * MINUTE)
     shop.wiring.tick.run()
-    assert len(told) == 2
+    assert len(alerts) == 2
 
 
-def test_the_same_rows_loaded_again_are_no_repair(shop: Shop) -> None:
+def test_loading_the_same_rows_again_needs_no_rerun(shop: Shop) -> None:
     shop.raw(BROKEN, 3, 2, 1)
     assert shop.again() == []
     assert shop.standings() == {GateState.OPEN}
 
 
-def test_a_run_on_the_old_input_stays_in_the_list(shop: Shop) -> None:
-    """It began before the repair was released, so it may have read what was there before."""
+def test_a_run_on_the_old_input_still_must_rerun(shop: Shop) -> None:
+    """It started before the repair was released, so it may have read the old data."""
     started = shop.clock.now()
     shop.raw(BROKEN, 1, 2, 4)
     body = f'{{"phase": "clean", "run_date": "{BROKEN}", "status": "done", "started_at": "{started.isoformat()}"}}'
@@ -193,7 +193,7 @@ def test_a_run_on_the_old_input_stays_in_the_list(shop: Shop) -> None:
     assert shop.again()[0] == ("clean", BROKEN)
 
 
-def test_what_ran_before_its_upstream_must_run_again(shop: Shop) -> None:
+def test_a_phase_that_ran_before_its_upstream_must_rerun(shop: Shop) -> None:
     day = SPAN.last + timedelta(days=1)
     shop.run("clean", day)
     shop.raw(day, 1, 2, 3)
@@ -204,18 +204,18 @@ def test_what_ran_before_its_upstream_must_run_again(shop: Shop) -> None:
     assert rerun.why.startswith("ran before its upstream: raw had not been released when it started")
 
 
-def test_a_date_that_comes_late_contaminates_those_that_look_back_on_it(shop: Shop) -> None:
-    """Nobody was stale: on its own date everything is in order."""
+def test_a_late_date_affects_dates_that_look_back_on_it(shop: Shop) -> None:
+    """Nothing was stale: on its own date everything is fine."""
     late, later = SPAN.last + timedelta(days=1), SPAN.last + timedelta(days=2)
     for day in (later, late):
         shop.raw(day, 1, 2, 3)
         for phase in JOBS:
             shop.run(phase, day)
     days = shop.wiring.store.load("shop", Span(FIRST, later))
-    found = {str(rerun.run): rerun.why for rerun in needed_reruns(shop.pipeline, days)}
-    assert list(found) == [f"shop/features/{later}", f"shop/scores/{later}"]
-    assert found[f"shop/features/{later}"] == f"clean of {late}, in its look-back, was released since it ran"
+    reruns = {str(rerun.run): rerun.why for rerun in needed_reruns(shop.pipeline, days)}
+    assert list(reruns) == [f"shop/features/{later}", f"shop/scores/{later}"]
+    assert reruns[f"shop/features/{later}"] == f"clean of {late}, in its look-back, was released since it ran"
 
 
-def test_the_reach_is_that_of_all_look_backs_together(shop: Shop) -> None:
+def test_the_total_look_back_is_the_sum_of_all(shop: Shop) -> None:
     assert total_look_back(shop.pipeline) == timedelta(days=2)

@@ -1,4 +1,4 @@
-"""Running again through the whole monitor: requests, budget, breaker, giving up."""
+"""Rerun requests through the whole monitor: requests, budget, breaker, giving up."""
 
 import json
 from datetime import UTC, date, datetime, timedelta
@@ -40,7 +40,7 @@ class Shop:
         self.sent = 0
 
     def ticking(self, store: Any, bus: Any) -> Tick:
-        """The clock of a process that starts."""
+        """The tick of a newly started process."""
         self.monitor = Monitor(
             [self.pipeline],
             warehouse=self.warehouse,
@@ -82,7 +82,7 @@ class Shop:
         return self.store.load("shop", Span(day, day))[day]["raw"]
 
 
-def test_a_failure_is_asked_again_given_up_told_and_still_opens() -> None:
+def test_a_failure_is_retried_until_exhausted_and_can_still_open() -> None:
     shop = Shop(attempts=2)
     shop.report(TODAY, "failed")
     for attempt in (2, 3):
@@ -91,8 +91,8 @@ def test_a_failure_is_asked_again_given_up_told_and_still_opens() -> None:
         shop.report(TODAY, "failed")
         shop.pass_(1)
     assert shop.bus.alerts == [("producer_failed", "firing"), ("retries_spent", "firing")]
-    told = shop.bus.taken[-1]
-    assert told.body["detail"].startswith("retries exhausted after 2 rerun requests: raw reported that it failed")
+    alert = shop.bus.taken[-1]
+    assert alert.body["detail"].startswith("retries exhausted after 2 rerun requests: raw reported that it failed")
     shop.pass_(120)
     assert len(shop.requests) == 2
     shop.done(TODAY)
@@ -100,7 +100,7 @@ def test_a_failure_is_asked_again_given_up_told_and_still_opens() -> None:
     assert shop.bus.alerts[2:] == [("producer_failed", "recovered"), ("retries_spent", "recovered")]
 
 
-def test_a_request_says_who_why_and_when() -> None:
+def test_a_request_has_producer_reason_and_time() -> None:
     shop = Shop()
     shop.report(TODAY, "failed")
     shop.pass_(1)
@@ -117,8 +117,8 @@ def test_a_request_says_who_why_and_when() -> None:
     }
 
 
-def test_a_storm_of_a_thousand_failures_keeps_the_budget_of_each_day() -> None:
-    """Every third date is good, so the breaker stays shut."""
+def test_a_thousand_failures_stay_within_the_daily_budget() -> None:
+    """Every third date is good, so the breaker does not open."""
     shop = Shop(budget_per_day=20)
     days = [TODAY - timedelta(days=n) for n in range(1500)]
     for n, day in enumerate(days):
@@ -135,7 +135,7 @@ def test_a_storm_of_a_thousand_failures_keeps_the_budget_of_each_day() -> None:
 
 
 def test_the_breaker_opens_and_closes() -> None:
-    """After three dates in a row only the newest is asked for; once that one is released the others are again."""
+    """After three failed dates in a row only the newest is retried; once that one is released the others are, too."""
     shop = Shop(at_most=5 * MINUTE)
     days = [TODAY - timedelta(days=n) for n in range(3)]
     for day in reversed(days):
@@ -150,7 +150,7 @@ def test_the_breaker_opens_and_closes() -> None:
     assert {key.split("/")[2] for key in shop.requests} == {str(day) for day in days}
 
 
-def test_two_dates_in_a_row_open_no_breaker() -> None:
+def test_two_failed_dates_in_a_row_open_no_breaker() -> None:
     shop = Shop()
     for n in range(2):
         shop.report(TODAY - timedelta(days=n), "failed")
@@ -163,7 +163,7 @@ DAYS = tuple(TODAY - timedelta(days=n) for n in range(3))
 
 
 def failing() -> Shop:
-    """Three dates in a row have failed; the next tick asks, and opens the breaker."""
+    """Three dates in a row have failed; the next tick sends requests and opens the breaker."""
     shop = Shop(at_most=5 * MINUTE)
     for day in reversed(DAYS):
         shop.report(day, "failed")
@@ -171,26 +171,26 @@ def failing() -> Shop:
     return shop
 
 
-def asked(shop: Shop) -> object:
-    """Who was asked, what that took from the budget, and what people heard."""
+def final_state(shop: Shop) -> object:
+    """The requests, the budget that they used, and the alerts."""
     budget = shop.store.find(BUDGET, [f"shop/raw/{TODAY}"])[f"shop/raw/{TODAY}"]
     breaker = shop.store.find(BREAKER, ["shop/raw"])["shop/raw"]
     gates = [shop.gate(day) for day in DAYS]
-    told = {(m.body["cause"], m.body["state"], m.body.get("run_date")) for m in shop.bus.taken if m.topic == "alerts"}
+    alerts = {(m.body["cause"], m.body["state"], m.body.get("run_date")) for m in shop.bus.taken if m.topic == "alerts"}
     return (
         set(shop.requests),
         budget.body,
         breaker.body["run_date"],
         [(g.state, g.retries and g.retries.asked) for g in gates],
-        told,
+        alerts,
     )
 
 
-def test_a_tick_that_asks_and_dies_anywhere_asks_once() -> None:
+def test_a_tick_that_dies_at_any_point_sends_each_request_once() -> None:
     undisturbed = failing()
     undisturbed.tick.run()
     undisturbed.tick.run()
-    assert asked(undisturbed)[:2] == ({f"shop/raw/{TODAY}/raw/retry-2"}, {"used": 1})  # type: ignore[index]
+    assert final_state(undisturbed)[:2] == ({f"shop/raw/{TODAY}/raw/retry-2"}, {"used": 1})  # type: ignore[index]
     point, died = 0, True
     while died:
         shop, calls = failing(), Countdown(point)
@@ -201,20 +201,20 @@ def test_a_tick_that_asks_and_dies_anywhere_asks_once() -> None:
             pass
         shop.ticking(shop.store, shop.bus).run()
         shop.ticking(shop.store, shop.bus).run()
-        assert asked(shop) == asked(undisturbed), point
+        assert final_state(shop) == final_state(undisturbed), point
         point += 1
     assert point > 30
 
 
-def test_two_ticks_that_ask_at_once_ask_once() -> None:
-    """The second one asks just after the first has read what is left of the budget."""
+def test_two_overlapping_ticks_send_each_request_once() -> None:
+    """The second one sends its requests just after the first has read the budget."""
     undisturbed, shop = failing(), failing()
     undisturbed.tick.run()
     undisturbed.tick.run()
     other = shop.ticking(shop.store, shop.bus)
 
     class Interrupted:
-        """A store in which something happens after the budget was read for the first time."""
+        """A store in which the other tick runs right after the budget was first read."""
 
         met = False
 
@@ -222,11 +222,11 @@ def test_two_ticks_that_ask_at_once_ask_once() -> None:
             verb = getattr(shop.store, name)
 
             def call(*args: Any) -> Any:
-                found = verb(*args)
+                result = verb(*args)
                 if name == "find" and args[0] == BUDGET and not self.met:
                     self.met = True
                     other.run()
-                return found
+                return result
 
             return call
 
@@ -234,5 +234,5 @@ def test_two_ticks_that_ask_at_once_ask_once() -> None:
     shop.ticking(store, shop.bus).run()
     assert store.met
     shop.tick.run()
-    assert asked(shop) == asked(undisturbed)
+    assert final_state(shop) == final_state(undisturbed)
     assert len(shop.requests) == len(set(shop.requests))

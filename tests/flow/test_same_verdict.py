@@ -1,4 +1,4 @@
-"""A date that passes the validator passes the gate, and the other way round: all 365 dates of the demo."""
+"""A date that passes validation passes the gate, and vice versa: all 365 dates of the demo."""
 
 import json
 from collections.abc import Iterator
@@ -33,7 +33,7 @@ def validated(demo_warehouse: Path) -> Validation:
 
 @pytest.fixture(scope="module")
 def store(demo_warehouse: Path) -> SQLiteStore:
-    """The gates after every producer of every phase reported for every date, in order."""
+    """The gates after every producer of every phase has reported for every date, in order."""
     store, clock = SQLiteStore(":memory:"), ManualClock()
     warehouse = DuckDBWarehouse(str(demo_warehouse))
     monitor = Monitor([PIPELINE], warehouse=warehouse, store=store, outbox=store, publisher=LocalBus(), clock=clock)
@@ -44,7 +44,7 @@ def store(demo_warehouse: Path) -> SQLiteStore:
 
 
 def morning_after(run_date: str) -> datetime:
-    """Before the phase is due, so that it is judged when its last producer reports, and not before."""
+    """Before the phase is due, so that it is judged exactly when its last producer reports."""
     return datetime.combine(date.fromisoformat(run_date) + timedelta(days=1), time(5), UTC)
 
 
@@ -55,7 +55,7 @@ def completions(pipeline: Pipeline) -> Iterator[dict[str, str]]:
                 yield {"phase": phase, "producer": producer, "run_date": str(day), "status": "done"}
 
 
-def test_validator_and_gate_say_the_same_of_every_phase_and_date(validated: Validation, store: SQLiteStore) -> None:
+def test_validator_and_gate_agree_on_every_phase_and_date(validated: Validation, store: SQLiteStore) -> None:
     gates = store.load("flights", YEAR)
     compared = 0
     for day in validated.dates:
@@ -63,18 +63,18 @@ def test_validator_and_gate_say_the_same_of_every_phase_and_date(validated: Vali
             gate = gates[day.run_date][phase.phase]
             assert gate.verdict is phase.verdict, f"{gate.run}: {gate.detail}"
             assert gate.score == phase.score or phase.verdict is Verdict.OFF
-            assert [told(r) for r in gate.results] == [told(r) for r in phase.results] or phase.verdict is Verdict.OFF
+            assert [rounded(r) for r in gate.results] == [rounded(r) for r in phase.results] or phase.verdict is Verdict.OFF
             compared += 1
     assert compared == 365 * 4
 
 
-def told(result: CheckResult) -> CheckResult:
+def rounded(result: CheckResult) -> CheckResult:
     """A result without the last digits of an average, which depend on the order of addition."""
     measured = float(f"{result.measured:.9g}") if isinstance(result.measured, float) else result.measured
     return replace(result, measured=measured)
 
 
-def test_a_gate_opens_exactly_where_the_verdict_lets_it(validated: Validation, store: SQLiteStore) -> None:
+def test_a_gate_opens_exactly_where_the_verdict_allows_it(validated: Validation, store: SQLiteStore) -> None:
     gates = store.load("flights", YEAR)
     for day in validated.dates:
         held = False
@@ -84,8 +84,8 @@ def test_a_gate_opens_exactly_where_the_verdict_lets_it(validated: Validation, s
             assert gates[day.run_date][phase.phase].state is expected
 
 
-def test_the_year_is_as_its_oddities_make_it(validated: Validation) -> None:
-    """Weather feeds that broke off are red; storms, a wild reading and odd tail numbers are amber."""
+def test_the_years_known_oddities_give_its_verdicts(validated: Validation) -> None:
+    """Weather feeds that broke off are red; storms, an absurd reading and odd tail numbers are amber."""
     failed = [str(day.run_date) for day in validated.dates if day.verdict is Verdict.FAIL]
     amber = [str(day.run_date) for day in validated.dates if day.verdict is Verdict.ACCEPTABLE]
     assert failed == ["2013-10-25", "2013-11-02", "2013-12-30", "2013-12-31"]

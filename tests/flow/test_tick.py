@@ -1,4 +1,4 @@
-"""The clock through the whole monitor: silence, repair, two ticks at once, ticks that die, a clock that jumps."""
+"""Ticks through the whole monitor: missing reports, repair, overlapping ticks, ticks that die, a clock that jumps."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -21,7 +21,7 @@ DUE = datetime(2026, 3, 3, 6, tzinfo=UTC)
 
 
 def ticking(world: World, *hooks: Hook) -> Tick:
-    """The clock of a process that starts."""
+    """The tick of a newly started process."""
     store = Crashing(world.store, world.calls)
     heartbeats = Heartbeats(store, store)
     return Tick(world.started(), store=store, records=store, clock=world.clock, heartbeats=heartbeats, hooks=hooks)
@@ -29,13 +29,13 @@ def ticking(world: World, *hooks: Hook) -> Tick:
 
 @pytest.fixture
 def world() -> World:
-    found = World()
-    ticking(found).run()
-    return found
+    new = World()
+    ticking(new).run()
+    return new
 
 
-def test_silence_is_noticed_by_the_tick_at_the_due_time(world: World) -> None:
-    """Once; and when the data comes the gate opens and people hear of it."""
+def test_a_missing_report_is_noticed_by_the_tick_at_the_due_time(world: World) -> None:
+    """Once; when the data arrives the gate opens and the alert recovers."""
     for table in TABLES:
         del world.warehouse.numbers[table, DAY]
     tick = ticking(world)
@@ -51,12 +51,12 @@ def test_silence_is_noticed_by_the_tick_at_the_due_time(world: World) -> None:
     world.warehouse.numbers |= {(table, DAY): 10 for table in TABLES}
     tick.run()
     assert world.gate("raw").reason is Reason.NO_MESSAGE
-    assert len(world.bus.alerts) == 1, "rows that come in are no new alarm"
+    assert len(world.bus.alerts) == 1, "arriving rows raise no new alert"
     run_raw(world)
     assert world.bus.alerts == [("nothing_heard", "firing"), ("nothing_heard", "recovered")]
 
 
-def test_a_monitor_that_is_installed_today_says_nothing_of_yesterday() -> None:
+def test_a_new_installation_raises_no_alert_about_yesterday() -> None:
     world = World()
     world.clock.set(datetime(2026, 3, 20, 12, tzinfo=UTC))
     tick = ticking(world)
@@ -72,18 +72,18 @@ def test_one_query_per_table_for_all_dates(world: World) -> None:
     assert sorted(query.source.table for query in world.warehouse.queries) == ["raw.orders", "raw.prices", "report.sales"]
 
 
-def test_the_cost_of_a_tick_is_told_whole_and_once(world: World) -> None:
-    """In its log line; and in the history, of which each gate bears its part or none."""
+def test_the_cost_of_a_tick_is_counted_exactly_once(world: World) -> None:
+    """In its log line, and in the history, where the first gate carries the cost."""
     world.clock.set(datetime(2026, 3, 8, 12, tzinfo=UTC))
     ticked = ticking(world).run()
     assert ticked.cost == Cost(len(world.warehouse.queries)) == Cost(3)
     assert sum(row.body["queries"] for row in world.bus.rows if "queries" in row.body) == 3
     world.warehouse.queries.clear()
     again = ticking(world).run()
-    assert again.cost == Cost(len(world.warehouse.queries)), "a look that finds nothing new has its cost, too"
+    assert again.cost == Cost(len(world.warehouse.queries)), "a recheck that finds nothing new has its cost, too"
 
 
-def test_an_old_gap_is_found_again_when_it_is_repaired(world: World) -> None:
+def test_an_old_gap_opens_after_its_repair(world: World) -> None:
     world.warehouse.numbers["raw.orders", DAY] = 3
     run_raw(world)
     world.clock.set(datetime(2026, 5, 1, tzinfo=UTC))
@@ -96,35 +96,35 @@ def test_an_old_gap_is_found_again_when_it_is_repaired(world: World) -> None:
 
 
 def same(world: World) -> object:
-    """What a tick leaves, but for how often it was written and sent."""
+    """The result of a tick, without how often it was written and sent."""
     gates = {phase: world.gate(phase) for phase in ("raw", "clean", "report")}
     return [(g.state, g.reason, g.generation, g.alert and g.alert.key) for g in gates.values()], set(world.bus.keys)
 
 
-def test_a_tick_that_dies_anywhere_is_made_up_for_by_the_next() -> None:
-    point, died, wanted = 0, True, None
+def test_a_tick_that_dies_at_any_point_is_completed_by_the_next() -> None:
+    point, died, expected = 0, True, None
     while died:
         world = World()
         ticking(world).run()
         world.warehouse.numbers["report.sales", DAY] = 0
         world.clock.set(datetime(2026, 3, 3, 9, tzinfo=UTC))
-        world.calls.left = point if wanted else None
+        world.calls.left = point if expected else None
         try:
             ticking(world).run()
-            died = wanted is None
+            died = expected is None
         except Crash:
             pass
         world.calls.left = None
         ticking(world).run()
-        assert wanted is None or same(world) == wanted, point
+        assert expected is None or same(world) == expected, point
         assert world.pending() == [], point
-        point += wanted is not None
-        wanted = wanted or same(world)
+        point += expected is not None
+        expected = expected or same(world)
     assert point > 20
-    assert wanted is not None
+    assert expected is not None
 
 
-def test_two_ticks_at_once_do_what_one_does() -> None:
+def test_two_overlapping_ticks_do_the_same_as_one() -> None:
     one, two = World(), World()
     for world in (one, two):
         world.store = SQLiteStore(":memory:")
@@ -135,7 +135,7 @@ def test_two_ticks_at_once_do_what_one_does() -> None:
     both, arrivals = threading.Barrier(2), iter(range(2))
 
     def meet() -> None:
-        """Both have read the gates and the tables before either decides."""
+        """Both read gates and tables before either one decides."""
         if next(arrivals, None) is not None:
             both.wait(10)
 
@@ -147,7 +147,7 @@ def test_two_ticks_at_once_do_what_one_does() -> None:
     assert len(two.store.history(RunKey("shop", "raw", DAY))) == 1
 
 
-def test_a_clock_that_jumps_an_hour_ends_where_one_that_walks_does() -> None:
+def test_a_clock_that_jumps_an_hour_ends_in_the_same_state() -> None:
     walked, jumped = World(), World()
     for world, steps in ((walked, 61), (jumped, 2)):
         tick = ticking(world)
@@ -175,8 +175,8 @@ def test_a_clock_that_jumps_back_changes_nothing(world: World) -> None:
     assert [key for key in world.bus.keys if "no_message" in key] == [key for key in before[1] if "no_message" in key]  # type: ignore[index]
 
 
-def test_every_step_has_its_turn_when_another_one_fails(world: World) -> None:
-    """And a tick that did not do everything leaves no heartbeat."""
+def test_every_step_runs_when_another_one_fails(world: World) -> None:
+    """A tick that did not do everything records no heartbeat."""
     world.clock.set(DUE)
     called: list[str] = []
 
@@ -193,7 +193,7 @@ def test_every_step_has_its_turn_when_another_one_fails(world: World) -> None:
     assert last_heartbeats(world.store)["watch"] == DUE
 
 
-def test_a_heartbeat_is_written_once_a_minute_and_its_absence_is_said(world: World) -> None:
+def test_a_heartbeat_is_written_once_a_minute_and_its_absence_is_reported(world: World) -> None:
     heartbeats = Heartbeats(world.store, world.store)
     start = world.clock.now()
     for seconds in range(0, 180, 10):
@@ -207,7 +207,7 @@ def test_a_heartbeat_is_written_once_a_minute_and_its_absence_is_said(world: Wor
     assert "the scheduler has never run here" in clock_stopped_message(SQLiteStore(":memory:"), start)
 
 
-def test_a_gate_that_is_known_counts_before_the_first_tick() -> None:
+def test_a_stored_gate_is_rechecked_before_the_first_watched_date() -> None:
     world = World()
     world.warehouse.numbers["raw.orders", DAY] = 3
     run_raw(world)

@@ -1,4 +1,4 @@
-"""The demo's year, asked of BigQuery by its client, is judged as DuckDB's is: all 365 dates, every number."""
+"""The demo's year has the same verdicts on BigQuery, through its client, as on DuckDB: all 365 dates, every number."""
 
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -53,18 +53,18 @@ def judged(warehouse: Warehouse) -> Validation:
     return validate(PIPELINE, PIPELINE.phases, YEAR, warehouse=warehouse, now=LATER)
 
 
-def told(result: CheckResult) -> CheckResult:
+def rounded(result: CheckResult) -> CheckResult:
     """A result without the last digits of an average, which depend on the order of addition."""
     measured = float(f"{result.measured:.9g}") if isinstance(result.measured, float) else result.measured
     return replace(result, measured=measured)
 
 
-def test_the_year_is_judged_as_on_one_machine(loaded: Client, demo_warehouse: Path) -> None:
+def test_the_year_has_the_same_verdicts_as_on_one_machine(loaded: Client, demo_warehouse: Path) -> None:
     here = judged(DuckDBWarehouse(demo_warehouse))
     there = judged(BigQueryWarehouse(loaded.project, client=loaded, timeout=120, retry_timeout=5))
 
     assert there.cost.queries == here.cost.queries
     for ours, theirs in zip(here.dates, there.dates, strict=True):
-        for mine, other in zip(ours.phases, theirs.phases, strict=True):
-            assert [told(result) for result in mine.results] == [told(result) for result in other.results]
+        for own, other in zip(ours.phases, theirs.phases, strict=True):
+            assert [rounded(result) for result in own.results] == [rounded(result) for result in other.results]
         assert (ours.run_date, ours.verdict, ours.score) == (theirs.run_date, theirs.verdict, theirs.score)

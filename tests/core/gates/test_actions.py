@@ -1,4 +1,4 @@
-"""What people do by hand: an act changes what a gate knows of people's decisions, the rules decide, and what makes no sense is refused."""
+"""Manual actions: an action changes the decisions that a gate stores, the rules decide, and invalid actions are refused."""
 
 from dataclasses import replace
 from datetime import UTC, date, datetime, time, timedelta
@@ -36,21 +36,21 @@ ORDERS, PRICES = (f"{table}.row_count" for table in TABLES)
 
 
 def tables(*bad: str, fingerprint: str = "same") -> PhaseVerdict:
-    """What the tables say: all pass but these."""
+    """The verdict of the tables: all checks pass but these."""
     prints = {table: Fingerprint(3, None, "", fingerprint) for table in TABLES}
     outputs = []
     for table in TABLES:
         outcome = Outcome.FAILED if table in bad else Outcome.PASSED
         name = f"{table}.row_count"
         row = CheckResult(
-            name, "row_count", table, Severity.BLOCK, Mode.ENFORCE, 1.0, outcome, 3, "at least 10", f"{table} told"
+            name, "row_count", table, Severity.BLOCK, Mode.ENFORCE, 1.0, outcome, 3, "at least 10", f"{table} message"
         )
         outputs.append(OutputVerdict(table, (row,), 3))
     return PhaseVerdict("raw", judge(o.results[0] for o in outputs), 50.0, tuple(outputs), prints)
 
 
 def gate(**fields: Any) -> Gate:
-    """Both have reported."""
+    """A gate on which both producers have reported."""
     done = {name: Report(name, Status.DONE, NOW - HOUR) for name in ("orders", "prices")}
     return Gate(RunKey("shop", "raw", DAY), reports=fields.pop("reports", done), **fields)
 
@@ -67,8 +67,8 @@ def waive(*checks: str, until: datetime = NOW + HOUR) -> Waive:
     return Waive(checks, "half the fleet stood", until)
 
 
-def test_an_override_of_one_failure_lets_no_second_one_through() -> None:
-    """It waives what it names, until it ends; a go-signal that it has let through is never taken back."""
+def test_an_override_does_not_cover_a_second_failure() -> None:
+    """It waives only what it names, until it ends. A go-signal that was sent because of it is never taken back."""
     one = apply(waive(ORDERS), case(gate(), tables("raw.orders")), "ann")
     both = decided(one, tables("raw.orders", "raw.prices"))
     assert (both.gate.state, both.gate.reason, both.signal) == (GateState.HELD, Reason.CHECKS_FAILED, None)
@@ -81,13 +81,13 @@ def test_an_override_of_one_failure_lets_no_second_one_through() -> None:
     assert (other.gate.state, other.gate.generation, other.reason, other.signal) == ("open", 1, "late_failure", None)
 
 
-def test_an_override_says_who_why_and_until_when() -> None:
+def test_an_override_stores_who_why_and_until_when() -> None:
     after = apply(waive(ORDERS, ORDERS), case(gate(), tables("raw.orders")), "ann")
     assert after.overrides == (Override((ORDERS,), "ann", "half the fleet stood", NOW, NOW + HOUR),)
     assert str(waive(ORDERS)) == f"override of {ORDERS} until 2026-03-03 08:00 UTC: half the fleet stood"
 
 
-def test_an_override_takes_the_place_of_an_earlier_one_of_the_same_check() -> None:
+def test_an_override_replaces_an_earlier_one_of_the_same_check() -> None:
     bad = tables(*TABLES)
     both = apply(waive(ORDERS, PRICES), case(gate(), bad), "ann")
     longer = apply(waive(ORDERS, until=NOW + 2 * HOUR), case(both, bad), "bob")
@@ -112,28 +112,28 @@ def test_an_override_takes_the_place_of_an_earlier_one_of_the_same_check() -> No
         ),
     ],
 )
-def test_what_is_not_a_check_is_waived_by_its_reason(reports: dict[str, Report], name: Reason) -> None:
-    """The tables must still pass."""
+def test_a_condition_other_than_a_check_is_waived_by_its_reason(reports: dict[str, Report], name: Reason) -> None:
+    """The tables must pass all the same."""
     before = gate(reports=reports)
     after = apply(waive(name), case(before, tables()), "ann")
     assert decided(after, tables()).reason is Reason.OVERRIDDEN
     assert decided(after, tables("raw.orders")).gate.state is GateState.HELD
 
 
-def test_a_hold_keeps_back_what_passes_until_it_ends() -> None:
+def test_a_hold_blocks_a_passing_phase_until_it_ends() -> None:
     held = apply(PutHold("the source is being reloaded", NOW + HOUR), case(gate()), "ann")
     assert held.hold == Hold("ann", "the source is being reloaded", NOW, NOW + HOUR)
-    found = decided(held, tables())
-    assert (found.gate.state, found.gate.reason, found.signal, found.alerts) == ("held", "held_by_hand", None, ())
-    assert found.detail == "put on hold by ann until 2026-03-03 08:00 UTC: the source is being reloaded"
-    assert found.gate.verdict is Verdict.PASS, "what the tables hold is recorded meanwhile"
-    assert decided(found.gate, tables(), NOW + HOUR).signal is not None
-    lifted = apply(LiftHold(), case(found.gate), "bob")
+    decision = decided(held, tables())
+    assert (decision.gate.state, decision.gate.reason, decision.signal, decision.alerts) == ("held", "held_by_hand", None, ())
+    assert decision.detail == "put on hold by ann until 2026-03-03 08:00 UTC: the source is being reloaded"
+    assert decision.gate.verdict is Verdict.PASS, "what the tables hold is recorded meanwhile"
+    assert decided(decision.gate, tables(), NOW + HOUR).signal is not None
+    lifted = apply(LiftHold(), case(decision.gate), "bob")
     assert decided(lifted, tables()).signal is not None
     assert decided(lifted, tables("raw.orders")).gate.reason is Reason.CHECKS_FAILED, "lifting opens nothing by itself"
 
 
-def test_a_hold_on_an_open_gate_takes_nothing_back_and_releases_nothing_more() -> None:
+def test_a_hold_on_an_open_gate_blocks_only_further_releases() -> None:
     opened = decided(gate(), tables()).gate
     held = apply(PutHold("the rows look odd"), case(opened), "ann")
     again = decided(held, tables(fingerprint="other"))
@@ -144,8 +144,8 @@ def test_a_hold_on_an_open_gate_takes_nothing_back_and_releases_nothing_more() -
     assert (after.gate.generation, after.gate.unproven) == (2, False)
 
 
-def test_a_hold_goes_before_an_override_and_an_accepted_gap() -> None:
-    """Who holds a gate wants nobody to start."""
+def test_a_hold_beats_an_override_and_an_accepted_gap() -> None:
+    """A hold means that no follower may start."""
     bad = tables("raw.orders")
     gap = apply(AcceptGap("lost", NOW + HOUR), case(apply(PutHold("wait"), case(gate()), "ann")), "bob")
     assert decided(gap, bad).gate.reason is Reason.HELD_BY_HAND
@@ -156,14 +156,17 @@ def test_a_hold_goes_before_an_override_and_an_accepted_gap() -> None:
 def test_an_accepted_gap_has_an_owner_and_an_end() -> None:
     bad = tables("raw.orders")
     held = decided(gate(), bad).gate
-    for owner, said in (("", ""), ("bob", " (owner: bob)")):
+    for owner, shown in (("", ""), ("bob", " (owner: bob)")):
         accepted = apply(AcceptGap("lost", NOW + 24 * HOUR, owner), case(held), "ann")
         assert accepted.gap == AcceptedGap("ann", "lost", NOW, NOW + 24 * HOUR, owner or "ann")
-        found = decided(accepted, bad)
-        assert (found.gate.state, found.detail) == ("accepted", f"ann accepted the gap until 2026-03-04 07:00 UTC{said}: lost")
-    assert decided(found.gate, tables()).gate.state is GateState.OPEN, "the data came after all"
-    assert decided(found.gate, bad, NOW + 24 * HOUR).gate.state is GateState.HELD
-    assert decided(apply(EndGap(), case(found.gate), "ann"), bad).gate.state is GateState.HELD
+        decision = decided(accepted, bad)
+        assert (decision.gate.state, decision.detail) == (
+            "accepted",
+            f"ann accepted the gap until 2026-03-04 07:00 UTC{shown}: lost",
+        )
+    assert decided(decision.gate, tables()).gate.state is GateState.OPEN, "the data came after all"
+    assert decided(decision.gate, bad, NOW + 24 * HOUR).gate.state is GateState.HELD
+    assert decided(apply(EndGap(), case(decision.gate), "ann"), bad).gate.state is GateState.HELD
 
 
 OPEN = gate(state=GateState.OPEN, generation=1)
@@ -173,7 +176,7 @@ BEFORE = replace(gate(), run=RunKey("shop", "raw", DAY - timedelta(days=1)))
 
 
 @pytest.mark.parametrize(
-    ("act", "gate", "verdict", "said"),
+    ("act", "gate", "verdict", "message"),
     [
         (waive(), gate(), tables("raw.orders"), f"an override must name what it waives; failing now: {ORDERS}"),
         (waive("raw.orders.rowcount"), gate(), tables("raw.orders"), "unknown raw.orders.rowcount; known names: producer_failed,"),
@@ -194,13 +197,13 @@ BEFORE = replace(gate(), run=RunKey("shop", "raw", DAY - timedelta(days=1)))
         (EndGap(), gate(), None, "nobody has accepted a gap"),
     ],
 )  # fmt: skip
-def test_what_makes_no_sense_is_refused(act: Action, gate: Gate, verdict: PhaseVerdict | None, said: str) -> None:
+def test_an_invalid_action_is_refused(act: Action, gate: Gate, verdict: PhaseVerdict | None, message: str) -> None:
     with pytest.raises(ActionRefused) as refused:
         apply(act, case(gate, verdict), "ann")
     assert str(refused.value).startswith(str(gate.run))
-    assert said in str(refused.value)
+    assert message in str(refused.value)
 
 
-def test_nobody_does_nothing() -> None:
+def test_an_action_without_a_name_is_refused() -> None:
     with pytest.raises(ActionRefused, match="a manual action needs a reason and a name"):
         apply(PutHold("why"), case(gate()), " ")

@@ -76,20 +76,20 @@ def run(phase: str) -> RunKey:
 
 
 def report(producer: str, status: Status = Status.DONE, *, began: datetime = NOW - 9 * MINUTE, **fields: Any) -> Report:
-    """A producer's word."""
+    """A producer's report."""
     return Report(producer, status, NOW, started_at=began, finished_at=began + 3 * MINUTE, **fields)
 
 
 def gate(phase: str = "raw", *reports: Report, **fields: Any) -> Gate:
-    """A gate that has heard these reports; raw has heard all that it needs, unless told."""
+    """A gate with these reports; by default raw has all that it needs."""
     if "reports" in fields:
         return Gate(run(phase), version=3, **fields)
-    heard = reports or ((report("orders"), report("prices")) if phase == "raw" else (report(phase),))
-    return Gate(run(phase), version=3, reports={r.producer: r for r in heard}, **fields)
+    given_reports = reports or ((report("orders"), report("prices")) if phase == "raw" else (report(phase),))
+    return Gate(run(phase), version=3, reports={r.producer: r for r in given_reports}, **fields)
 
 
 def silent(phase: str = "raw", **fields: Any) -> Gate:
-    """A gate that has heard nothing."""
+    """A gate without reports."""
     return Gate(run(phase), **fields)
 
 
@@ -107,11 +107,11 @@ def days(*gates: Gate) -> dict[str, Gate]:
 
 
 def tables(phase: str = "raw", pipeline: Pipeline = SHOP, fingerprint: str = "same", **outcomes: Any) -> PhaseVerdict:
-    """What the tables of a phase say: all pass, but for some, by last name: an outcome, a result, or why not measured."""
+    """The verdict of a phase's tables: all pass but those given, by last name, as an outcome, a result, or why not measured."""
     outputs = []
     for table in pipeline.phase(phase).outputs:
-        said = outcomes.pop(table.rpartition(".")[2], Outcome.PASSED)
-        outputs.append(OutputVerdict(table, (result(table, said),), 100))
+        outcome = outcomes.pop(table.rpartition(".")[2], Outcome.PASSED)
+        outputs.append(OutputVerdict(table, (result(table, outcome),), 100))
     assert not outcomes
     verdict = judge(r for output in outputs for r in output.results)
     return PhaseVerdict(phase, verdict, 90.0, tuple(outputs), prints(fingerprint))
@@ -121,7 +121,7 @@ def prints(numbers: str) -> Fingerprints:
     return {"table": Fingerprint(1, None, "", numbers)}
 
 
-def result(table: str, said: Outcome | Unmeasured, **fields: Any) -> CheckResult:
+def result(table: str, outcome: Outcome | Unmeasured, **fields: Any) -> CheckResult:
     """A result of the row count of a table."""
     base = CheckResult(
         f"{table}.row_count",
@@ -133,13 +133,17 @@ def result(table: str, said: Outcome | Unmeasured, **fields: Any) -> CheckResult
         Outcome.PASSED,
         3,
         "at least 10",
-        f"{table} told",
+        f"{table} message",
     )
-    if isinstance(said, Unmeasured):
+    if isinstance(outcome, Unmeasured):
         return replace(
-            base, outcome=Outcome.NOT_EVALUATED, unmeasured=said, message=f"could not be measured: {said.reason}", **fields
+            base,
+            outcome=Outcome.NOT_EVALUATED,
+            unmeasured=outcome,
+            message=f"could not be measured: {outcome.reason}",
+            **fields,
         )
-    return replace(base, outcome=said, **fields)
+    return replace(base, outcome=outcome, **fields)
 
 
 BAD = Outcome.FAILED
@@ -150,14 +154,14 @@ BLIND = PhaseVerdict("raw", Verdict.UNVERIFIED, reason="the warehouse is down")
 
 
 def warned(verdict: PhaseVerdict, **fields: Any) -> PhaseVerdict:
-    """The same, but its first output's result is changed."""
+    """The same verdict with changes to the result of its first output."""
     first, *others = verdict.outputs
     outputs = (replace(first, results=(replace(first.results[0], **fields),)), *others)
     return replace(verdict, outputs=outputs, verdict=judge(r for o in outputs for r in o.results))
 
 
 def empty(verdict: PhaseVerdict) -> PhaseVerdict:
-    """The same, but the tables hold no rows."""
+    """The same verdict of tables without rows."""
     return replace(verdict, outputs=tuple(replace(output, rows=0) for output in verdict.outputs))
 
 
@@ -172,22 +176,22 @@ def decided(
     day: Mapping[str, Gate] | None = None,
     now: datetime = NOW,
 ) -> Decision:
-    """The decision on a gate; the day holds the gate itself and what is told."""
+    """The decision on a gate; *day* adds other gates of the date."""
     phase = gate.run.phase
-    known = {phase: gate, **(day or {})}
-    found = decide(Case(pipeline, gate, known, verdict, pipeline.due(phase, DAY), now))
-    SEEN.add(found.rule)
-    return found
+    gates = {phase: gate, **(day or {})}
+    decision = decide(Case(pipeline, gate, gates, verdict, pipeline.due(phase, DAY), now))
+    SEEN.add(decision.rule)
+    return decision
 
 
 def rule(start: str) -> str:
-    """The row of the table that begins so."""
-    (found,) = [rule.when for rule in RULES if rule.when.startswith(start)]
-    return found
+    """The row of the table that begins like this."""
+    (row,) = [rule.when for rule in RULES if rule.when.startswith(start)]
+    return row
 
 
 def override(*checks: str, until: datetime = LATE + timedelta(days=1), at: datetime = NOW - MINUTE) -> Override:
-    """A person lets some checks pass."""
+    """A person's override of some checks."""
     return Override(checks, "ann", "known gap at the source", at, until)
 
 
@@ -292,16 +296,16 @@ ROWS: list[Any] = [
 
 @pytest.mark.parametrize(("before", "verdict", "how", "when", "state", "reason", "signal", "alerts"), ROWS)
 def test_what_happens_when(before, verdict, how, when, state, reason, signal, alerts):
-    found = decided(before, verdict, **how)
-    assert found.rule == rule(when)
-    assert (found.gate.state, found.reason) == (state, reason)
-    assert (found.signal.decision_id if found.signal else None) == (f"{before.run}/{signal}" if signal else None)
-    assert [(alert.cause, alert.state) for alert in found.alerts] == alerts
-    assert found.gate.version == before.version, "the store counts versions"
-    assert found.detail
+    decision = decided(before, verdict, **how)
+    assert decision.rule == rule(when)
+    assert (decision.gate.state, decision.reason) == (state, reason)
+    assert (decision.signal.decision_id if decision.signal else None) == (f"{before.run}/{signal}" if signal else None)
+    assert [(alert.cause, alert.state) for alert in decision.alerts] == alerts
+    assert decision.gate.version == before.version, "the store counts versions"
+    assert decision.detail
 
 
-def test_every_rule_decides_some_case():
+def test_every_rule_is_covered_by_a_case():
     for before, verdict, how, *_ in ROWS:
         decided(before, verdict, **how)
     assert [r.when for r in RULES if r.when not in SEEN] == []
@@ -320,7 +324,7 @@ def test_every_rule_decides_some_case():
         (silent("clean"), LATE, False),
     ],
 )
-def test_the_tables_are_looked_at_when_all_is_said_or_the_time_has_come(before, now, looks):
+def test_the_tables_are_measured_once_all_have_reported_or_the_phase_is_due(before, now, looks):
     case = Case(SHOP, before, {}, None, SHOP.due(before.run.phase, DAY), now)
     assert needs_measuring(case) is looks
 
@@ -328,10 +332,10 @@ def test_the_tables_are_looked_at_when_all_is_said_or_the_time_has_come(before, 
 # -- releases -------------------------------------------------------------------------------------------------------------------
 
 
-def test_a_release_remembers_what_it_rests_on():
+def test_a_release_stores_what_it_was_based_on():
     before = gate("clean", report("clean", correlation_id="c7"), state=GateState.HELD, since=NOW - MINUTE)
-    found = decided(before, tables("clean"), day=days(opened("raw", 2)))
-    after, signal = found.gate, found.signal
+    decision = decided(before, tables("clean"), day=days(opened("raw", 2)))
+    after, signal = decision.gate, decision.signal
     assert (after.opened_at, after.since, after.generation, after.fingerprint) == (NOW, NOW, 1, prints("same"))
     assert (after.consumed, after.verdict, after.score, after.rows) == ({"raw": 2}, Verdict.PASS, 90.0, {"clean.orders": 100})
     assert signal is not None
@@ -339,13 +343,13 @@ def test_a_release_remembers_what_it_rests_on():
     assert (signal.degraded, signal.missing, signal.at) == (False, (), NOW)
 
 
-def test_a_second_release_keeps_since_and_counts_on():
-    found = decided(opened(since=NOW - timedelta(hours=3)), tables(fingerprint="other"))
-    assert (found.gate.generation, found.gate.since, found.gate.opened_at) == (2, NOW - timedelta(hours=3), NOW)
-    assert found.gate.fingerprint == prints("other")
+def test_a_second_release_keeps_since_and_raises_the_generation():
+    decision = decided(opened(since=NOW - timedelta(hours=3)), tables(fingerprint="other"))
+    assert (decision.gate.generation, decision.gate.since, decision.gate.opened_at) == (2, NOW - timedelta(hours=3), NOW)
+    assert decision.gate.fingerprint == prints("other")
 
 
-def test_a_signal_without_a_correlation_id_goes_by_its_decision():
+def test_a_signal_without_a_correlation_id_uses_its_decision_id():
     signal = decided(gate(), tables()).signal
     assert signal is not None
     assert signal.correlation_id == signal.decision_id == "shop/raw/2026-03-02/g1"
@@ -359,22 +363,22 @@ def test_a_signal_carries_fixed_and_copied_fields():
 
 
 def test_a_degraded_signal_lists_what_is_missing():
-    found = decided(silent("report"), tables("report", extra=BAD), day=UP, pipeline=quorum(), now=LATE)
-    assert found.signal is not None
-    assert (found.signal.degraded, found.signal.missing) == (True, ("report.extra", "report"))
-    assert (found.gate.degraded, found.gate.missing) == (True, ("report.extra", "report"))
-    assert found.alerts[0].severity is AlertSeverity.WARNING
-    assert found.detail == "released without report.extra, report, score 90"
+    decision = decided(silent("report"), tables("report", extra=BAD), day=UP, pipeline=quorum(), now=LATE)
+    assert decision.signal is not None
+    assert (decision.signal.degraded, decision.signal.missing) == (True, ("report.extra", "report"))
+    assert (decision.gate.degraded, decision.gate.missing) == (True, ("report.extra", "report"))
+    assert decision.alerts[0].severity is AlertSeverity.WARNING
+    assert decision.detail == "released without report.extra, report, score 90"
 
 
-def test_a_whole_release_after_a_degraded_one_is_not_degraded():
+def test_a_complete_release_after_a_degraded_one_is_not_degraded():
     before = opened("report", degraded=True, missing=("report.extra",))
-    found = decided(before, tables("report", fingerprint="other"), day=UP, pipeline=quorum(), now=LATE)
-    assert (found.gate.generation, found.gate.degraded, found.gate.missing) == (2, False, ())
+    decision = decided(before, tables("report", fingerprint="other"), day=UP, pipeline=quorum(), now=LATE)
+    assert (decision.gate.generation, decision.gate.degraded, decision.gate.missing) == (2, False, ())
 
 
-def test_what_is_always_needed_is_needed_in_every_dataset():
-    """`sales` means each output whose last name is so; that one of them is there waives none of the others."""
+def test_an_output_in_always_is_needed_in_every_dataset():
+    """`sales` means every output with that last name; one of them does not stand for the others."""
     outputs = {name: Output(date="d") for name in ("eu.sales", "us.sales", "report.extra")}
     two = shop(report=Phase(due=REPORT.due, outputs=outputs, quorum=Quorum(at_least=2, of=3, always=("sales",))))
     good = tables("report", two)
@@ -385,7 +389,7 @@ def test_what_is_always_needed_is_needed_in_every_dataset():
 
 
 def test_the_last_of_two_upstreams_starts_the_follower():
-    """Of a diamond, the first signal starts nobody and the second starts the end."""
+    """In a diamond, the first signal starts nothing and the second starts the last phase."""
     first = decided(gate("clean"), tables("clean"), day=days(opened("raw")))
     assert first.signal is not None
     assert first.signal.start == ()
@@ -397,19 +401,19 @@ def test_the_last_of_two_upstreams_starts_the_follower():
     assert top.signal.start == ("clean", "stock")
 
 
-def test_a_stale_upstream_starts_nobody():
+def test_a_stale_upstream_starts_no_follower():
     stale = opened("clean", consumed={"raw": 1})
-    found = decided(gate("stock"), tables("stock"), day=days(opened("raw", 2), stale))
-    assert found.signal is not None
-    assert found.signal.start == ()
+    decision = decided(gate("stock"), tables("stock"), day=days(opened("raw", 2), stale))
+    assert decision.signal is not None
+    assert decision.signal.start == ()
 
 
-def test_the_count_of_a_message_is_compared_with_the_table():
-    """It decides nothing, and is told."""
-    heard = (report("orders", rows=99), report("prices", rows=5))
-    found = decided(gate("raw", *heard), tables())
-    assert (found.gate.state, found.gate.reason) == (GateState.OPEN, Reason.PASSED)
-    (alert,) = found.alerts
+def test_a_reported_row_count_is_compared_with_the_table():
+    """A difference is reported, but decides nothing."""
+    reports = (report("orders", rows=99), report("prices", rows=5))
+    decision = decided(gate("raw", *reports), tables())
+    assert (decision.gate.state, decision.gate.reason) == (GateState.OPEN, Reason.PASSED)
+    (alert,) = decision.alerts
     assert (alert.severity, alert.evidence) == (
         AlertSeverity.WARNING,
         ("orders reported 99 rows; raw.orders has 100",),
@@ -420,7 +424,7 @@ def test_the_count_of_a_message_is_compared_with_the_table():
 # -- alerts ---------------------------------------------------------------------------------------------------------------------
 
 
-def test_an_alert_says_what_it_is_about():
+def test_an_alert_names_its_checks_and_effect():
     (alert,) = decided(gate(), tables(orders=BAD)).alerts
     assert alert == Alert(
         key="shop/raw/2026-03-02/v4/checks_failed",
@@ -431,28 +435,28 @@ def test_an_alert_says_what_it_is_about():
         about=("raw.orders.row_count",),
         check_kinds=("row_count",),
         gate=GateState.HELD,
-        detail="raw.orders told",
-        evidence=("raw.orders told",),
+        detail="raw.orders message",
+        evidence=("raw.orders message",),
         effect="The gate of raw stays closed: clean, report, stock cannot start.",
         since=NOW,
         at=NOW,
     )
 
 
-def told(
+def alerts_of(
     *steps: tuple[PhaseVerdict | None, datetime], start: Gate | None = None, pipeline: Pipeline = SHOP
 ) -> list[tuple[str, str]]:
-    """Everything that people are told while a gate goes through these looks."""
-    said, current = [], start or gate()
+    """All alerts while a gate is decided with these verdicts, one after the other."""
+    sent, current = [], start or gate()
     for verdict, now in steps:
-        found = decided(current, verdict, pipeline=pipeline, now=now)
-        said += [(alert.cause.value, alert.state.value) for alert in found.alerts]
-        current = replace(found.gate, version=current.version + 1)
-    return said
+        decision = decided(current, verdict, pipeline=pipeline, now=now)
+        sent += [(alert.cause.value, alert.state.value) for alert in decision.alerts]
+        current = replace(decision.gate, version=current.version + 1)
+    return sent
 
 
 def times(*verdicts: PhaseVerdict | None, first: datetime = NOW) -> list[tuple[PhaseVerdict | None, datetime]]:
-    """One look a minute."""
+    """One verdict a minute."""
     return [(verdict, first + n * MINUTE) for n, verdict in enumerate(verdicts)]
 
 
@@ -460,7 +464,7 @@ HELD = tables(orders=BAD)
 
 
 @pytest.mark.parametrize(
-    ("steps", "said"),
+    ("steps", "alerts"),
     [
         (times(*[HELD] * 5), [("checks_failed", "firing")]),
         (times(HELD, HELD, tables()), [("checks_failed", "firing"), ("checks_failed", "recovered")]),
@@ -475,15 +479,15 @@ HELD = tables(orders=BAD)
         (times(*[BLIND] * 12, tables()), [("not_measured", "firing"), ("not_measured", "recovered")]),
     ],
 )
-def test_people_are_told_once_per_cause_and_once_of_its_end(steps, said):
-    assert told(*steps) == said
+def test_there_is_one_alert_per_cause_and_one_recovery(steps, alerts):
+    assert alerts_of(*steps) == alerts
 
 
 WORSE = tables(orders=BAD, fingerprint="worse")
 
 
 @pytest.mark.parametrize(
-    ("verdicts", "pipeline", "said"),
+    ("verdicts", "pipeline", "alerts"),
     [
         ([WORSE, WORSE], SHOP, [("late_failure", "firing")]),
         ([WORSE, tables()], SHOP, [("late_failure", "firing"), ("late_failure", "recovered")]),
@@ -493,17 +497,17 @@ WORSE = tables(orders=BAD, fingerprint="worse")
         ([WORSE, OFF], SHOP, [("late_failure", "firing"), ("late_failure", "recovered")]),
     ],
 )
-def test_a_late_failure_is_told_once_and_so_is_its_end(verdicts, pipeline, said):
-    assert told(*times(*verdicts), start=opened(), pipeline=pipeline) == said
+def test_a_late_failure_raises_one_alert_and_one_recovery(verdicts, pipeline, alerts):
+    assert alerts_of(*times(*verdicts), start=opened(), pipeline=pipeline) == alerts
 
 
-def test_a_recovery_knows_when_it_began():
+def test_a_recovery_states_when_the_problem_began():
     held = decided(gate(), HELD).gate
-    found = decided(replace(held, version=4), tables(), now=NOW + 90 * MINUTE)
-    (alert,) = found.alerts
+    decision = decided(replace(held, version=4), tables(), now=NOW + 90 * MINUTE)
+    (alert,) = decision.alerts
     assert (alert.state, alert.since, alert.at, alert.gate) == (AlertState.RECOVERED, NOW, NOW + 90 * MINUTE, GateState.OPEN)
     assert alert.key == "shop/raw/2026-03-02/v5/recovered"
-    assert found.gate.alert is None
+    assert decision.gate.alert is None
 
 
 def test_an_accepted_gap_ends_its_alert_and_expires():
@@ -516,15 +520,15 @@ def test_an_accepted_gap_ends_its_alert_and_expires():
     assert (expired.gate.state, [alert.cause for alert in expired.alerts]) == (GateState.HELD, ["checks_failed"])
 
 
-def test_patience_ends_after_ten_minutes_and_not_before():
+def test_an_unverified_gate_alerts_after_ten_minutes_and_not_before():
     first = decided(gate(), BLIND)
     almost = decided(first.gate, BLIND, now=NOW + UNVERIFIED_GRACE - timedelta(seconds=1))
     assert almost.alerts == ()
     assert [alert.cause for alert in decided(almost.gate, BLIND, now=NOW + UNVERIFIED_GRACE).alerts] == ["not_measured"]
 
 
-def test_looking_again_changes_nothing():
-    """A second look at equal data gives the gate as it is stored, so that nothing is written."""
+def test_deciding_again_changes_nothing():
+    """A second decision on the same data gives the gate as it is stored, so that nothing is written."""
     for before, verdict, how, *_ in ROWS:
         how = {**how, "now": how.get("now", NOW)}
         once = decided(before, verdict, **how)
@@ -534,9 +538,9 @@ def test_looking_again_changes_nothing():
         assert decided(once.gate, verdict, **later).gate == once.gate, once.rule
 
 
-def test_an_open_gate_says_what_was_found_last():
+def test_an_open_gate_shows_the_latest_finding():
     late = decided(opened(), WORSE)
-    assert late.gate.detail == "raw.orders told"
+    assert late.gate.detail == "raw.orders message"
     assert decided(late.gate, tables()).gate.detail == "the tables have not changed since the release"
 
 
@@ -552,20 +556,20 @@ def test_an_open_gate_says_what_was_found_last():
         ),
     ],
 )
-def test_changed_data_that_is_not_released_again_says_why(before, how, detail):
+def test_changed_data_that_is_not_released_again_states_why(before, how, detail):
     assert decided(before, tables(fingerprint="other"), **how).detail == detail
 
 
-def test_an_overdue_gate_says_who_is_missing_and_what_the_tables_hold():
+def test_an_overdue_gate_lists_missing_reports_and_what_the_tables_hold():
     half = gate("raw", report("orders"))
     assert decided(half, tables(), now=LATE).detail == "prices has not reported; orders has; the tables pass"
-    assert decided(half, HELD, now=LATE).detail == "prices has not reported; orders has; raw.orders told"
+    assert decided(half, HELD, now=LATE).detail == "prices has not reported; orders has; raw.orders message"
     assert decided(silent(), BLIND, now=LATE).detail == "orders, prices have not reported"
     (alert,) = decided(half, tables(), now=LATE).alerts
     assert alert.about == ("prices",)
 
 
-def test_a_failure_says_who_failed_and_of_what():
+def test_a_failure_names_the_producer_and_its_error():
     assert decided(gate("raw", report("orders"), FAILED)).detail == "prices reported that it failed: disk full"
 
 
@@ -573,7 +577,7 @@ def test_a_failure_says_who_failed_and_of_what():
 
 
 @pytest.mark.parametrize(
-    ("heard", "state"),
+    ("newest", "state"),
     [
         (Report("clean", Status.DONE, NOW), "open"),
         (Report("clean", Status.DONE, NOW, finished_at=NOW - 10 * MINUTE), "open"),
@@ -581,52 +585,54 @@ def test_a_failure_says_who_failed_and_of_what():
         (Report("clean", Status.DONE, NOW, started_at=NOW - 11 * MINUTE, finished_at=NOW), "held"),
     ],
 )
-def test_a_missing_start_time_is_taken_to_be_the_latest_possible(heard, state):
-    """raw was released ten minutes ago; equal times are no proof of an early start."""
-    found = decided(gate("clean", heard), tables("clean"), day=days(opened("raw", at=NOW - 10 * MINUTE)))
-    assert found.gate.state == state
+def test_a_missing_start_time_counts_as_the_latest_possible(newest, state):
+    """raw was released ten minutes ago; equal times do not prove an early start."""
+    decision = decided(gate("clean", newest), tables("clean"), day=days(opened("raw", at=NOW - 10 * MINUTE)))
+    assert decision.gate.state == state
 
 
-def test_a_run_that_the_release_started_at_once_and_that_tells_whole_seconds_is_not_early():
-    """`date -u +%FT%TZ` says 06:40:00 throughout the second in which raw was released and its follower started."""
+def test_a_run_started_in_the_second_of_the_release_is_not_early():
+    """`date -u +%FT%TZ` gives 06:40:00 during the whole second in which raw was released and its follower started."""
     released = NOW - 10 * MINUTE + timedelta(microseconds=600_000)
-    for told, state in ((released.replace(microsecond=0), "open"), (released - timedelta(seconds=1), "held")):
-        started = gate("clean", Report("clean", Status.DONE, NOW, started_at=told))
+    for start, state in ((released.replace(microsecond=0), "open"), (released - timedelta(seconds=1), "held")):
+        started = gate("clean", Report("clean", Status.DONE, NOW, started_at=start))
         assert decided(started, tables("clean"), day=days(opened("raw", at=released))).gate.state == state
 
 
-def test_the_earliest_of_the_producers_counts():
+def test_the_earliest_start_of_the_producers_counts():
     two = shop(clean=replace(CLEAN, producers={"a": Producer(), "b": Producer()}))
-    heard = gate("clean", report("a", began=NOW), report("b", began=NOW - 30 * MINUTE))
-    found = decided(heard, tables("clean"), pipeline=two, day=days(opened("raw")))
-    assert (found.gate.reason, found.alerts[0].about) == (Reason.RAN_BEFORE_UPSTREAM, ("raw",))
+    reported = gate("clean", report("a", began=NOW), report("b", began=NOW - 30 * MINUTE))
+    decision = decided(reported, tables("clean"), pipeline=two, day=days(opened("raw")))
+    assert (decision.gate.reason, decision.alerts[0].about) == (Reason.RAN_BEFORE_UPSTREAM, ("raw",))
 
 
-def test_an_upstream_that_does_not_run_on_the_date_holds_up_nobody():
+def test_an_upstream_that_does_not_run_on_the_date_blocks_nothing():
     skipping = shop(raw=replace(RAW, skip_in=("warm_up",)))
     assert decided(gate("clean"), tables("clean"), pipeline=skipping).gate.state is GateState.OPEN
     assert may_start(skipping, "clean", DAY, {})
     assert not may_start(skipping, "clean", DAY + timedelta(days=1), {})
 
 
-def test_through_a_phase_that_does_not_run_on_the_date_its_followers_wait_for_its_inputs():
-    """Nobody starts what is off, and what stands behind it is started instead."""
+def test_followers_of_a_phase_that_does_not_run_wait_for_its_inputs():
+    """A go-signal skips a phase that is off, and starts the phases behind it instead."""
     skipping = shop(
         clean=replace(SHOP.phases["clean"], skip_in=("warm_up",)), stock=replace(SHOP.phases["stock"], skip_in=("warm_up",))
     )
-    found = decided(gate("raw"), tables("raw"), pipeline=skipping)
-    assert found.signal is not None
-    assert found.signal.start == ("report",)
+    decision = decided(gate("raw"), tables("raw"), pipeline=skipping)
+    assert decision.signal is not None
+    assert decision.signal.start == ("report",)
     early = decided(gate("report"), tables("report"), pipeline=skipping)
     assert early.reason is Reason.RAN_BEFORE_UPSTREAM
 
 
-def test_an_old_report_of_an_optional_producer_keeps_nothing_early():
+def test_an_old_report_of_an_optional_producer_does_not_make_a_run_early():
     before = report("extras", began=NOW - timedelta(hours=9))
     optional = replace(SHOP.phases["clean"], producers={"clean": Producer(), "extras": Producer(optional=True)})
-    heard = gate("clean")
-    heard = replace(heard, reports={**heard.reports, "extras": before})
-    assert decided(heard, tables("clean"), day=days(opened("raw")), pipeline=shop(clean=optional)).gate.state is GateState.OPEN
+    reported = gate("clean")
+    reported = replace(reported, reports={**reported.reports, "extras": before})
+    assert (
+        decided(reported, tables("clean"), day=days(opened("raw")), pipeline=shop(clean=optional)).gate.state is GateState.OPEN
+    )
 
 
 # -- standing -------------------------------------------------------------------------------------------------------------------
@@ -644,16 +650,16 @@ def test_an_open_gate_is_stale_when_an_input_was_released_again():
     assert all(gate.state is GateState.OPEN for gate in day.values())
 
 
-def test_a_gate_is_no_longer_stale_when_it_ran_again():
-    """Also when it made the same data of the new input."""
+def test_a_gate_is_no_longer_stale_after_a_rerun():
+    """Even when the rerun gave the same data."""
     again = opened("clean", reports={"clean": report("clean", began=NOW)}, consumed={"raw": 1})
-    found = decided(again, tables("clean"), day=days(opened("raw", 2, at=NOW - MINUTE)))
-    assert (found.reason, found.gate.consumed) == (Reason.NOTHING_NEW, {"raw": 2})
-    assert effective_state(found.gate, days(opened("raw", 2)), SHOP) is GateState.OPEN
+    decision = decided(again, tables("clean"), day=days(opened("raw", 2, at=NOW - MINUTE)))
+    assert (decision.reason, decision.gate.consumed) == (Reason.NOTHING_NEW, {"raw": 2})
+    assert effective_state(decision.gate, days(opened("raw", 2)), SHOP) is GateState.OPEN
 
 
 @pytest.mark.parametrize("state", [GateState.WAITING, GateState.HELD, GateState.OVERDUE, GateState.UNVERIFIED])
-def test_a_shut_gate_is_what_it_is(state):
+def test_a_closed_gate_is_never_stale(state):
     day = days(opened("raw", 2), silent("clean", state=state))
     assert effective_state(day["clean"], day, SHOP) is state
     assert not is_released(SHOP, "clean", day)
@@ -663,7 +669,7 @@ def test_a_shut_gate_is_what_it_is(state):
 
 
 @pytest.mark.parametrize(
-    ("known", "heard", "taken"),
+    ("stored", "incoming", "added"),
     [
         (report("orders"), report("orders"), False),
         (report("orders"), report("orders", began=NOW - 8 * MINUTE), True),
@@ -675,10 +681,10 @@ def test_a_shut_gate_is_what_it_is(state):
         (report("orders"), report("prices"), True),
     ],
 )
-def test_only_a_newer_word_is_taken_in(known, heard, taken):
-    """A duplicate or an old attempt is not; of two that end at one time, one always wins, in whatever order they come."""
-    before = gate("raw", known)
-    after = before.with_report(heard)
-    assert (after is not None) is taken
+def test_only_a_newer_report_is_added(stored, incoming, added):
+    """A duplicate or an older attempt is not. Of two that ended at the same time the same one always wins, in any order."""
+    before = gate("raw", stored)
+    after = before.with_report(incoming)
+    assert (after is not None) is added
     if after is not None:
-        assert after.reports[heard.producer] == heard
+        assert after.reports[incoming.producer] == incoming

@@ -1,4 +1,4 @@
-"""May a phase start: each thing that stands in the way, by itself, with what would help; and nothing else does."""
+"""May a phase start: each thing that blocks it, alone, with what would help; nothing else does."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -61,24 +61,24 @@ def gate(phase: str, state: GateState = GateState.OPEN, day: date = DAY, **more:
     return Gate(RunKey("shop", phase, day), 1, state, **{"generation": 1 if state is GateState.OPEN else 0, **more})
 
 
-def gates(*found: Gate) -> dict[date, dict[str, Gate]]:
+def gates(*stored: Gate) -> dict[date, dict[str, Gate]]:
     days: dict[date, dict[str, Gate]] = {}
-    for each in (gate("raw"), gate("stock"), *found):
+    for each in (gate("raw"), gate("stock"), *stored):
         days.setdefault(each.run.run_date, {})[each.run.phase] = each
     return days
 
 
 def start(
-    *found: Gate, pipeline: Pipeline = SHOP, day: date = DAY, numbers: Any = None, broken: Sequence[str] = (), **more: Any
+    *stored: Gate, pipeline: Pipeline = SHOP, day: date = DAY, numbers: Any = None, broken: Sequence[str] = (), **more: Any
 ) -> PreflightCase:
-    """A start of `report` to which nothing objects, but for what is said."""
+    """A start of `report` that nothing blocks but what is given."""
     needs = pipeline.needs("report", day, NOW)
     warehouse = ScriptedWarehouse({**NUMBERS, **(numbers or {})}, broken=set(broken))
     answers = Answers(
         list(warehouse.measure(preflight_queries(pipeline, needs), Span(day, day))), pipeline.calendar.expected.counting_query()
     )  # type: ignore[union-attr]
     return PreflightCase(
-        pipeline, RunKey("shop", "report", day), NOW, gates(*found), **{"answers": answers, "needs": needs, **more}
+        pipeline, RunKey("shop", "report", day), NOW, gates(*stored), **{"answers": answers, "needs": needs, **more}
     )
 
 
@@ -90,7 +90,7 @@ def with_report(**changed: Any) -> Pipeline:
     return replace(SHOP, phases={**SHOP.phases, "report": replace(SHOP.phases["report"], **changed)})
 
 
-def test_nothing_stands_in_the_way() -> None:
+def test_nothing_blocks_the_start() -> None:
     answer = preflight(start())
     assert answer.go
     assert not answer.unknown
@@ -110,7 +110,7 @@ HELD = gate("report", GateState.HELD, reports={"report": WANTED})
 
 
 @pytest.mark.parametrize(
-    ("given", "topic", "outcome", "detail", "cure"),
+    ("changes", "topic", "outcome", "detail", "cure"),
     [
         # The calendar.
         ({"day": date(2026, 2, 1)}, Topic.CALENDAR, PointOutcome.NO, "the calendar has no run on 2026-02-01", "there is nothing to do"),
@@ -119,10 +119,10 @@ HELD = gate("report", GateState.HELD, reports={"report": WANTED})
         ({"numbers": {("plan.days", DAY): 0}}, Topic.CALENDAR, PointOutcome.NO, "nothing is expected on 2026-03-02", "once the calendar's table has rows for this date"),
         ({"broken": ["plan.days"]}, Topic.CALENDAR, PointOutcome.UNVERIFIED, "whether a run is expected could not be measured: table plan.days", "once the warehouse answers"),
         # What it waits for.
-        ({"found": [gate("raw", GateState.WAITING, detail="orders has not reported")]}, Topic.UPSTREAM, PointOutcome.NO, "raw is waiting: orders has not reported", "once raw has run"),
-        ({"found": [gate("raw", GateState.OVERDUE)]}, Topic.UPSTREAM, PointOutcome.NO, "raw is overdue", "once raw has run"),
-        ({"found": [gate("raw", GateState.HELD, detail="x")]}, Topic.UPSTREAM, PointOutcome.NO, "raw is held: x", "once the tables of raw pass"),
-        ({"found": [gate("raw", GateState.UNVERIFIED)]}, Topic.UPSTREAM, PointOutcome.NO, "raw is unverified", "can be measured"),
+        ({"stored": [gate("raw", GateState.WAITING, detail="orders has not reported")]}, Topic.UPSTREAM, PointOutcome.NO, "raw is waiting: orders has not reported", "once raw has run"),
+        ({"stored": [gate("raw", GateState.OVERDUE)]}, Topic.UPSTREAM, PointOutcome.NO, "raw is overdue", "once raw has run"),
+        ({"stored": [gate("raw", GateState.HELD, detail="x")]}, Topic.UPSTREAM, PointOutcome.NO, "raw is held: x", "once the tables of raw pass"),
+        ({"stored": [gate("raw", GateState.UNVERIFIED)]}, Topic.UPSTREAM, PointOutcome.NO, "raw is unverified", "can be measured"),
         # What it reads.
         ({"numbers": {("rates.daily", DAY): 0}}, Topic.INPUTS, PointOutcome.NO, "table rates.daily has 0 rows, expected at least 1", "once rates.daily meets the needs of report"),
         ({"numbers": {("rates.daily", DAY): int(NOW.timestamp()) - 3 * 3600}}, Topic.INPUTS, PointOutcome.NO, "the newest rates.daily.loaded_at is 3 h older than now, expected within 2 h before now", "once rates.daily"),
@@ -130,83 +130,83 @@ HELD = gate("report", GateState.HELD, reports={"report": WANTED})
         # Who keeps it back.
         ({"pipeline": with_report(mode=GateMode.PAUSE, until=date(2026, 3, 9))}, Topic.PAUSE, PointOutcome.NO, "report is paused in the pipeline file until 2026-03-09", "after 2026-03-09, or the pipeline file says mode: enforce"),
         ({"pause": Pause("shop/report", "bob", "migration", NOW, NOW + HOUR)}, Topic.PAUSE, PointOutcome.NO, "shop/report is paused by bob until 2026-03-03 07:00 UTC: migration", "once the pause has ended"),
-        ({"found": [gate("report", GateState.WAITING, hold=Hold("ann", "audit", NOW - HOUR, NOW + HOUR))]}, Topic.PAUSE, PointOutcome.NO, "shop/report/2026-03-02 is held by ann until 2026-03-03 07:00 UTC: audit", "once the hold has ended"),
-        ({"found": [gate("report", hold=Hold("ann", "audit", NOW))], "claims": ()}, Topic.PAUSE, PointOutcome.NO, "shop/report/2026-03-02 is held by ann: audit", "once a person ends the hold"),
+        ({"stored": [gate("report", GateState.WAITING, hold=Hold("ann", "audit", NOW - HOUR, NOW + HOUR))]}, Topic.PAUSE, PointOutcome.NO, "shop/report/2026-03-02 is held by ann until 2026-03-03 07:00 UTC: audit", "once the hold has ended"),
+        ({"stored": [gate("report", hold=Hold("ann", "audit", NOW))], "claims": ()}, Topic.PAUSE, PointOutcome.NO, "shop/report/2026-03-02 is held by ann: audit", "once a person ends the hold"),
         ({"claims": (CLAIM,)}, Topic.RUNNING, PointOutcome.NO, "other has been running shop/report/2026-03-02 since 2026-03-03 05:00 UTC", "once it reports, at 2026-03-03 07:00 UTC at the latest"),
-        ({"found": [HELD], "requests_today": 5}, Topic.BUDGET, PointOutcome.NO, "today's rerun budget of report is used up: 5 of 5", "from 2026-03-04 on (UTC)"),
-        ({"found": [HELD], "trial": date(2026, 3, 1)}, Topic.BUDGET, PointOutcome.NO, "report keeps failing on many dates, so only 2026-03-01 is retried", "once report of 2026-03-01 is released"),
+        ({"stored": [HELD], "requests_today": 5}, Topic.BUDGET, PointOutcome.NO, "today's rerun budget of report is used up: 5 of 5", "from 2026-03-04 on (UTC)"),
+        ({"stored": [HELD], "trial": date(2026, 3, 1)}, Topic.BUDGET, PointOutcome.NO, "report keeps failing on many dates, so only 2026-03-01 is retried", "once report of 2026-03-01 is released"),
     ],
 )  # fmt: skip
-def test_each_thing_that_stands_in_the_way(
-    given: dict[str, Any], topic: Topic, outcome: PointOutcome, detail: str, cure: str
+def test_each_thing_that_blocks_the_start(
+    changes: dict[str, Any], topic: Topic, outcome: PointOutcome, detail: str, cure: str
 ) -> None:
-    """It alone, once, with what would make it a yes."""
-    found = given.pop("found", ())
-    answer = preflight(start(*found, **given))
+    """It is the only objection, listed once, with what would fix it."""
+    stored = changes.pop("stored", ())
+    answer = preflight(start(*stored, **changes))
     assert not answer.go
-    told = [point for point in answer.objections if point.topic is topic]
-    assert len(told) == 1
-    assert told[0].outcome is outcome
-    assert told[0].detail.startswith(detail)
-    assert cure in told[0].cure
-    if "day" not in given and "broken" not in given:
+    points = [point for point in answer.objections if point.topic is topic]
+    assert len(points) == 1
+    assert points[0].outcome is outcome
+    assert points[0].detail.startswith(detail)
+    assert cure in points[0].cure
+    if "day" not in changes and "broken" not in changes:
         assert len(answer.objections) == 1
     assert answer.unknown is (outcome is PointOutcome.UNVERIFIED)
 
 
-def test_a_stale_upstream_stands_in_the_way() -> None:
-    """raw was released again, and stock, built on it, was not built again."""
+def test_a_stale_upstream_blocks_the_start() -> None:
+    """raw was released again, but stock, which is built on it, was not."""
     chained = replace(SHOP, phases={**SHOP.phases, "stock": replace(SHOP.phases["stock"], after=("raw",))})
     answer = preflight(start(gate("raw", generation=2), gate("stock", consumed={"raw": 1}), pipeline=chained))
     assert objections(answer) == [(Topic.UPSTREAM, PointOutcome.NO, "stock is stale: an input was released again since")]
     assert answer.objections[0].next == ("phasegate explain stock 2026-03-02 --pipeline shop",)
 
 
-def test_a_gate_that_nobody_has_heard_of_stands_in_the_way() -> None:
-    asked = start()
-    answer = preflight(replace(asked, days={}))
+def test_an_upstream_without_a_report_blocks_the_start() -> None:
+    case = start()
+    answer = preflight(replace(case, days={}))
     assert [point.detail for point in answer.objections] == [
         "raw is waiting: no report received",
         "stock is waiting: no report received",
     ]
 
 
-def test_a_hold_that_has_ended_holds_nothing() -> None:
+def test_a_hold_that_has_ended_blocks_nothing() -> None:
     assert preflight(start(gate("report", GateState.WAITING, hold=Hold("ann", "audit", NOW - HOUR, NOW)))).go
 
 
 @pytest.mark.parametrize("state", [GateState.OFF, GateState.ACCEPTED])
-def test_an_upstream_without_a_run_or_with_an_accepted_gap_does_not(state: GateState) -> None:
+def test_an_upstream_that_is_off_or_accepted_blocks_nothing(state: GateState) -> None:
     assert preflight(start(gate("raw", state))).go
 
 
 @pytest.mark.parametrize(
-    ("given", "topic", "detail"),
+    ("changes", "topic", "detail"),
     [
-        ({"found": [gate("raw", degraded=True, missing=("raw.extra",))]}, Topic.UPSTREAM, "raw is open without raw.extra"),
-        ({"found": [gate("raw", GateState.HELD, date(2026, 2, 28))]}, Topic.LOOK_BACK, "report looks back on raw, but that is not released for 2026-02-28"),
+        ({"stored": [gate("raw", degraded=True, missing=("raw.extra",))]}, Topic.UPSTREAM, "raw is open without raw.extra"),
+        ({"stored": [gate("raw", GateState.HELD, date(2026, 2, 28))]}, Topic.LOOK_BACK, "report looks back on raw, but that is not released for 2026-02-28"),
         ({"numbers": {("ads.clicks", DAY): 101}}, Topic.INPUTS, "table ads.clicks has 101 rows, expected at most 100"),
         ({"broken": ["ads.clicks"]}, Topic.INPUTS, "ads.clicks could not be measured"),
-        ({"found": [gate("report")]}, Topic.GATE, "report is already released, generation 1"),
-        ({"found": [gate("report", GateState.ACCEPTED, gap=AcceptedGap("ann", "w", NOW, NOW))]}, Topic.GATE, "the gap is accepted"),
-        ({"found": [replace(HELD, retries=Retries(4, NOW, given_up=True))], "requests_today": 5}, Topic.BUDGET, "retries exhausted after 4 rerun requests"),
+        ({"stored": [gate("report")]}, Topic.GATE, "report is already released, generation 1"),
+        ({"stored": [gate("report", GateState.ACCEPTED, gap=AcceptedGap("ann", "w", NOW, NOW))]}, Topic.GATE, "the gap is accepted"),
+        ({"stored": [replace(HELD, retries=Retries(4, NOW, given_up=True))], "requests_today": 5}, Topic.BUDGET, "retries exhausted after 4 rerun requests"),
         ({"clock": "the scheduler has not run"}, Topic.CLOCK, "the scheduler has not run"),
     ],
 )  # fmt: skip
-def test_what_is_told_and_does_not_stand_in_the_way(given: dict[str, Any], topic: Topic, detail: str) -> None:
-    answer = preflight(start(*given.pop("found", ()), **given))
+def test_warnings_do_not_block_the_start(changes: dict[str, Any], topic: Topic, detail: str) -> None:
+    answer = preflight(start(*changes.pop("stored", ()), **changes))
     assert answer.go
     (warning,) = [point for point in answer.points if point.outcome is PointOutcome.WARNING]
     assert warning.topic is topic
     assert warning.detail.startswith(detail)
 
 
-def test_an_earlier_date_before_the_look_back_is_of_no_interest() -> None:
+def test_dates_before_the_look_back_are_ignored() -> None:
     answer = preflight(start(gate("raw", GateState.HELD, date(2026, 2, 26))))
     assert [point for point in answer.points if point.topic is Topic.LOOK_BACK] == []
 
 
-def test_a_warehouse_that_does_not_answer_is_a_no() -> None:
+def test_a_warehouse_that_does_not_answer_is_a_no_go() -> None:
     answer = preflight(start(answers="no route to host"))
     assert objections(answer) == [
         (Topic.CALENDAR, PointOutcome.UNVERIFIED, "whether a run is expected could not be measured: no route to host"),
@@ -215,19 +215,19 @@ def test_a_warehouse_that_does_not_answer_is_a_no() -> None:
     assert answer.unknown
 
 
-def test_what_is_wrong_for_sure_is_not_called_unknown() -> None:
+def test_a_known_problem_is_not_reported_as_unknown() -> None:
     answer = preflight(start(gate("raw", GateState.HELD), broken=["rates.daily"]))
     assert {point.outcome for point in answer.objections} == {PointOutcome.NO, PointOutcome.UNVERIFIED}
     assert not answer.unknown
 
 
-def test_a_number_that_was_not_measured_is_no_zero() -> None:
+def test_an_unmeasured_number_is_not_zero() -> None:
     needs = SHOP.needs("report", DAY, NOW)
-    asked = preflight_queries(SHOP, needs)
+    planned = preflight_queries(SHOP, needs)
     fault = Unmeasured(Fault.COLUMN, "no column loaded_at")
     answers = [
         Answer(query, {DAY: tuple(10 for _ in query.metrics)}, {m: fault for m in query.metrics if isinstance(m, Newest)})
-        for query in asked
+        for query in planned
     ]
     answer = preflight(start(answers=Answers(answers, SHOP.calendar.expected.counting_query())))  # type: ignore[union-attr]
     assert [(point.outcome, point.cure) for point in answer.objections] == [
@@ -249,7 +249,7 @@ def test_a_number_that_was_not_measured_is_no_zero() -> None:
         (CLAIM, "me", "orders", False),
     ],
 )
-def test_a_claim_keeps_others_out_while_it_holds(claim: Claim, owner: str, producer: str, free: bool) -> None:
+def test_a_claim_blocks_other_owners_while_it_is_in_force(claim: Claim, owner: str, producer: str, free: bool) -> None:
     assert preflight(start(claims=(claim,), owner=owner, producer=producer)).go is free
 
 
@@ -266,20 +266,18 @@ def test_a_claim_keeps_others_out_while_it_holds(claim: Claim, owner: str, produ
         ("extra", {"extra": NOW}, True),
     ],
 )
-def test_a_claim_is_over_when_everyone_it_is_about_has_reported_since(
-    producer: str, reported: dict[str, datetime], over: bool
-) -> None:
+def test_a_claim_ends_when_all_its_producers_have_reported(producer: str, reported: dict[str, datetime], over: bool) -> None:
     reports = {name: Report(name, Status.DONE, at) for name, at in reported.items()}
     assert replace(CLAIM, producer=producer).has_ended(gate("raw", reports=reports), ("orders", "prices"), NOW) is over
 
 
-def test_the_command_that_ends_a_dead_claim_is_quoted_for_a_shell() -> None:
+def test_the_command_that_releases_a_claim_is_quoted_for_a_shell() -> None:
     answer = preflight(start(claims=(replace(CLAIM, owner="x; rm -rf ~"),)))
     assert answer.objections[0].next == ("phasegate preflight report 2026-03-02 --pipeline shop --unclaim 'x; rm -rf ~'",)
 
 
 @pytest.mark.parametrize(
-    ("found", "go"),
+    ("stored", "go"),
     [
         ([], True),
         ([HELD], False),
@@ -289,13 +287,13 @@ def test_the_command_that_ends_a_dead_claim_is_quoted_for_a_shell() -> None:
         ([replace(HELD, retries=Retries(1, NOW - HOUR, answered=True))], False),
     ],
 )
-def test_the_budget_is_for_repetitions_that_nobody_has_paid_for(found: list[Gate], go: bool) -> None:
-    """A storm of other dates never keeps today's first run back."""
-    assert preflight(start(*found, requests_today=5, trial=date(2026, 3, 1))).go is go
+def test_the_budget_limits_only_reruns_that_were_not_requested(stored: list[Gate], go: bool) -> None:
+    """Many failures on other dates never block today's first run."""
+    assert preflight(start(*stored, requests_today=5, trial=date(2026, 3, 1))).go is go
 
 
-def test_fresh_counts_back_from_now_until_the_phase_is_due() -> None:
-    """A look before the due time must not call fresh input old; one of a past date must not call it old either."""
+def test_fresh_is_measured_from_now_until_the_phase_is_due() -> None:
+    """Fresh input must not count as old, neither before the due time nor on a past date."""
     due = with_report(due=Due(after=None, at=(NOW + 5 * HOUR).time(), days=1))
     assert preflight(start(pipeline=due)).go
     past = with_report(due=Due(at=(NOW - 5 * HOUR).time(), days=1))
@@ -304,8 +302,8 @@ def test_fresh_counts_back_from_now_until_the_phase_is_due() -> None:
     assert not preflight(start(pipeline=due, numbers=old)).go
 
 
-def test_needs_may_name_each_other() -> None:
-    """Their run date columns are known to their own checks, and to no others."""
+def test_needs_may_refer_to_each_other() -> None:
+    """Their date columns are known to their own checks only."""
     needs = {
         "rates.daily": Need(date="d", checks=(Coverage(of="ads.clicks", key=("id",)),)),
         "ads.clicks": Need(date="day"),

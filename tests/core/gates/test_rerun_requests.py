@@ -1,4 +1,4 @@
-"""Asking a phase to run again: whom, when, how often, and when that is no use."""
+"""Rerun requests: to whom, when, how often, and when a rerun cannot help."""
 
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
@@ -37,8 +37,8 @@ def report(producer: str, status: Status = Status.FAILED, at: datetime = NOW) ->
 
 
 def gate(reason: Reason, *reports: Report, state: GateState = GateState.HELD, phase: str = "raw", **more: Any) -> Gate:
-    heard = {each.producer: each for each in reports}
-    return Gate(RunKey("shop", phase, DAY), state=state, reason=reason, reports=heard, **more)
+    by_producer = {each.producer: each for each in reports}
+    return Gate(RunKey("shop", phase, DAY), state=state, reason=reason, reports=by_producer, **more)
 
 
 def result(kind: str, table: str, **more: Any) -> CheckResult:
@@ -54,7 +54,7 @@ OPEN_RAW = {"raw": Gate(RunKey("shop", "raw", DAY), state=GateState.OPEN, genera
 
 
 @pytest.mark.parametrize(
-    ("found", "day", "asked"),
+    ("failing", "day", "requested"),
     [
         (FAILED, {}, ("a",)),
         (gate(Reason.NOTHING_HEARD, state=OVERDUE), {}, ("a", "b")),
@@ -75,62 +75,64 @@ OPEN_RAW = {"raw": Gate(RunKey("shop", "raw", DAY), state=GateState.OPEN, genera
         (gate(Reason.PASSED, *BOTH, state=GateState.OPEN), {}, ()),
     ],
 )  # fmt: skip
-def test_who_is_asked_is_who_may_mend_it(found: Gate, day: dict[str, Gate], asked: tuple[str, ...]) -> None:
-    assert producers_to_rerun(SHOP, found, day) == asked
+def test_a_rerun_is_requested_from_producers_that_may_fix_the_failure(
+    failing: Gate, day: dict[str, Gate], requested: tuple[str, ...]
+) -> None:
+    assert producers_to_rerun(SHOP, failing, day) == requested
 
 
 @given(st.integers(0, 100), st.floats(0, 1, exclude_max=True))
-def test_a_delay_lies_within_a_bound_that_doubles_up_to_the_longest(asked: int, chance: float) -> None:
-    bound = [2, 4, 8, 16][asked] if asked < 4 else 30
-    assert timedelta() <= delay(POLICY, asked, lambda: chance) <= bound * MINUTE
-    assert delay(POLICY, asked, lambda: 0.5) == bound * MINUTE / 2
+def test_a_delay_is_within_a_bound_that_doubles_up_to_a_maximum(requested: int, chance: float) -> None:
+    bound = [2, 4, 8, 16][requested] if requested < 4 else 30
+    assert timedelta() <= delay(POLICY, requested, lambda: chance) <= bound * MINUTE
+    assert delay(POLICY, requested, lambda: 0.5) == bound * MINUTE / 2
 
 
 def played(answer: timedelta | None, minutes: int = 400) -> tuple[list[float], list[float]]:
-    """Minutes at which a failing producer was asked, and at which it was given up; it answers each request by failing again."""
-    found, asked, given_up, failing_at = FAILED, [], [], None
+    """The minutes of the requests to a failing producer, and of giving up; it answers each request with another failure."""
+    failing, requested, given_up, failing_at = FAILED, [], [], None
     for second in range(0, minutes * 60, 15):
         now = NOW + timedelta(seconds=second)
         if failing_at is not None and now >= failing_at:
-            found, failing_at = replace(found, reports={"a": report("a", at=now)}), None
-        done = next_retry_step(SHOP, found, {}, now, lambda: 0.5)
-        found = replace(found, retries=done.retries)
+            failing, failing_at = replace(failing, reports={"a": report("a", at=now)}), None
+        done = next_retry_step(SHOP, failing, {}, now, lambda: 0.5)
+        failing = replace(failing, retries=done.retries)
         if done.ask:
-            asked.append(second / 60)
+            requested.append(second / 60)
             failing_at = now + answer if answer else None
         if done.given_up:
             given_up.append(second / 60)
-    return asked, given_up
+    return requested, given_up
 
 
-def test_requests_come_as_declared_and_then_no_more() -> None:
-    """Half of the bound after each failure, with this chance: 1, 2, 4 and 8 minutes; each run takes 5."""
+def test_requests_follow_the_policy_and_then_stop() -> None:
+    """With this chance, half of the bound after each failure: 1, 2, 4 and 8 minutes; each run takes 5."""
     assert played(5 * MINUTE) == ([1, 8, 17, 30], [35])
 
 
-def test_a_request_that_nobody_answers_has_failed_after_the_longest_wait() -> None:
+def test_a_request_without_an_answer_fails_after_the_longest_wait() -> None:
     assert played(None) == ([1, 33, 67, 105], [135])
 
 
-def test_a_phase_without_a_policy_is_never_asked() -> None:
+def test_a_phase_without_a_policy_gets_no_requests() -> None:
     assert next_retry_step(SHOP, gate(Reason.NOTHING_HEARD, state=OVERDUE, phase="plain"), {}, NOW, lambda: 0.5) == RetryStep(
         None
     )
 
 
-def test_what_was_given_up_stays_so_and_says_so_once() -> None:
+def test_exhausted_retries_stay_exhausted_and_alert_once() -> None:
     spent = replace(FAILED, retries=Retries(4, NOW - MINUTE, None, given_up=True))
     assert next_retry_step(SHOP, spent, {}, NOW, lambda: 0.5) == RetryStep(spent.retries)
-    assert retries_exhausted(spent, NOW) is None, "nobody is told of a gate of which they know nothing"
+    assert retries_exhausted(spent, NOW) is None, "no alert about a gate that has raised none"
 
 
-def test_trouble_that_passes_by_itself_stops_the_plan_and_keeps_the_count() -> None:
+def test_a_problem_that_goes_away_stops_requests_and_keeps_the_count() -> None:
     planned = gate(Reason.UPSTREAM_SHUT, state=OVERDUE, retries=Retries(2, NOW, NOW + MINUTE))
     assert next_retry_step(SHOP, planned, {}, NOW, lambda: 0.5).retries == Retries(2, NOW, None)
 
 
 def dated(states: str) -> list[Gate]:
-    """Gates of as many dates, newest last: f failed, o open, u waits for its upstream, w waiting, - off."""
+    """Gates of successive dates, newest last: f failed, o open, u waiting for its upstream, w waiting, - off."""
     made = {
         "f": {"state": GateState.HELD, "reason": Reason.CHECKS_FAILED},
         "o": {"state": GateState.OPEN, "reason": Reason.PASSED},
@@ -144,5 +146,5 @@ def dated(states: str) -> list[Gate]:
 @pytest.mark.parametrize(
     ("states", "length"), [("", 0), ("offf", 3), ("fffo", 0), ("ff-uf", 3), ("fofw", 1), ("fffw", 3), ("uuu", 0)]
 )
-def test_a_streak_is_of_the_newest_dates_that_say_something(states: str, length: int) -> None:
+def test_a_streak_covers_the_newest_dates_with_a_result(states: str, length: int) -> None:
     assert len(streak(reversed(dated(states)))) == length

@@ -1,4 +1,4 @@
-"""When a phase is due, and which gates the clock wants looked at."""
+"""When a phase is due, and which gates a tick rechecks."""
 
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
@@ -54,7 +54,7 @@ def opened(phase: str, at: datetime, **more: Any) -> Gate:
 
 
 def at(hour: int, minute: int = 0, day: int = 8) -> datetime:
-    """UTC of that March day."""
+    """A time on a day in March, in UTC."""
     return datetime(2026, 3, day, hour, minute, tzinfo=UTC)
 
 
@@ -70,7 +70,7 @@ def test_a_local_time_keeps_its_hour_when_the_clocks_change(run_date: date, due:
     assert deadline(SHOP, "raw", run_date, {}) == Deadline(due, due)
 
 
-def test_a_time_that_the_clocks_skip_or_repeat_is_one_time() -> None:
+def test_a_local_time_that_is_skipped_or_repeated_is_one_instant() -> None:
     night = {"raw": Phase(due=Due(at=time(2, 30), days=1), outputs=output("raw.a"))}
     pipeline = Pipeline(pipeline="shop", timezone="America/New_York", calendar=Calendar(from_=DAY), phases=night)
     skipped, repeated = (deadline(pipeline, "raw", day, {}) for day in (DAY, date(2026, 10, 31)))
@@ -80,7 +80,7 @@ def test_a_time_that_the_clocks_skip_or_repeat_is_one_time() -> None:
     assert repeated.at == datetime(2026, 11, 1, 7, 30, tzinfo=UTC)
 
 
-def test_a_relative_time_counts_from_the_release() -> None:
+def test_a_relative_due_time_counts_from_the_release() -> None:
     planned = at(14)
     assert deadline(SHOP, "scores", DAY, {}) == Deadline(planned, planned), "while it is not known, from when it is due"
     early, late = at(9), at(13, 5)
@@ -88,15 +88,15 @@ def test_a_relative_time_counts_from_the_release() -> None:
     assert deadline(SHOP, "scores", DAY, {"features": opened("features", late)}) == Deadline(at(15, 5), planned, "features")
 
 
-def test_a_time_of_day_moves_by_as_much_as_the_upstream_was_late() -> None:
-    """Through a phase that has no due time of its own."""
+def test_a_due_time_of_day_moves_by_the_lateness_of_the_upstream() -> None:
+    """Also through a phase without a due time of its own."""
     raw, clean = opened("raw", at(11, 30)), opened("clean", at(11, 40))
     assert deadline(SHOP, "features", DAY, {"raw": raw, "clean": clean}) == Deadline(at(13, 30), at(12), "clean")
     on_time = {"raw": opened("raw", at(9, 59)), "clean": clean}
     assert deadline(SHOP, "features", DAY, on_time) == Deadline(at(12), at(12))
 
 
-def test_no_due_time_is_no_deadline() -> None:
+def test_without_a_due_time_there_is_no_deadline() -> None:
     assert deadline(SHOP, "clean", DAY, {}) is None
 
 
@@ -109,7 +109,7 @@ GAP = AcceptedGap("ann", "lost", at(1), at(20))
 
 
 @pytest.mark.parametrize(
-    ("gate", "now", "wanted"),
+    ("gate", "now", "expected"),
     [
         ({}, at(9, 59), False),
         ({}, at(10), True),
@@ -124,23 +124,23 @@ GAP = AcceptedGap("ann", "lost", at(1), at(20))
         ({"state": GateState.ACCEPTED, "gap": GAP}, at(20), True),
     ],
 )
-def test_a_gate_is_looked_at_when_that_may_change_it(gate: dict[str, Any], now: datetime, wanted: bool) -> None:
-    known = Gate(RunKey("shop", "raw", DAY), **gate)
-    assert needs_recheck(SHOP, known, {"raw": known}, now) is wanted
+def test_a_gate_is_rechecked_when_that_may_change_it(gate: dict[str, Any], now: datetime, expected: bool) -> None:
+    stored = Gate(RunKey("shop", "raw", DAY), **gate)
+    assert needs_recheck(SHOP, stored, {"raw": stored}, now) is expected
 
 
-def runs(*found: RunKey) -> list[tuple[str, date]]:
-    return [(run.phase, run.run_date) for run in found]
+def runs(*rechecked: RunKey) -> list[tuple[str, date]]:
+    return [(run.phase, run.run_date) for run in rechecked]
 
 
 def test_the_newest_dates_come_first_and_phases_in_their_order() -> None:
     span = Span(DAY - timedelta(days=1), DAY)
-    found = gates_to_recheck(SHOP, {}, span, at(14), since=span.first)
-    assert runs(*found) == [(p, d) for d in reversed(span.days()) for p in ("raw", "features", "scores")]
+    rechecked = gates_to_recheck(SHOP, {}, span, at(14), since=span.first)
+    assert runs(*rechecked) == [(p, d) for d in reversed(span.days()) for p in ("raw", "features", "scores")]
 
 
-def test_silence_counts_from_the_first_watched_date() -> None:
-    """A monitor that is installed today has not heard of yesterday, and says nothing about it."""
+def test_missing_reports_count_from_the_first_watched_date() -> None:
+    """A monitor that is installed today raises no alert about yesterday."""
     span = window(SHOP, at(14), None)
     assert gates_to_recheck(SHOP, {}, span, at(14), since=DAY + timedelta(days=1)) == ()
     held = Gate(RunKey("shop", "raw", DAY), state=GateState.HELD)
@@ -148,17 +148,17 @@ def test_silence_counts_from_the_first_watched_date() -> None:
 
 
 @pytest.mark.parametrize(("now", "since"), [(at(9, 59), DAY), (at(10), DAY + timedelta(days=1))])
-def test_the_first_watched_date_is_the_first_of_which_nothing_was_due(now: datetime, since: date) -> None:
+def test_the_first_watched_date_is_the_first_with_nothing_due_yet(now: datetime, since: date) -> None:
     assert first_watched(SHOP, now) == since
 
 
-def test_days_without_a_run_are_not_looked_at() -> None:
+def test_dates_without_a_run_are_not_rechecked() -> None:
     pipeline = shop(weekdays=frozenset(range(5)), closed=(Span(date(2026, 3, 5), date(2026, 3, 5)),))
-    found = gates_to_recheck(pipeline, {}, Span(date(2026, 3, 4), date(2026, 3, 8)), at(14, day=9), since=date(2026, 1, 1))
-    assert {run.run_date for run in found} == {date(2026, 3, 4), date(2026, 3, 6)}
+    rechecked = gates_to_recheck(pipeline, {}, Span(date(2026, 3, 4), date(2026, 3, 8)), at(14, day=9), since=date(2026, 1, 1))
+    assert {run.run_date for run in rechecked} == {date(2026, 3, 4), date(2026, 3, 6)}
 
 
-def test_a_window_makes_up_for_an_outage_but_not_for_ever() -> None:
+def test_a_window_covers_an_outage_up_to_a_limit() -> None:
     now = at(12, day=20)
     assert window(SHOP, now, now - MINUTE) == Span(date(2026, 3, 12), date(2026, 3, 27))
     assert window(SHOP, now, now - timedelta(days=10)).first == date(2026, 3, 2)
@@ -166,46 +166,46 @@ def test_a_window_makes_up_for_an_outage_but_not_for_ever() -> None:
     assert window(SHOP, now, now + timedelta(days=9)) == window(SHOP, now, None), "a clock that jumped back"
 
 
-def test_old_gates_have_their_turn_once_an_hour_and_never_starve_new_ones() -> None:
+def test_old_gates_get_a_turn_once_an_hour_and_never_starve_new_ones() -> None:
     old = [Gate(RunKey("shop", "raw", date(2026, 1, 1) + timedelta(days=n)), state=GateState.HELD) for n in range(50)]
     span = Span(DAY, DAY)
     seen: list[RunKey] = []
     for minute in range(60):
-        found = gates_to_recheck(SHOP, {}, span, at(14, minute), since=DAY, older=old)
-        assert runs(*found[:3]) == [(phase, DAY) for phase in ("raw", "features", "scores")]
-        assert len(found) < 15, "spread over the hour"
-        seen += found[3:]
+        rechecked = gates_to_recheck(SHOP, {}, span, at(14, minute), since=DAY, older=old)
+        assert runs(*rechecked[:3]) == [(phase, DAY) for phase in ("raw", "features", "scores")]
+        assert len(rechecked) < 15, "spread over the hour"
+        seen += rechecked[3:]
     assert sorted(map(str, seen)) == sorted(str(gate.run) for gate in old)
 
 
-def test_a_tick_looks_at_so_many_gates_and_the_rest_has_its_turn() -> None:
+def test_a_tick_rechecks_a_limited_number_of_gates_and_the_rest_take_turns() -> None:
     first = date(2026, 1, 1)
     span = Span(first, first + timedelta(days=59))
-    found = gates_to_recheck(SHOP, {}, span, at(14, day=20), since=first)
+    rechecked = gates_to_recheck(SHOP, {}, span, at(14, day=20), since=first)
     assert (
-        runs(*found[:GATES_PER_TICK])
+        runs(*rechecked[:GATES_PER_TICK])
         == runs(*gates_to_recheck(SHOP, {}, Span(date(2026, 1, 10), span.last), at(14, day=20), since=first))[:GATES_PER_TICK]
     )
-    assert GATES_PER_TICK <= len(found) < GATES_PER_TICK + 15
-    assert all(is_its_turn(run, at(14, day=20)) for run in found[GATES_PER_TICK:])
+    assert GATES_PER_TICK <= len(rechecked) < GATES_PER_TICK + 15
+    assert all(is_its_turn(run, at(14, day=20)) for run in rechecked[GATES_PER_TICK:])
 
 
-def test_a_date_counted_as_off_is_counted_again_each_hour() -> None:
-    """The table that announces what is expected may have been late itself."""
+def test_a_date_without_a_run_is_rechecked_each_hour() -> None:
+    """The table with the expected entities may have been loaded late."""
     off = {DAY: {"raw": Gate(RunKey("shop", "raw", DAY), state=GateState.OFF)}}
     looks = [gates_to_recheck(SHOP, off, Span(DAY, DAY), at(3, minute), since=DAY) for minute in range(60)]
-    assert [runs(*found) for found in looks if found] == [[("raw", DAY)]]
+    assert [runs(*rechecked) for rechecked in looks if rechecked] == [[("raw", DAY)]]
 
 
-def test_dates_that_lie_close_together_are_measured_together() -> None:
+def test_nearby_dates_are_measured_together() -> None:
     near = [RunKey("shop", phase, DAY - timedelta(days=n)) for n in (0, 2, 9) for phase in ("raw", "features")]
     far = RunKey("shop", "raw", DAY - timedelta(days=17))
     assert group_nearby_dates((far, *near)) == (tuple(near), (far,))
     assert group_nearby_dates(()) == ()
 
 
-def test_a_relative_time_waits_for_the_other_upstreams() -> None:
-    """Not overdue for what it could not begin, even before the other one is due itself."""
+def test_a_relative_due_time_waits_for_the_other_upstreams() -> None:
+    """A phase is not overdue while it could not start, even before the other upstream is due."""
     phases = {
         "raw": Phase(due=Due(at=time(6), days=1), outputs=output("raw.a")),
         "feeds": Phase(due=Due(at=time(8), days=1), outputs=output("feeds.a")),

@@ -1,4 +1,4 @@
-"""What results say together: the verdict of a phase and of a date, and a score that adds up."""
+"""Results taken together: the verdict of a phase and of a date, and a score that adds up."""
 
 from dataclasses import replace
 from datetime import UTC, date, datetime, time
@@ -51,7 +51,7 @@ NAMES = count()
 def result(
     outcome: Outcome, *, warn: bool = False, observe: bool = False, weight: float = 1.0, down: bool = False
 ) -> CheckResult:
-    """A result under a name of its own."""
+    """A result with a unique name."""
     severity = Severity.WARN if warn else Severity.BLOCK
     mode = Mode.OBSERVE if observe else Mode.ENFORCE
     fault = DOWN if down else None
@@ -77,13 +77,13 @@ BLIND = result(NOT, down=True)
         ([result(NOT, observe=True, down=True)], Verdict.PASS),
     ],
 )
-def test_the_worst_result_that_counts_is_the_verdict(results, verdict):
+def test_the_verdict_is_the_worst_result_that_counts(results, verdict):
     assert judge(results) is verdict
     assert judge(reversed(results)) is verdict
 
 
 @pytest.mark.parametrize(
-    ("verdicts", "found"),
+    ("verdicts", "expected"),
     [
         ([], Verdict.OFF),
         ([Verdict.OFF, Verdict.OFF], Verdict.OFF),
@@ -94,9 +94,9 @@ def test_the_worst_result_that_counts_is_the_verdict(results, verdict):
         ([Verdict.FAIL, Verdict.UNVERIFIED], Verdict.FAIL),
     ],
 )
-def test_the_worst_verdict_wins(verdicts, found):
-    assert worst(verdicts) is found
-    assert worst(reversed(verdicts)) is found
+def test_the_worst_verdict_wins(verdicts, expected):
+    assert worst(verdicts) is expected
+    assert worst(reversed(verdicts)) is expected
 
 
 @pytest.mark.parametrize(
@@ -115,7 +115,7 @@ def test_the_worst_verdict_wins(verdicts, found):
         ([GOOD, result(FAILED, warn=True)], 50.0),
     ],
 )
-def test_the_score_is_the_weighted_share_of_what_passes(results, points):
+def test_the_score_is_the_weighted_share_of_passed_checks(results, points):
     assert score(results) == points
 
 
@@ -132,7 +132,7 @@ RESULTS = st.lists(
 
 @given(RESULTS)
 def test_the_points_lost_add_up(results):
-    """To what the score lacks, but for its rounding."""
+    """To 100 minus the score, except for rounding."""
     points, lost = score(results), points_lost(results)
     if points is None:
         assert lost == {}
@@ -142,8 +142,8 @@ def test_the_points_lost_add_up(results):
         assert all(value > 0 for value in lost.values())
 
 
-def test_points_of_one_name_add_up():
-    """A table that two phases fill has checks of the same name in both."""
+def test_points_of_checks_with_the_same_name_add_up():
+    """When two phases fill a table, its checks have the same name in both."""
     twice = replace(BAD, name="t.row_count")
     assert points_lost([twice, twice, GOOD, GOOD]) == {"t.row_count": 50.0}
 
@@ -187,18 +187,18 @@ def answers(
     down: tuple[tuple[str, AnyMetric], ...] = (),
     keys: bool = False,
 ) -> Answers:
-    """What the tables hold on one date, by table and metric; a table that is not told has no rows."""
-    found = []
+    """The numbers of one date, by table and metric; other tables have no rows."""
+    collected = []
     for query in queries(pipeline, pipeline.phases, keys=keys):
         table = query.source.table
         rows = {day: tuple(numbers.get((table, metric), 0) for metric in query.metrics)}
-        told = any(name == table for name, _ in numbers)
-        found.append(Answer(query, rows if told else {}, {m: DOWN for m in query.metrics if (table, m) in down}))
-    return Answers(found, pipeline.calendar.expected.counting_query() if pipeline.calendar.expected else None)
+        has_rows = any(name == table for name, _ in numbers)
+        collected.append(Answer(query, rows if has_rows else {}, {m: DOWN for m in query.metrics if (table, m) in down}))
+    return Answers(collected, pipeline.calendar.expected.counting_query() if pipeline.calendar.expected else None)
 
 
 def good(**changes: Number) -> Numbers:
-    """A good day of 100 flights, or with some numbers changed."""
+    """A good day of 100 flights, with some numbers changed."""
     rows, nulls, other, expected = (changes.get(name, n) for name, n in [("rows", 100), ("a", 0), ("b", 0), ("expected", 100)])
     return {
         ("raw.flights", Rows()): rows,
@@ -223,12 +223,12 @@ def good(**changes: Number) -> Numbers:
     ],
 )
 def test_a_phase_is_judged_by_its_outputs(numbers, verdict, points):
-    found = judge_phase(PIPELINE, "raw", DAY, answers(numbers))
-    assert (found.verdict, found.score, found.reason) == (verdict, points, "")
+    judged = judge_phase(PIPELINE, "raw", DAY, answers(numbers))
+    assert (judged.verdict, judged.score, judged.reason) == (verdict, points, "")
 
 
-def test_a_phase_tells_the_rows_of_its_outputs():
-    """Also of an output without any check; what could not be counted is left out."""
+def test_a_verdict_has_the_row_counts_of_the_outputs():
+    """Of outputs without checks, too; an output that could not be counted is left out."""
     assert judge_phase(PIPELINE, "raw", DAY, answers(good())).rows == {"raw.flights": 100, "raw.weather": 24}
     blind = answers(good(), down=(("raw.flights", Rows()),))
     assert judge_phase(PIPELINE, "raw", DAY, blind).rows == {"raw.weather": 24}
@@ -245,30 +245,30 @@ def test_a_phase_tells_the_rows_of_its_outputs():
     ],
 )
 def test_a_phase_is_off(phase, day, numbers, reason):
-    """By calendar, by part, or because 0 are expected; nothing is judged then."""
-    found = judge_phase(PIPELINE, phase, day, answers(numbers, day=day))
-    assert found == PhaseVerdict(phase, Verdict.OFF, reason=reason)
+    """By calendar, by part, or because 0 entities are expected; nothing is judged then."""
+    judged = judge_phase(PIPELINE, phase, day, answers(numbers, day=day))
+    assert judged == PhaseVerdict(phase, Verdict.OFF, reason=reason)
 
 
-def test_a_phase_that_runs_in_a_part_only_is_off_elsewhere():
+def test_a_phase_limited_to_a_part_is_off_elsewhere():
     only = replace(PIPELINE, phases={"raw": replace(RAW, only_in=("warm_up",))})
-    found = judge_phase(only, "raw", DAY, answers(good(), pipeline=only))
-    assert (found.verdict, found.reason) == (Verdict.OFF, "raw does not run in this part of the calendar")
+    judged = judge_phase(only, "raw", DAY, answers(good(), pipeline=only))
+    assert (judged.verdict, judged.reason) == (Verdict.OFF, "raw does not run in this part of the calendar")
 
 
 def test_a_check_that_is_skipped_in_a_part_is_not_judged_there():
     day = date(2013, 1, 14)
-    found = judge_phase(PIPELINE, "raw", day, answers(good(b=9), day=day))
-    assert found.verdict is Verdict.PASS
-    assert [r.name for r in found.results] == ["raw.flights.row_count", "raw.flights.not_null.a"]
+    judged = judge_phase(PIPELINE, "raw", day, answers(good(b=9), day=day))
+    assert judged.verdict is Verdict.PASS
+    assert [r.name for r in judged.results] == ["raw.flights.row_count", "raw.flights.not_null.a"]
 
 
 @pytest.mark.parametrize("numbers", [good(), good(a=3), good(rows=0), {}])
-def test_an_unknown_expectation_is_unverified(numbers):
-    """It is no 0, so the date is not off; and nothing is called failed that may be off."""
-    found = judge_phase(PIPELINE, "raw", DAY, answers(numbers, down=(("raw.schedule", COUNTED),)))
-    assert found.verdict is Verdict.UNVERIFIED
-    assert found.reason == "whether a run is expected could not be measured: the warehouse is down"
+def test_an_unmeasured_expectation_is_unverified(numbers):
+    """It is not 0, so the date is not off; and nothing counts as failed that may be off."""
+    judged = judge_phase(PIPELINE, "raw", DAY, answers(numbers, down=(("raw.schedule", COUNTED),)))
+    assert judged.verdict is Verdict.UNVERIFIED
+    assert judged.reason == "whether a run is expected could not be measured: the warehouse is down"
 
 
 @pytest.mark.parametrize(
@@ -280,72 +280,72 @@ def test_an_unknown_expectation_is_unverified(numbers):
         (Rows(), good(), Verdict.UNVERIFIED),
     ],
 )
-def test_what_could_not_be_measured_is_never_a_pass(down, numbers, verdict):
-    found = judge_phase(PIPELINE, "raw", DAY, answers(numbers, down=(("raw.flights", down),)))
-    assert (found.verdict, found.reason) == (verdict, "")
+def test_a_failed_measurement_is_never_a_pass(down, numbers, verdict):
+    judged = judge_phase(PIPELINE, "raw", DAY, answers(numbers, down=(("raw.flights", down),)))
+    assert (judged.verdict, judged.reason) == (verdict, "")
 
 
 @pytest.mark.parametrize(
     ("numbers", "verdict"),
     [(good(), Verdict.PASS), (good(b=1), Verdict.ACCEPTABLE), (good(a=1), Verdict.NOT_DUE), (good(rows=0), Verdict.NOT_DUE)],
 )
-def test_before_it_is_due_nothing_fails(numbers, verdict):
-    found = judge_phase(PIPELINE, "raw", DAY, answers(numbers), not_due=True)
-    assert found.verdict is verdict
-    assert (found.score is None, found.reason) == ((True, "not due yet") if verdict is Verdict.NOT_DUE else (False, ""))
+def test_nothing_fails_before_it_is_due(numbers, verdict):
+    judged = judge_phase(PIPELINE, "raw", DAY, answers(numbers), not_due=True)
+    assert judged.verdict is verdict
+    assert (judged.score is None, judged.reason) == ((True, "not due yet") if verdict is Verdict.NOT_DUE else (False, ""))
 
 
-def test_before_it_is_due_nothing_is_unverified():
-    found = judge_phase(PIPELINE, "raw", DAY, answers(good(), down=(("raw.flights", Rows()),)), not_due=True)
-    assert found.verdict is Verdict.NOT_DUE
+def test_nothing_is_unverified_before_it_is_due():
+    judged = judge_phase(PIPELINE, "raw", DAY, answers(good(), down=(("raw.flights", Rows()),)), not_due=True)
+    assert judged.verdict is Verdict.NOT_DUE
 
 
 @pytest.mark.parametrize(("hour", "verdict"), [(5, Verdict.NOT_DUE), (6, Verdict.FAIL), (7, Verdict.FAIL)])
-def test_a_date_is_judged_by_the_clock(hour, verdict):
-    """A phase is due from its due time on; one without a due time always is."""
-    found = judge_date(PIPELINE, ["raw"], DAY, answers(good(rows=3)), now=datetime(2013, 2, 9, hour, tzinfo=UTC))
-    assert found.verdict is verdict
+def test_a_date_is_judged_by_the_time(hour, verdict):
+    """A phase is due from its due time on; without one it is always due."""
+    judged = judge_date(PIPELINE, ["raw"], DAY, answers(good(rows=3)), now=datetime(2013, 2, 9, hour, tzinfo=UTC))
+    assert judged.verdict is verdict
     bare = judge_date(PIPELINE, ["features"], DAY, answers(good()), now=datetime(2013, 1, 1, tzinfo=UTC))
     assert bare.verdict is Verdict.PASS
 
 
 def test_a_date_is_as_bad_as_its_worst_phase_and_scored_over_all_checks():
     now = datetime(2013, 2, 10, tzinfo=UTC)
-    found = judge_date(PIPELINE, ["raw", "features"], DAY, answers(good(a=1)), now=now)
-    assert (found.run_date, found.verdict, found.score) == (DAY, Verdict.FAIL, 75.0)
-    assert [phase.verdict for phase in found.phases] == [Verdict.FAIL, Verdict.PASS]
+    judged = judge_date(PIPELINE, ["raw", "features"], DAY, answers(good(a=1)), now=now)
+    assert (judged.run_date, judged.verdict, judged.score) == (DAY, Verdict.FAIL, 75.0)
+    assert [phase.verdict for phase in judged.phases] == [Verdict.FAIL, Verdict.PASS]
 
 
-def test_what_is_not_due_is_not_counted():
+def test_phases_that_are_not_due_are_not_counted():
     now = datetime(2013, 2, 8, tzinfo=UTC)
-    found = judge_date(PIPELINE, ["raw", "features"], DAY, answers(good(a=1)), now=now)
-    assert (found.verdict, found.score) == (Verdict.NOT_DUE, 100.0)
+    judged = judge_date(PIPELINE, ["raw", "features"], DAY, answers(good(a=1)), now=now)
+    assert (judged.verdict, judged.score) == (Verdict.NOT_DUE, 100.0)
 
 
 def test_a_date_without_phases_is_off():
-    found = summarise(DAY, [])
-    assert (found.verdict, found.score) == (Verdict.OFF, None)
+    judged = summarise(DAY, [])
+    assert (judged.verdict, judged.score) == (Verdict.OFF, None)
 
 
 # -- what is asked --------------------------------------------------------------------------------------------------------------
 
 
-def test_one_query_per_table_also_when_the_calendar_counts_an_output():
-    """The table that announces what is expected may be one that the pipeline fills, or compares with."""
+def test_the_calendar_shares_the_query_of_an_output():
+    """The table with the expected entities may be one that the pipeline fills, or compares with."""
     phase = Phase(outputs={"raw.schedule": Output(date="d"), "raw.flights": RAW.outputs["raw.flights"]})
     own = replace(PIPELINE, phases={"raw": phase})
-    asked = {query.source: query.metrics for query in queries(own, ["raw"])}
-    assert len(asked) == len(queries(own, ["raw"]))
-    assert asked[TableSource("raw.schedule", "d")] == (Rows(), COUNTED)
-    found = judge_phase(own, "raw", DAY, answers({**good(), ("raw.schedule", Rows()): 120}, pipeline=own))
-    assert (found.verdict, found.rows) == (Verdict.PASS, {"raw.schedule": 120, "raw.flights": 100})
+    metrics = {query.source: query.metrics for query in queries(own, ["raw"])}
+    assert len(metrics) == len(queries(own, ["raw"]))
+    assert metrics[TableSource("raw.schedule", "d")] == (Rows(), COUNTED)
+    judged = judge_phase(own, "raw", DAY, answers({**good(), ("raw.schedule", Rows()): 120}, pipeline=own))
+    assert (judged.verdict, judged.rows) == (Verdict.PASS, {"raw.schedule": 120, "raw.flights": 100})
 
 
-def test_an_output_without_checks_is_counted_all_the_same():
+def test_an_output_without_checks_is_counted_too():
     assert Query(TableSource("raw.weather", "d"), (Rows(),)) in queries(PIPELINE, ["raw"])
 
 
-def test_only_what_is_judged_is_asked():
+def test_only_judged_numbers_are_queried():
     assert [query.source.table for query in queries(PIPELINE, ["features"])] == ["an.features", "raw.schedule"]
 
 
@@ -382,7 +382,7 @@ BASE: Numbers = {
 
 
 def fingerprint(changes: Numbers) -> Any:
-    """The fingerprint of a day's numbers, with some changed."""
+    """The fingerprint of a day's numbers, some of them changed."""
     return judge_phase(LOADED, "raw", DAY, answers({**BASE, **changes}, pipeline=LOADED, keys=True)).fingerprint
 
 
@@ -400,54 +400,54 @@ def fingerprint(changes: Numbers) -> Any:
     ],
 )
 def test_equal_data_has_an_equal_fingerprint(changes, same):
-    """Loading the same rows again changes nothing, and neither does the order in which floats are added up."""
+    """Loading the same rows again changes nothing; neither does the order in which floats are summed."""
     assert differ(fingerprint(changes), fingerprint({})) is not same
 
 
 def one_output(output: Output) -> Pipeline:
-    """A pipeline with this output alone."""
+    """A pipeline with only this output."""
     phases = {"raw": Phase(due=Due(at=time(6), days=1), outputs={"raw.flights": output})}
     return Pipeline(pipeline="flights", calendar=Calendar(from_=date(2013, 1, 1)), phases=phases)
 
 
-def test_other_checks_of_the_same_rows_are_no_other_data():
-    """But other keys are, whatever is checked."""
+def test_other_checks_on_the_same_rows_do_not_change_the_fingerprint():
+    """Other keys do, whatever is checked."""
     numbers = {key: number for key, number in BASE.items() if key[0] == "raw.flights"}
     fewer, more = (
         one_output(Output(date="d", key=("id",), checks=checks)) for checks in ((), (AggregateCheck(sql="AVG(x)", at_least=0),))
     )
 
-    def found(pipeline: Pipeline, keys: int = 77) -> Any:
+    def fingerprint_of(pipeline: Pipeline, keys: int = 77) -> Any:
         changed = {**numbers, ("raw.flights", Checksum(("id",))): keys}
         return judge_phase(pipeline, "raw", DAY, answers(changed, pipeline=pipeline, keys=True)).fingerprint
 
-    assert found(fewer) != found(more)
-    assert not differ(found(more), found(fewer))
-    assert not differ(found(fewer), found(more))
-    assert differ(found(more, 78), found(fewer))
+    assert fingerprint_of(fewer) != fingerprint_of(more)
+    assert not differ(fingerprint_of(more), fingerprint_of(fewer))
+    assert not differ(fingerprint_of(fewer), fingerprint_of(more))
+    assert differ(fingerprint_of(more, 78), fingerprint_of(fewer))
 
 
-def test_an_output_that_was_not_released_is_other_data():
+def test_an_output_that_was_not_released_counts_as_changed():
     one = Fingerprint(1, 2, "a", "b")
     assert differ({"raw.a": one, "raw.b": one}, {"raw.a": one})
     assert not differ({"raw.a": one}, {"raw.a": one, "raw.b": one}), "one that is no longer declared is not missed"
-    assert differ({"raw.a": one}, {}), "nothing is known of a release without a look at the tables"
+    assert differ({"raw.a": one}, {}), "a release without a measurement counts as different"
 
 
 @pytest.mark.parametrize(("one", "other"), [(None, 2), (2, None), (None, None)])
-def test_a_key_that_could_not_be_measured_says_nothing(one, other):
+def test_an_unmeasured_key_checksum_is_not_compared(one, other):
     assert not Fingerprint(1, one, "a", "b").differs(Fingerprint(1, other, "a", "b"))
 
 
-def test_keys_are_summed_up_for_gates_only_and_in_the_query_of_the_table():
+def test_key_checksums_are_queried_for_gates_only_in_the_query_of_the_table():
     assert not any(isinstance(m, Checksum) for query in queries(LOADED, ["raw"]) for m in query.metrics)
     (flights,) = (q for q in queries(LOADED, ["raw"], keys=True) if q.source == TableSource("raw.flights", "d"))
     assert Checksum(("id",)) in flights.metrics
     assert len(queries(LOADED, ["raw"], keys=True)) == len(queries(LOADED, ["raw"]))
 
 
-def test_a_fingerprint_is_of_the_phase_s_own_tables():
-    """The expectation may change; what was released is still the same data."""
+def test_a_fingerprint_covers_only_the_phases_own_tables():
+    """The expected number may change while the released data stays the same."""
     one, other = (judge_phase(PIPELINE, "raw", DAY, answers(good(expected=n))).fingerprint for n in (100, 101))
     assert one == other
     assert judge_phase(PIPELINE, "raw", DAY, answers(good(rows=101))).fingerprint != one
