@@ -13,7 +13,7 @@ import pytest
 from phasegate.app.wiring import Wiring
 from phasegate.errors import AdapterError, StateError
 from phasegate.gates.heartbeat import Heartbeats
-from phasegate.logs import LONGEST, log, silent
+from phasegate.logs import MAX_VALUE_LENGTH, log, silent
 
 SOURCE = Path(__file__).parents[1] / "shared/phasegate"
 
@@ -60,7 +60,9 @@ def test_the_severity_is_the_one_that_was_given(severity: str, capsys: pytest.Ca
     assert lines(capsys.readouterr().out)[0]["severity"] == severity
 
 
-@pytest.mark.parametrize(("length", "logged"), [(LONGEST, "x" * LONGEST), (LONGEST + 1, "x" * LONGEST + "…")])
+@pytest.mark.parametrize(
+    ("length", "logged"), [(MAX_VALUE_LENGTH, "x" * MAX_VALUE_LENGTH), (MAX_VALUE_LENGTH + 1, "x" * MAX_VALUE_LENGTH + "…")]
+)
 def test_a_long_value_is_cut(length: int, logged: str, capsys: pytest.CaptureFixture[str]) -> None:
     log("it", error="x" * length)
     assert lines(capsys.readouterr().out)[0]["error"] == logged

@@ -1,31 +1,37 @@
-"""Logs: one JSON object per line on standard output, as Cloud Logging reads them."""
+"""Logs: one JSON object per line on standard output, with the field names that Cloud Logging reads."""
 
 import json
 import sys
 from datetime import UTC, datetime
 from typing import Protocol
 
-LONGEST = 2_000
-"""Characters of one value that are logged."""
+MAX_VALUE_LENGTH = 2_000
+"""Characters of one value that are logged; the rest is cut."""
 
 
 class Log(Protocol):
-    """Takes one line of a log."""
+    """Takes one line of a log.
+
+    ERROR: work was not done and is tried again. WARNING: it was done, but something is not as it should be. CRITICAL: a person
+    must act, because nothing tries again.
+    """
 
     def __call__(self, event: str, *, severity: str = "INFO", **fields: object) -> None: ...  # noqa: D102
 
 
 def silent(event: str, *, severity: str = "INFO", **fields: object) -> None:
-    """Keep no log: a command tells a person what it has done, and the state store keeps the rest."""
+    """Log nothing: a command prints what it did, and the state store has the rest."""
 
 
 def log(event: str, *, severity: str = "INFO", **fields: object) -> None:
-    """Write one line: what happened, and its ids. Values that are no JSON are written as text."""
+    """Write one line: an event and its fields. None is left out, and what JSON has no type for becomes text."""
     line: dict[str, object] = {"severity": severity, "event": event, "time": datetime.now(UTC).isoformat()}
     line |= {name: _short(value) for name, value in fields.items() if value is not None}
+    # One write for the line and its end, so that lines of several threads do not mix.
     sys.stdout.write(json.dumps(line, default=str, ensure_ascii=False) + "\n")
+    # Standard output of a container is buffered: unflushed lines come late, or never when the instance is killed.
     sys.stdout.flush()
 
 
 def _short(value: object) -> object:
-    return value[:LONGEST] + "…" if isinstance(value, str) and len(value) > LONGEST else value
+    return value[:MAX_VALUE_LENGTH] + "…" if isinstance(value, str) and len(value) > MAX_VALUE_LENGTH else value

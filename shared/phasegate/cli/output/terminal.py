@@ -4,10 +4,10 @@ from rich.console import Console
 from rich.text import Text
 
 Sign = tuple[str, str]
-"""A character and its style. Both tell the same: not everybody sees colours, and not every terminal shows them."""
+"""A character and its style. They mean the same, because not everybody can see colours and not every terminal shows them."""
 
 _PIPE_WIDTH = 140
-"""Columns of a line in a file or a pipe: enough for a sentence, whatever the terminal was in which the pipe began."""
+"""Columns of a line in a file or a pipe: enough for a sentence, and the same on every machine."""
 
 
 def console() -> Console:
