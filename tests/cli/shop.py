@@ -164,7 +164,7 @@ def _week(shop: Shop) -> None:
     shop.complete("raw", 3, "orders_loader", "--rows", "5", "--run-id", "r-3")
     shop.complete("raw", 3, "stock_loader")
     shop.at(5, 2)
-    shop.complete("raw", 4, "orders_loader", "--status", "failed", "--error", "the [source] is down")
+    shop.complete("raw", 4, "orders_loader", "--status", "failed", "--error", "the [source]\x1b[2J is down")
     shop.at(5, 9)
     shop.run("accept-gap", "raw", "2026-03-04", *why, "lost at the source", "--owner", "bob", "--until", "2026-12-31")
     shop.at(6, 2)

@@ -16,6 +16,7 @@ from phasegate.cli.options import (
     pipeline_option,
     wired,
 )
+from phasegate.cli.output.text import visible
 from phasegate.core.gates.actions import AcceptGap, Action, EndGap, EndWaiver, LiftHold, PutHold, Waive, undo_of
 from phasegate.core.gates.completion import RunKey
 from phasegate.core.gates.decide import Decision
@@ -268,7 +269,7 @@ def _outcome(results: Sequence[ActionResult], action: Action, *, dry_run: bool) 
     lines = []
     for decision in (result.decision for result in results if result.decision):
         gate = decision.gate
-        lines.append(f"{gate.run} {'would be' if dry_run else 'is'} {gate.state}: {decision.detail}")
+        lines.append(f"{gate.run} {'would be' if dry_run else 'is'} {gate.state}: {visible(decision.detail)}")
         if decision.signal:
             followers = ", ".join(decision.signal.start)
             lines.append(f"go-signal {decision.signal.decision_id}" + (f" starts {followers}" if followers else ""))

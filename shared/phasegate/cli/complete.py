@@ -6,6 +6,7 @@ import uuid
 import click
 
 from phasegate.cli.options import choose_pipeline, example, location_options, parse_time, pipeline_option, wired
+from phasegate.cli.output.text import visible
 from phasegate.core.field_syntax import parse_day
 from phasegate.core.gates.completion import Envelope, Report, Status, encode_completion
 from phasegate.core.gates.gate import GateState
@@ -73,7 +74,7 @@ def command(
         click.echo(f"{pipeline.name}/{phase}/{day}: nothing new; a newer run of {name} has already been reported")
         return 0
     gate = outcome.decision.gate
-    click.echo(f"{gate.run} is {gate.state}: {outcome.decision.detail}")
+    click.echo(f"{gate.run} is {gate.state}: {visible(outcome.decision.detail)}")
     if signal := outcome.decision.signal:
         followers = ", ".join(signal.start)
         click.echo(f"go-signal {signal.decision_id}" + (f" starts {followers}" if followers else ""))

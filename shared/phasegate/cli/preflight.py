@@ -5,6 +5,7 @@ import json
 import click
 
 from phasegate.cli.options import example, location_options, pipeline_option, text_format_option, wired
+from phasegate.cli.output.text import visible
 from phasegate.core.gates.preflight import Clearance, PointOutcome
 from phasegate.gates.preflight import clearance_body, read_request
 
@@ -66,7 +67,7 @@ def _print(clearance: Clearance) -> None:
     order = (PointOutcome.NO, PointOutcome.UNVERIFIED, PointOutcome.WARNING, PointOutcome.YES)
     click.echo(f"{'go' if clearance.go else 'no-go'}: {clearance.run}")
     for point in sorted(clearance.points, key=lambda point: order.index(point.outcome)):
-        click.echo(f"  {_SIGNS[point.outcome]} {point.topic:<9}  {point.detail}")
+        click.echo(f"  {_SIGNS[point.outcome]} {point.topic:<9}  {visible(point.detail)}")
         if point.cure:
             click.echo(f"               {point.cure}")
         for line in point.next:

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from phasegate.cli.options import example, location_options, parse_time, text_format_option, wired
+from phasegate.cli.output.text import visible
 from phasegate.errors import ConfigError
 from phasegate.gates.replay import MAX_MESSAGES, retained_messages
 from phasegate.ports import Rejected
@@ -90,10 +91,5 @@ def _as_object(message: Rejected) -> dict[str, Any]:
 
 
 def escaped(text: str) -> str:
-    r"""Text from outside on one line, cut when long; control characters are shown by their numbers, so no terminal obeys them.
-
-    >>> print(escaped("a\x1b[2Jb\u202e\nc"))
-    a\x1b[2Jb\u202e\nc
-    """
-    short = text if len(text) <= _MAX_SHOWN else text[: _MAX_SHOWN - 1] + "…"
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in short)
+    """Text from outside on one line, cut when it is long."""
+    return visible(text if len(text) <= _MAX_SHOWN else text[: _MAX_SHOWN - 1] + "…")

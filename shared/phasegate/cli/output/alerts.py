@@ -30,7 +30,7 @@ def _print_incident(out: Console, incident: Incident) -> None:
     severity = (f"{incident.severity} ", _SEVERITIES[incident.severity])
     since = (f"  since {incident.since:%Y-%m-%d %H:%M} UTC", "dim")
     out.print(Text.assemble(severity, (incident.key, "bold"), _dates(incident), since))
-    worst = max(incident.lasting, key=lambda member: RANK[member.severity])
+    worst = max(incident.open_members, key=lambda member: RANK[member.severity])
     # Details quote messages and tables: without `clean`, a terminal would obey control characters in them.
     out.print(escape(f"  {clean(worst.detail)}"), soft_wrap=True)
     if incident.speaks_for:

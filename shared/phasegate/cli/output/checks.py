@@ -7,6 +7,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from phasegate.cli.output.terminal import Sign, sign
+from phasegate.cli.output.text import visible
 from phasegate.core.checks.base import CheckResult, Mode, Outcome, Severity
 from phasegate.core.gates.verdict import points_lost
 
@@ -31,5 +32,5 @@ def print_checks(out: Console, results: Sequence[CheckResult]) -> None:
         if result.mode is Mode.OBSERVE:
             notes.append("observed only")
         shown = sign(_UNMEASURED if result.unmeasured else _OUTCOMES[result.outcome])
-        table.add_row(" ", shown, escape(result.name), escape(result.message), f"[dim]{', '.join(notes)}[/]")
+        table.add_row(" ", shown, escape(result.name), escape(visible(result.message)), f"[dim]{', '.join(notes)}[/]")
     out.print(table)

@@ -10,6 +10,7 @@ from rich.text import Text
 
 from phasegate.cli.output.checks import print_checks
 from phasegate.cli.output.terminal import Sign, console, sign
+from phasegate.cli.output.text import visible
 from phasegate.core.gates.actions import active_decisions
 from phasegate.core.gates.gate import Gate, GatesByPhase, GateState, effective_state
 from phasegate.core.gates.pause import Pause
@@ -56,11 +57,11 @@ def print_gate(of: Explanation) -> None:
     state = effective_state(gate, of.day, of.pipeline)
     generation = f", generation {gate.generation}" if gate.generation else ""
     out.print(Text.assemble(sign(STATES[state]), (f" {gate.run} is {state}{generation}", "bold")))
-    out.print(escape(f"  {gate.detail}"), soft_wrap=True)
+    out.print(escape(f"  {visible(gate.detail)}"), soft_wrap=True)
     if gate.degraded:
         out.print(escape(f"  released without {', '.join(gate.missing)}"))
     for decision in (*active_decisions(gate, of.now), *(pause_line(pause) for pause in of.pauses if pause.is_live(of.now))):
-        out.print(escape(f"  {decision}"), soft_wrap=True)
+        out.print(escape(f"  {visible(decision)}"), soft_wrap=True)
     _print_producers(out, of.pipeline, gate)
     _print_inputs(out, of)
     if results := of.measured.results if of.measured else gate.results:
@@ -69,7 +70,7 @@ def print_gate(of: Explanation) -> None:
     if history := sorted(_history(of.events, of.pauses), key=lambda line: line[0]):
         out.print("\n  history (UTC):", style="dim")
         for at, line in history:
-            out.print(escape(f"    {at:%Y-%m-%d %H:%M:%S}  {line}"), soft_wrap=True)
+            out.print(escape(f"    {at:%Y-%m-%d %H:%M:%S}  {visible(line)}"), soft_wrap=True)
 
 
 def _print_producers(out: Console, pipeline: Pipeline, gate: Gate) -> None:
@@ -84,7 +85,7 @@ def _print_producers(out: Console, pipeline: Pipeline, gate: Gate) -> None:
             when = report.finished_at or report.received_at
             error = f": {report.error}" if report.error else ""
             state = f"{report.status} at {when:%Y-%m-%d %H:%M:%S}{rows}{error}"
-        out.print(escape(f"  producer {name}: {state}"))
+        out.print(escape(f"  producer {name}: {visible(state)}"))
 
 
 def _print_inputs(out: Console, of: Explanation) -> None:

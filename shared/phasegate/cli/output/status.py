@@ -11,6 +11,7 @@ from rich.text import Text
 
 from phasegate.cli.output.gate import STATES, pause_line
 from phasegate.cli.output.terminal import console, sign
+from phasegate.cli.output.text import visible
 from phasegate.core.field_syntax import Span
 from phasegate.core.gates.actions import active_decisions
 from phasegate.core.gates.gate import Gate, GatesByPhase, GateState, effective_state
@@ -65,7 +66,7 @@ def print_status(status: Status) -> None:
     out = console()
     _print_grid(out, status)
     for pause in status.pauses:
-        out.print(escape(f"\n{pause_line(pause)}"), soft_wrap=True)
+        out.print(escape(f"\n{visible(pause_line(pause))}"), soft_wrap=True)
     for day in reversed(status.days):
         for phase in status.pipeline.phases:
             _print_reason(out, status, phase, day)
@@ -103,9 +104,9 @@ def _print_reason(out: Console, status: Status, phase: str, day: date) -> None:
     is_usual = state in (GateState.OPEN, GateState.OFF) and gate.alert is None and not gate.degraded
     if is_usual and not decisions:
         return
-    out.print(Text.assemble("\n", sign(STATES[state]), (f" {phase} {day} {state}", "bold"), f": {gate.detail}"))
+    out.print(Text.assemble("\n", sign(STATES[state]), (f" {phase} {day} {state}", "bold"), f": {visible(gate.detail)}"))
     for decision in decisions:
-        out.print(escape(f"  {decision}"), soft_wrap=True)
+        out.print(escape(f"  {visible(decision)}"), soft_wrap=True)
 
 
 def _print_reruns(out: Console, reruns: Sequence[Rerun]) -> None:
@@ -113,7 +114,7 @@ def _print_reruns(out: Console, reruns: Sequence[Rerun]) -> None:
         return
     out.print("\nrerun in this order:")
     for rerun in reruns[:_MAX_RERUNS]:
-        out.print(escape(f"  {rerun.run.phase} {rerun.run.run_date}: {rerun.why}"), soft_wrap=True)
+        out.print(escape(f"  {rerun.run.phase} {rerun.run.run_date}: {visible(rerun.why)}"), soft_wrap=True)
     if len(reruns) > _MAX_RERUNS:
         out.print(f"  +{len(reruns) - _MAX_RERUNS} more", style="dim")
 

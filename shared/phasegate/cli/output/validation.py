@@ -9,6 +9,7 @@ from rich.text import Text
 
 from phasegate.cli.output.checks import print_checks
 from phasegate.cli.output.terminal import Sign, console, sign
+from phasegate.cli.output.text import visible
 from phasegate.core.checks.metrics import Cost
 from phasegate.core.gates.verdict import DateVerdict, Verdict
 from phasegate.gates.backfill import Finding, Validation
@@ -57,7 +58,7 @@ def _print_date(out: Console, day: DateVerdict) -> None:
         score = "" if phase.score is None else f"  score {phase.score:g}"
         out.print(Text.assemble(sign(_VERDICTS[phase.verdict]), f" {phase.phase} ", (str(phase.verdict), "bold"), score))
         if phase.reason:
-            out.print(f"  {escape(phase.reason)}")
+            out.print(f"  {escape(visible(phase.reason))}")
         if phase.results:
             print_checks(out, phase.results)
 
@@ -90,9 +91,8 @@ def _print_findings(out: Console, findings: Sequence[Finding]) -> None:
         table.add_column(name, justify="right" if name == "dates" else "left", overflow="fold")
     for finding in findings[:_MAX_FINDINGS]:
         example = finding.results[0]
-        table.add_row(
-            sign(_RANKS[finding.rank]), escape(example.name), str(len(finding.dates)), _when(finding), escape(example.message)
-        )
+        message = escape(visible(example.message))
+        table.add_row(sign(_RANKS[finding.rank]), escape(example.name), str(len(finding.dates)), _when(finding), message)
     out.print(table)
     if len(findings) > _MAX_FINDINGS:
         out.print(f"  +{len(findings) - _MAX_FINDINGS} more causes; --format csv lists all", style="dim")
