@@ -29,7 +29,7 @@ from phasegate.gates.monitor import ActionResult
 F = TypeVar("F", bound=Callable[..., Any])
 
 MakeAction = Callable[[Pipeline, datetime], Action]
-"""Makes the action, for a pipeline and a time that is now."""
+"""Makes the action from the pipeline and the current time."""
 
 
 dry_run_option = click.option("--dry-run", is_flag=True, help="Show what would happen, and change nothing.")
@@ -228,7 +228,7 @@ def _act(
     pipeline.phase(phase)
     now = wiring.clock.now()
     span = parse_range(dates, pipeline, now=now)
-    # Of a range, dates without a run are left out silently; for a single one the person is told why it is refused.
+    # A range skips dates without a run. A single date is kept, so that the refusal says why.
     days = [day for day in span.days() if span.first == span.last or pipeline.runs(phase, day)]
     action, who, monitor = make(pipeline, now), wiring.actor(by), wiring.monitor
     runs: Sequence[RunKey] = [RunKey(pipeline.name, phase, day) for day in days]

@@ -18,7 +18,7 @@ from phasegate.core.alerts.wording import for_machines
 def command(context: click.Context, /, deliveries: bool, form: str, **where: str | None) -> int:
     """Show open incidents, and whether alerts arrive.
 
-    The newest incident comes first, each with the command that acknowledges it.
+    Incidents come newest first, each with the command that acknowledges it.
     """
     if context.invoked_subcommand is not None:
         return 0

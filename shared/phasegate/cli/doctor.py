@@ -32,7 +32,7 @@ def command(
     wiring = wired(pipelines=pipelines, warehouse=warehouse, state=state, bus=bus)
     until = time.monotonic() + _parse_wait(wait).total_seconds()
     findings = wiring.doctor.examine()
-    # After a deployment grants and subscriptions take minutes to be seen everywhere.
+    # Right after a deployment, grants and subscriptions can take minutes to take effect.
     while _exit_code(findings) and time.monotonic() < until:
         time.sleep(min(_RECHECK_SECONDS, max(until - time.monotonic(), 0)))
         findings = wiring.doctor.examine()

@@ -35,7 +35,7 @@ COMMANDS = {
     "status": "status:command",
     "validate": "validate:command",
 }
-"""Module and name of each command. Its description is the first line of its docstring, and stands nowhere else."""
+"""Module and name of each command. Its description is the first line of its docstring, and is written nowhere else."""
 
 EXIT_CODES = """\b
 Exit codes:
@@ -60,7 +60,7 @@ def summary(command: click.Command) -> str:
 
 
 class Commands(click.Group):
-    """The commands. Each is imported when it is called; only the list of all imports all."""
+    """The commands. Calling one imports only its module; listing all imports all."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Their names."""

@@ -1,1 +1,1 @@
-"""What commands print for people, by subject; rich is imported here only, when a command prints."""
+"""What commands print for people, by subject. Imported only by a command that prints, because rich takes time to load."""

@@ -50,24 +50,24 @@ class Explanation:
     now: datetime
 
 
-def print_gate(of: Explanation) -> None:
+def print_gate(explained: Explanation) -> None:
     """Why a gate is in its state: what people decided, producers, inputs, checks, history."""
     out = console()
-    gate = of.gate
-    state = effective_state(gate, of.day, of.pipeline)
+    gate, pipeline, now = explained.gate, explained.pipeline, explained.now
+    state = effective_state(gate, explained.day, pipeline)
     generation = f", generation {gate.generation}" if gate.generation else ""
     out.print(Text.assemble(sign(STATES[state]), (f" {gate.run} is {state}{generation}", "bold")))
     out.print(escape(f"  {visible(gate.detail)}"), soft_wrap=True)
     if gate.degraded:
         out.print(escape(f"  released without {', '.join(gate.missing)}"))
-    for decision in (*active_decisions(gate, of.now), *(pause_line(pause) for pause in of.pauses if pause.is_live(of.now))):
+    for decision in (*active_decisions(gate, now), *(pause_line(pause) for pause in explained.pauses if pause.is_live(now))):
         out.print(escape(f"  {visible(decision)}"), soft_wrap=True)
-    _print_producers(out, of.pipeline, gate)
-    _print_inputs(out, of)
-    if results := of.measured.results if of.measured else gate.results:
-        out.print(f"\n  checks{', measured now' if of.measured else ''}:", style="dim")
+    _print_producers(out, pipeline, gate)
+    _print_inputs(out, pipeline, gate, explained.day)
+    if results := explained.measured.results if explained.measured else gate.results:
+        out.print(f"\n  checks{', measured now' if explained.measured else ''}:", style="dim")
         print_checks(out, results)
-    if history := sorted(_history(of.events, of.pauses), key=lambda line: line[0]):
+    if history := sorted(_history(explained.events, explained.pauses), key=lambda line: line[0]):
         out.print("\n  history (UTC):", style="dim")
         for at, line in history:
             out.print(escape(f"    {at:%Y-%m-%d %H:%M:%S}  {visible(line)}"), soft_wrap=True)
@@ -80,20 +80,21 @@ def _print_producers(out: Console, pipeline: Pipeline, gate: Gate) -> None:
             state = "has not reported" + (" (optional)" if declared.optional else "")
         else:
             rows = "" if report.rows is None else f", {report.rows:,} rows"
-            held = gate.rows.get(declared.fills or "")
-            rows += f" ({declared.fills} has {held:,})" if rows and held is not None and held != report.rows else ""
+            counted = gate.rows.get(declared.fills or "")
+            if rows and counted is not None and counted != report.rows:
+                rows += f" ({declared.fills} has {counted:,})"
             when = report.finished_at or report.received_at
             error = f": {report.error}" if report.error else ""
             state = f"{report.status} at {when:%Y-%m-%d %H:%M:%S}{rows}{error}"
         out.print(escape(f"  producer {name}: {visible(state)}"))
 
 
-def _print_inputs(out: Console, of: Explanation) -> None:
-    """The gates upstream, and which generation of each was built on."""
-    for upstream in of.pipeline.inputs(of.gate.run.phase, of.gate.run.run_date):
-        source = of.day.get(upstream)
-        state = f"{effective_state(source, of.day, of.pipeline)}, generation {source.generation}" if source else "no gate yet"
-        used = f" (used generation {of.gate.consumed[upstream]})" if upstream in of.gate.consumed else ""
+def _print_inputs(out: Console, pipeline: Pipeline, gate: Gate, day: GatesByPhase) -> None:
+    """The upstream gates, and which generation of each the gate's own release was built on."""
+    for upstream in pipeline.inputs(gate.run.phase, gate.run.run_date):
+        source = day.get(upstream)
+        state = f"{effective_state(source, day, pipeline)}, generation {source.generation}" if source else "no gate yet"
+        used = f" (used generation {gate.consumed[upstream]})" if upstream in gate.consumed else ""
         out.print(f"  upstream {upstream}: {state}{used}")
 
 

@@ -16,7 +16,7 @@ def console() -> Console:
     return screen if screen.is_terminal else Console(highlight=False, width=_PIPE_WIDTH)
 
 
-def sign(of: Sign) -> Text:
+def sign(shown: Sign) -> Text:
     """A sign in its style."""
-    character, style = of
+    character, style = shown
     return Text(character, style=style)

@@ -33,7 +33,7 @@ _MAX_FINDINGS = 20
 _MAX_SPANS = 3
 
 _SCORE_COLUMN = 42
-"""Where the scores of months stand: after "2013-02", two blanks, 31 days and two more blanks."""
+"""Column of the months' scores: after "2013-02", two spaces, 31 days and two more spaces."""
 
 
 def print_validation(validation: Validation, seconds: float) -> None:
@@ -70,7 +70,7 @@ def _print_months(out: Console, dates: Iterable[DateVerdict]) -> None:
         months.setdefault(f"{day.run_date:%Y-%m}", []).append(day)
     for month, days in months.items():
         line = Text(f"{month}  ")
-        # A range may begin in the middle of a month; each date stands under its day all the same.
+        # A range may start in mid-month; the spaces keep each date in the column of its day.
         line.append(" " * (days[0].run_date.day - 1))
         for day in days:
             line.append(*_VERDICTS[day.verdict])
@@ -78,7 +78,7 @@ def _print_months(out: Console, dates: Iterable[DateVerdict]) -> None:
         line.append(" " * (_SCORE_COLUMN - len(line)))
         line.append(f"score {sum(scores) / len(scores):5.1f}" if scores else "", style="dim")
         out.print(line)
-    out.print(Text("  ").join(sign(of) + Text(f" {verdict}", style="dim") for verdict, of in _VERDICTS.items()))
+    out.print(Text("  ").join(sign(shown) + Text(f" {verdict}", style="dim") for verdict, shown in _VERDICTS.items()))
     out.print()
 
 
