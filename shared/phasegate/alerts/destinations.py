@@ -1,4 +1,4 @@
-"""Destinations: which are healthy, which fallback stands in, and the tests that find a broken one before an alert does."""
+"""Destinations: their health, their fallbacks, and self-tests that find a broken one before an alert needs it."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -114,8 +114,8 @@ class Destinations:
 
     def refused(self, name: str, error: NotifyError, now: datetime) -> DestinationHealth:
         """Record that a destination did not accept a notice; its health afterwards says whether the fallback is next."""
-        why, for_good, retry_after = str(error), not error.retryable, error.retry_after
-        return self._update(name, lambda health: health.refused(why, for_good=for_good, retry_after=retry_after, now=now))
+        why, permanent, retry_after = str(error), not error.retryable, error.retry_after
+        return self._update(name, lambda health: health.refused(why, permanent=permanent, retry_after=retry_after, now=now))
 
     def _update(self, name: str, change: Callable[[DestinationHealth], DestinationHealth]) -> DestinationHealth:
         """Change the health of a destination, and raise an alert when it went down, or end it when it works again."""

@@ -62,7 +62,7 @@ class Incidents:
         return [row.as_committed() for row in touched if row.has_notice]
 
     def still_open(self) -> Sequence[Incident]:
-        """The incidents that have not recovered, newest first, each with the late followers that it speaks for."""
+        """The incidents that have not recovered, newest first, each with the late followers that its notices report."""
         boards = [from_object(Board, record.body) for record in self._store.live(INCIDENT)]
         topology = Topology(self._pipelines, {board.key: board for board in boards})
         incidents = [topology.with_followers(i) for board in boards for i in board.incidents.values() if i.open_members]

@@ -1,4 +1,4 @@
-"""Sending: a ledger of what each destination was sent and must still be sent, and the sender that sends it.
+"""Sending: a ledger of what each destination was sent and must still be sent, and the sender that works from it.
 
 The ledger has one row for each incident and destination. What is due is not stored as a task: it follows from comparing the
 incident as it is with what the row says the destination knows. So a repeat, a late alert or a crash between two steps adds
@@ -93,6 +93,7 @@ class Ledger:
         """Decide again about rows that are due; put off those with nothing to send, return the others."""
         rows = self._decide(due, boards, now)
         for row in rows:
+            # One commit for each: a row that another process just changed must not hold back the others.
             if not row.has_notice and not row.delivery.is_claimed(now):
                 with suppress(Conflict):  # another process handles it
                     self._store.commit(Change(records=(row.as_record(now),)))
@@ -104,7 +105,7 @@ class Ledger:
         for incident in incidents:
             board_key = incident.key.rpartition("/")[0]
             routed = targets(incident, self._pipelines.values())
-            # Also those that no route names any more: who was told that it began is told that it ended.
+            # Also those that no route names any more: a destination that knows of an incident is notified of its recovery.
             blank = [Delivery(board=board_key, cause=incident.cause, destination=name) for name in self._destinations.names]
             stored = self._store.find(DELIVERY, [delivery.key for delivery in blank])
             for delivery in blank:
@@ -144,7 +145,7 @@ class Ledger:
                 self._store.commit(Change(records=(replace(record, due=None, expires=now + DELIVERY_RETENTION),)))
 
     def _target(self, incident: Incident, delivery: Delivery) -> Target:
-        """How the route wants the destination notified; one that no route names any more hears only of what it knows."""
+        """How the route wants the destination notified; one that no route names any more is notified only of what it knows."""
         routed = targets(incident, self._pipelines.values()).get(delivery.destination)
         if routed is not None:
             return routed
@@ -199,7 +200,7 @@ class Sender:
         self._log = log
 
     def deliver(self, rows: Sequence[Row]) -> None:
-        """Send the notices of some rows, destination by destination; what would be many at once is one digest."""
+        """Send the notices of some rows, destination by destination; too many for one destination become one digest."""
         now = self._clock.now()
         by_destination: dict[str, list[Row]] = {}
         for row in rows:
@@ -305,7 +306,7 @@ class Sender:
                 after = delivery.delivered(told, sent)
                 self._store.commit(Change(records=(updated(record, after, due=due, expires=expires),)))
 
-            # The notice is out, so its outcome must be stored, whoever else writes: otherwise the next tick sends it again.
+            # The notice is out. If its outcome were not stored, a tick would send it again, so insist where others write, too.
             until_written(commit, CONFLICT)
             self._log(
                 "notice_sent",

@@ -34,7 +34,7 @@ class Silences:
         """End a silence now; the next tick sends what it muted and is still open.
 
         Raises:
-            ConfigError: There is no silence of that id.
+            ConfigError: There is no silence with that id.
         """
         now = self._clock.now()
         record = self._store.find(SILENCE, [silence_id]).get(silence_id)

@@ -12,9 +12,10 @@ from datetime import date, datetime
 from fnmatch import fnmatchcase
 from typing import TypeAlias, TypeVar
 
+from phasegate.core.alerts.delivery import LOCAL_KINDS
 from phasegate.core.gates.schedule import CLOCK_STOPPED_AFTER
 from phasegate.core.installation.finding import Finding, Health, NotChecked
-from phasegate.core.pipeline.model import DestinationKind, Pipeline
+from phasegate.core.pipeline.model import Pipeline
 from phasegate.installation.deployment import Installation
 from phasegate.installation.platform import Function, Grants, Job, Resource, ResourceKind, Subscription, Table
 from phasegate.installation.requirements import (
@@ -376,9 +377,6 @@ def _secrets(installed: _Installed) -> Iterator[Finding]:
         yield from _verdict(subject, "it can be read", [(problem, fix)] if problem else ())
 
 
-_LOCAL_KINDS = (DestinationKind.CONSOLE, DestinationKind.EML)
-
-
 def _destinations(installed: _Installed) -> Iterator[Finding]:
     down = installed.facts.down_destinations
     for pipeline in installed.pipelines:
@@ -401,7 +399,7 @@ def _route_faults(installed: _Installed, pipeline: Pipeline, routed: set[str]) -
     edit = "add one to routes: and destinations: under alerts: in the pipeline file"
     if not routed:
         yield "no alert is sent: there are no routes", edit
-    local = sorted(name for name in routed if pipeline.alerts.destinations[name].kind in _LOCAL_KINDS)
+    local = sorted(name for name in routed if pipeline.alerts.destinations[name].kind in LOCAL_KINDS)
     in_cloud = installed.facts.functions is not None
     if in_cloud and local and len(local) == len(routed):
         yield f"alerts go only to {', '.join(local)}: a screen or folder that nobody sees in the cloud", edit

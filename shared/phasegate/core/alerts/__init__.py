@@ -1,1 +1,1 @@
-"""Incidents: what people are told, when, and in which words."""
+"""Alerts: what belongs to one incident, whom to notify, when, and in which words."""

@@ -104,17 +104,17 @@ class DestinationHealth:
         """The health after the destination accepted a notice."""
         return replace(self, try_at=None, failures=0, down_since=None, why="", accepted_at=now)
 
-    def refused(self, why: str, *, for_good: bool, retry_after: float | None, now: datetime) -> "DestinationHealth":
+    def refused(self, why: str, *, permanent: bool, retry_after: float | None, now: datetime) -> "DestinationHealth":
         """The health after a failure.
 
         Args:
-            for_good: True when another attempt would fail, too, until somebody fixes the destination.
+            permanent: True when another attempt would fail, too, until the destination is fixed.
             retry_after: Seconds that the destination asked to wait.
         """
         failures = self.failures + 1
-        down = for_good or self.is_down or failures >= FAILURES_UNTIL_DOWN
+        down = permanent or self.is_down or failures >= FAILURES_UNTIL_DOWN
         pause = DOWN_RETRY_INTERVAL if down else min(FIRST_PAUSE * 2 ** min(failures - 1, 10), LONGEST_PAUSE)
-        # A destination that asks for a pause of days would otherwise take its alerts with it.
+        # Capped: a server may ask for days, and its alerts should not wait that long.
         requested = timedelta(seconds=min(retry_after or 0.0, DOWN_RETRY_INTERVAL.total_seconds()))
         return replace(
             self,

@@ -269,7 +269,7 @@ def _put_off(
     incident: Incident, decision: NotifyDecision, target: Target, context: NotifyContext, now: datetime
 ) -> NotifyDecision:
     """The decision, unless a silence, an upstream, quiet hours or a digest puts it off."""
-    # A recovery gets through silences: whoever knows of the problem must not go on fixing it.
+    # Silences let a recovery through: people who know of the problem should not keep looking for it.
     if decision.reason is not NotifyReason.RECOVERED:
         if ends := [silence.until for silence in context.silences if silence.matches(incident) and now < silence.until]:
             return NotifyDecision(NotifyReason.NOTHING, max(ends), withheld=True)
