@@ -58,6 +58,7 @@ def apply(block: Block, repo: Path) -> None:
 
 
 PROGRAMS = {
+    "ruff": '-m ruff "$@"',
     "pytest": '-m pytest -q -p no:cacheprovider "$@"',
     "phasegate": "-c 'from phasegate.cli.main import main; main()' \"$@\"",
 }
@@ -69,7 +70,7 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("repository")
     for folder in ("shared", "tests", "docs"):
         copytree(REPO / folder, root / folder, symlinks=True)
-    for file in ("Makefile", "README.md", "pytest.ini"):
+    for file in ("Makefile", "README.md", "pytest.ini", "ruff.toml"):
         (root / file).write_bytes((REPO / file).read_bytes())
     (root / "bin").mkdir()
     # The programs of the environment, with the package of the copy.
@@ -97,6 +98,7 @@ def run(command: str, repo: Path) -> "subprocess.CompletedProcess[str]":
 @pytest.mark.parametrize("title", SECTIONS)
 def test_a_section_works_as_it_is_written(title: str, copy: Path) -> None:
     commands: list[str] = []
+    changed: set[str] = set()
     printed = ""
     for block in blocks(SECTIONS[title]):
         if block.language == "sh":
@@ -110,4 +112,14 @@ def test_a_section_works_as_it_is_written(title: str, copy: Path) -> None:
             assert not missing, f"{commands[-1]} printed:\n{printed}"
         else:
             apply(block, copy)
+            changed.add(block.path)
     assert commands, "a section shows that it works"
+    python = " ".join(path for path in changed if path.endswith(".py"))
+    style = run(f"ruff check {python} && ruff format --check {python}", copy)
+    assert style.returncode == 0, style.stdout
+
+
+def test_every_test_that_it_names_exists() -> None:
+    names = set(re.findall(r"\btest_\w+\.py\b", PAGE.read_text()))
+    assert names
+    assert not [name for name in names if not list((REPO / "tests").rglob(name)) and f"/{name}`:" not in PAGE.read_text()]
