@@ -35,6 +35,7 @@ class Heartbeats:
 
         An error is only logged: the work itself is done, and a missing heartbeat is noticed.
         """
+        # Remembered in the process: reading the store before each message would cost more than the heartbeat.
         last = self._written.get(name)
         if last is not None and timedelta() <= now - last < EVERY:
             return

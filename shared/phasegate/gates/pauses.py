@@ -72,6 +72,7 @@ class Pauses:
         return self._change(name, lambda history: end(name, history, now, by, why), dry_run)[-1]
 
     def _change(self, name: str, change: Callable[[PauseHistory], PauseHistory], dry_run: bool) -> PauseHistory:
+        # Read and written at one version: of two people who pause at the same time both stay in the history.
         def write() -> PauseHistory:
             record = self._store.find(KIND, [name]).get(name, Record(KIND, name, {"pauses": []}))
             pauses = change(_pauses(record))

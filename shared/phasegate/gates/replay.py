@@ -76,6 +76,7 @@ class Replay:
             return Replayed(message, settled=False, result=f"stays listed, still invalid{cut}: {error}")
 
     def _handle(self, message: Rejected, dry_run: bool) -> Replayed:
+        # A new id, because the store has already marked the original one as handled when it rejected the message.
         envelope = Envelope(_id(message), message.data.encode(), message.attributes, _published(message))
         completion = parse_completion(envelope, tuple(self._monitor.pipelines.values()), now=self._clock.now())
         if dry_run:

@@ -53,6 +53,7 @@ class RerunRequests:
     def plan(self, pipeline: Pipeline, decision: Decision, day: GatesByPhase, now: datetime) -> tuple[Decision, RerunPlan]:
         """The decision with its next retry step, and the requests to commit with it."""
         step, plan = next_retry_step(pipeline, decision.gate, day, now, self._chance), RerunPlan()
+        # Breaker and budget are read only when a request is due: most decisions need neither.
         if step.ask:
             step, plan = self._within_limits(pipeline, decision.gate, step, now)
         gate = replace(decision.gate, retries=step.retries)

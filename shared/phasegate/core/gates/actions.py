@@ -121,6 +121,7 @@ def apply(action: Action, case: Case, by: str) -> Gate:
         ActionRefused: The action makes no sense on this gate now.
     """
     gate = case.gate
+    # Ending something is always allowed, also on a date that has become off.
     if isinstance(action, Waive | PutHold | AcceptGap):
         _check(action, case, by)
     match action:

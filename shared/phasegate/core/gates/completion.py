@@ -162,7 +162,7 @@ def content_id(data: bytes, attributes: Mapping[str, str] | None = None) -> str:
 def _json_or_none(body: bytes) -> Any:
     try:
         return json.loads(body)
-    except (ValueError, RecursionError):
+    except (ValueError, RecursionError):  # a body of nested brackets exhausts the parser's stack
         return None
 
 
@@ -254,6 +254,7 @@ def _shown(value: object) -> str:
 
 def _pipeline_of(fields: Mapping[str, Any], pipelines: Sequence[Pipeline]) -> Pipeline:
     known = ", ".join(pipeline.name for pipeline in pipelines)
+    # Each pipeline may use another field for its name, so each is asked whether the message names it.
     for pipeline in pipelines:
         named = fields.get(pipeline.messages.pipeline)
         if named == pipeline.name:
@@ -341,6 +342,7 @@ def _as_text(value: object) -> str:
 def _whole(value: object, name: str) -> int | None:
     if value is None:
         return None
+    # 15 digits, because a float holds no more exactly.
     if isinstance(value, str) and re.fullmatch(r"\d{1,15}", value, re.ASCII):
         return int(value)
     if isinstance(value, float) and value.is_integer():  # in JSON 930.0 is the number 930; data frames write it so

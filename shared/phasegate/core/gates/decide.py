@@ -160,6 +160,7 @@ class Case:
 
     @cached_property
     def _all_unreleased_inputs(self) -> tuple[str, ...]:
+        # The producer that started first counts, because it may have read before the release. Without a report, now counts.
         began = min((report.began for report in self.reports), default=self.now)
         return tuple(name for name in self.inputs if not self._released_by(name, began))
 
@@ -208,6 +209,7 @@ class Case:
         verdict = self.verdict
         if verdict is None or (verdict.verdict is Verdict.UNVERIFIED and verdict.reason):
             return False
+        # A failed check is an answer even when another one could not be measured.
         return bool(self.blocking) or not self.unmeasured
 
     @cached_property
@@ -224,6 +226,7 @@ class Case:
         if quorum is None or verdict is None or verdict.reason or (quorum.when is QuorumWhen.DUE and not self.is_past_due):
             return False
         bad = [output.table for output in verdict.outputs if output.table in self.missing]
+        # `always` may name an output with or without its dataset.
         names = {name for table in bad for name in (table, table.rpartition(".")[2])}
         return len(verdict.outputs) - len(bad) >= quorum.at_least and names.isdisjoint(quorum.always)
 
@@ -317,6 +320,7 @@ def _stay_open(case: Case, rule: str, reason: Reason, detail: str) -> Decision:
 def _stay_closed(case: Case, rule: str, cause: Cause, *, alert: bool) -> Decision:
     """Stay closed, or change to another closed state, with one alert per cause."""
     same = case.gate.state is cause.state and case.gate.reason is cause.reason
+    # Unchanged fields keep the gate equal to the stored one, so that a tick which finds the same writes nothing.
     since = case.gate.since if same else case.now
     gate = replace(case.gate, state=cause.state, reason=cause.reason, detail=cause.detail, since=since)
     gate = _with_evidence(gate, case.verdict)
@@ -424,6 +428,7 @@ def _release(case: Case, rule: str) -> Decision:
         since=gate.since if again else case.now,
         generation=generation,
         opened_at=case.now,
+        # A later generation of an input makes this gate stale.
         consumed={name: case.day[name].generation for name in case.inputs if name in case.day},
         fingerprint=verdict.fingerprint if verdict else {},
         degraded=bool(missing),
@@ -454,6 +459,7 @@ def _why_open(case: Case) -> tuple[Reason, str]:
 
 
 def _signal(case: Case, opened: Gate) -> GoSignal:
+    # This gate is not stored as open yet, but its followers start on the state after the commit.
     after = {**case.day, opened.run.phase: opened}
     followers = case.pipeline.followers(opened.run.phase, opened.run.run_date)
     start = tuple(name for name in followers if may_start(case.pipeline, name, opened.run.run_date, after))
@@ -688,6 +694,7 @@ def _open_unmeasured(case: Case, rule: str) -> Decision:
 
 def _unverified(case: Case, rule: str) -> Decision:
     about = tuple(result.name for result in case.unmeasured)
+    # Most outages end within minutes, so a new one alerts only when a retry cannot help or the phase is already late.
     cause = Cause(GateState.UNVERIFIED, Reason.NOT_MEASURED, about, _unverified_detail(case))
     since = case.gate.since if case.gate.state is GateState.UNVERIFIED else None
     is_lasting = since is not None and case.now - since >= UNVERIFIED_GRACE
@@ -701,6 +708,7 @@ def _is_open(case: Case) -> bool:
     return case.gate.is_open
 
 
+# Order matters, and each group relies on the ones before it.
 RULES: tuple[Rule, ...] = (
     Rule(
         "no run is expected on the date (calendar, part, or 0 entities expected)",
@@ -709,6 +717,7 @@ RULES: tuple[Rule, ...] = (
         "–",
         _off,
     ),
+    # Open gates: a release is never taken back, so none of these changes the state.
     Rule(
         "the gate is open, but no run is expected on the date any more",
         lambda c: c.gate.is_open and c.verdict is not None and c.verdict.verdict is Verdict.OFF,
@@ -764,6 +773,7 @@ RULES: tuple[Rule, ...] = (
         "recovery, if an alert was raised",
         _unchanged,
     ),
+    # People's decisions: a hold blocks everything, and an accepted gap needs no reports or checks.
     Rule("a person has put the gate on hold", lambda c: c.live_hold is not None, "held", "–", _hold_manually),
     Rule(
         "a person accepted the gap, and it still exists",
@@ -773,6 +783,7 @@ RULES: tuple[Rule, ...] = (
         _accept,
     ),
     Rule("the phase is paused", lambda c: c.is_paused, "held", "–", _hold_paused),
+    # Reports before tables: rows of a run that failed, or read half of its input, may look right.
     Rule(
         "the newest report of a needed producer has status failed",
         lambda c: bool(c.failed_reports),
@@ -801,6 +812,7 @@ RULES: tuple[Rule, ...] = (
         "alert: upstream late",
         _upstream_late,
     ),
+    # From here on the inputs are released, so the tables decide.
     Rule(
         "the phase is in observe mode",
         lambda c: c.is_observed,

@@ -194,6 +194,7 @@ class Gate:
 
     def with_report(self, report: Report) -> "Gate | None":
         """The gate with a report added; None when the report is not new (a duplicate, or of an older run)."""
+        # Compared by its own order, never by arrival: redelivery in any order gives the same set of reports.
         newest = self.reports.get(report.producer)
         if newest is not None and report.order <= newest.order:
             return None
@@ -212,6 +213,7 @@ GatesByPhase = Mapping[str, Gate]
 def effective_state(gate: Gate, day: GatesByPhase, pipeline: Pipeline) -> GateState:
     """The gate's state as people see it: an open gate is stale when an input was released again, or is stale itself."""
     if gate.is_open:
+        # Derived on reading, so that a new release need not write the gates of all its followers.
         for upstream in pipeline.inputs(gate.run.phase, gate.run.run_date):
             source = day.get(upstream)
             if source is None:

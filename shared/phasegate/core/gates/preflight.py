@@ -328,6 +328,7 @@ def _budget(start: PreflightCase) -> Iterator[PreflightPoint]:
     policy, gate = start.pipeline.phase(start.run.phase).retry, start.gate
     if policy is None or not gate.reports or not gate.is_unsettled:
         return
+    # After the last request a manual rerun is welcome: it costs no budget, and the cause may have been fixed.
     explain = (start.explain(start.run.phase),)
     if gate.retries is not None and gate.retries.given_up:
         requests = f"{gate.retries.asked} rerun request{'' if gate.retries.asked == 1 else 's'}"

@@ -58,12 +58,13 @@ class RetryStep:
     given_up: bool = False
 
 
-def delay(policy: Retry, asked: int, chance: Random) -> timedelta:
+def delay(policy: Retry, requests: int, chance: Random) -> timedelta:
     """The wait before the next request: random, up to a bound that doubles with each request (full jitter).
 
     Source: AWS Architecture Blog, "Exponential Backoff And Jitter": of all kinds of jitter it spreads clients best.
     """
-    bound: timedelta = min(policy.at_most, policy.first * 2 ** min(asked, 30))
+    # The exponent is limited because a timedelta overflows at about 2 ** 46 seconds.
+    bound: timedelta = min(policy.at_most, policy.first * 2 ** min(requests, 30))
     return chance() * bound
 
 
@@ -80,6 +81,7 @@ def next_retry_step(pipeline: Pipeline, gate: Gate, day: GatesByPhase, now: date
     if not ask or retries.given_up:
         return RetryStep(gate.retries and replace(retries, next_at=None))
     answered = retries.asked_at is None or any(report.received_at > retries.asked_at for report in gate.reports.values())
+    # Not scheduled yet, or the last request has just been answered with another failure.
     if retries.next_at is None or answered > retries.answered:
         if retries.asked >= policy.attempts:
             return RetryStep(replace(retries, next_at=None, answered=answered, given_up=True), given_up=True)
@@ -88,9 +90,9 @@ def next_retry_step(pipeline: Pipeline, gate: Gate, day: GatesByPhase, now: date
         return RetryStep(retries)
     if retries.asked >= policy.attempts:
         return RetryStep(replace(retries, next_at=None, given_up=True), given_up=True)
-    asked = retries.asked + 1
-    timeout = policy.at_most + (delay(policy, asked, chance) if asked < policy.attempts else timedelta())
-    return RetryStep(Retries(asked, asked_at=now, next_at=now + timeout, answered=False), ask)
+    requests = retries.asked + 1
+    timeout = policy.at_most + (delay(policy, requests, chance) if requests < policy.attempts else timedelta())
+    return RetryStep(Retries(requests, asked_at=now, next_at=now + timeout, answered=False), ask)
 
 
 def postponed(before: Retries, until: datetime) -> RetryStep:
@@ -109,7 +111,7 @@ def producers_to_rerun(pipeline: Pipeline, gate: Gate, day: GatesByPhase) -> tup
             return tuple(n for n in producers if n in gate.reports and gate.reports[n].status is Status.FAILED)
         case Reason.NOTHING_HEARD | Reason.NOT_STARTED | Reason.PRODUCERS_MISSING:
             return unreported
-        case Reason.NO_MESSAGE:
+        case Reason.NO_MESSAGE:  # rows that pass need a report, not a rerun
             return unreported if gate.verdict is Verdict.FAIL else ()
         case Reason.CHECKS_FAILED:
             tables = _fixable_tables(gate)

@@ -32,6 +32,7 @@ def needed_reruns(pipeline: Pipeline, days: Mapping[date, GatesByPhase]) -> tupl
     """
     reruns: dict[RunKey, str] = {}
     order = sorted(pipeline.phases, key=lambda phase: _depth(pipeline, phase))
+    # Dates before phases: a look-back reads earlier dates, so their reruns must be known first.
     for day in sorted(days):
         for phase in order:
             gate = days[day].get(phase)

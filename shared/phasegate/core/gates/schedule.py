@@ -61,6 +61,7 @@ def deadline(pipeline: Pipeline, phase: str, run_date: date, day: GatesByPhase) 
             return Deadline(planned, planned)
         last = max(opened, key=opened.__getitem__)
         at = opened[last] + due.after_release
+        # Until the other inputs are released, too, the planned time is a lower bound.
         blocked = not all(is_released(pipeline, name, day) for name in inputs)
         return Deadline(max(at, planned) if blocked else at, planned, last if at > planned else "")
     late = {name: _lateness(pipeline, name, run_date, day) for name in inputs}
@@ -98,7 +99,9 @@ def window(pipeline: Pipeline, now: datetime, last: datetime | None) -> Span:
     Args:
         last: When the last tick was done; the window also covers what fell due since.
     """
+    # A phase that is due n days after its run date still concerns dates that are n days older.
     slack = timedelta(days=max((phase.due.days for phase in pipeline.phases.values() if phase.due), default=0))
+    # The last tick lies in the future when the clock was set back.
     since = max(min(last or now, now), now - LONGEST_OUTAGE)
     return Span(pipeline.today(since) - RECENT - slack, pipeline.today(now) + FAR_FUTURE)
 
@@ -172,6 +175,7 @@ def _of_date(pipeline: Pipeline, day: date, gates: GatesByPhase, now: datetime, 
 
 def is_its_turn(run: RunKey, now: datetime) -> bool:
     """True in one minute of each hour: always the same one for a gate, and evenly spread over many gates."""
+    # Not hash(): that differs from process to process.
     return zlib.crc32(str(run).encode()) % 60 == int(now.timestamp() // 60) % 60
 
 
