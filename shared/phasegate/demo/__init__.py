@@ -1,1 +1,1 @@
-"""The demo: a year of real flights, what goes wrong in it by itself, and what a story breaks on top."""
+"""The demo: a year of real flights with its own defects, and a story that adds some more."""

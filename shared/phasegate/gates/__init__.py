@@ -1,1 +1,1 @@
-"""Gates with the world attached: the monitor, the clock, pre-flight, backfills, replay."""
+"""Gates with the world attached: the monitor, the tick, preflight checks, backfills, replay."""

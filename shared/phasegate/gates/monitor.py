@@ -277,7 +277,7 @@ class Monitor:
         """
         signals = (signal_message(decision.signal),) if decision.signal else ()
         requests = (retry_message(request) for request in reruns.requests)
-        # Every key is made of the gate's version or generation: whoever decides the same again sends it under the same key.
+        # Keys are made of the gate's version or generation, so the same decision made twice sends the same keys.
         outbox: tuple[Outgoing, ...] = (*signals, *(alert_message(alert) for alert in decision.alerts), *requests)
         gate = decision.gate
         if trigger.message_id is None and gate == snapshot.gate(gate.run) and not outbox:

@@ -402,7 +402,7 @@ def _warnings(case: Case) -> tuple[str, ...]:
 
 
 def _recovery(case: Case, state: GateState, detail: str) -> tuple[Alert, ...]:
-    """The recovery of the alert that has fired, and of "retries exhausted" where that fired beside it."""
+    """The recovery of the alert that has fired, and of "retries exhausted" where that fired, too."""
     fired, retries = case.gate.alert, case.gate.retries
     if fired is None:
         return ()
@@ -699,7 +699,7 @@ def _unverified(case: Case, rule: str) -> Decision:
     since = case.gate.since if case.gate.state is GateState.UNVERIFIED else None
     is_lasting = since is not None and case.now - since >= UNVERIFIED_GRACE
     may_recover = all(r.unmeasured is None or r.unmeasured.retryable for r in case.unmeasured)
-    # Past due, an outage of the warehouse raises no second alert beside the one that the gate is closed.
+    # Past due, an outage of the warehouse raises no alert when one about the closed gate has fired already.
     is_first = case.is_past_due and case.gate.alert is None
     return _stay_closed(case, rule, cause, alert=is_lasting or is_first or not may_recover)
 
