@@ -67,7 +67,8 @@ def _print(clearance: Clearance) -> None:
     order = (PointOutcome.NO, PointOutcome.UNVERIFIED, PointOutcome.WARNING, PointOutcome.YES)
     click.echo(f"{'go' if clearance.go else 'no-go'}: {clearance.run}")
     for point in sorted(clearance.points, key=lambda point: order.index(point.outcome)):
-        click.echo(f"  {_SIGNS[point.outcome]} {point.topic:<9}  {visible(point.detail)}")
+        sign = _SIGNS[point.outcome]
+        click.echo(f"  {sign} {point.topic:<9}  {visible(point.detail)}")
         if point.cure:
             click.echo(f"               {point.cure}")
         for line in point.next:

@@ -43,7 +43,8 @@ def command(ids: tuple[str, ...], replay_all: bool, since: str | None, dry_run: 
         click.echo(json.dumps(rows, indent=2))
     else:
         for result in replayed:
-            click.echo(f"{'●' if result.settled else '✗'} {escaped(result.message.message_id)}: {escaped(result.result)}")
+            sign, text = "●" if result.settled else "✗", escaped(result.result)
+            click.echo(f"{sign} {escaped(result.message.message_id)}: {text}")
         click.echo(f"{_count(len(replayed))} {'would be reprocessed' if dry_run else 'reprocessed'}")
     return 0 if all(result.settled for result in replayed) else 1
 

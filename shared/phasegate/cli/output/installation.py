@@ -23,10 +23,10 @@ def print_findings(findings: Sequence[Finding]) -> None:
     width = min(max((len(finding.subject) for finding in findings), default=0), _MAX_SUBJECT_WIDTH)
     for finding in sorted(findings, key=lambda finding: order.index(finding.health)):
         subject = (f"{finding.subject:<{width}}", "bold")
-        row = Text.assemble(sign(_HEALTHS[finding.health]), f" {finding.health:<14} ", subject, f"  {finding.message}")
+        row = Text.assemble(sign(_HEALTHS[finding.health]), f" {finding.health:<14} ", subject, "  ", finding.message)
         # Never wrapped: a command that is broken over two lines can't be pasted.
         out.print(row, soft_wrap=True)
         if finding.fix:
-            out.print(Text(f"    {finding.fix}", style="cyan"), soft_wrap=True)
+            out.print(Text("    " + finding.fix, style="cyan"), soft_wrap=True)
     counts = {health: sum(finding.health is health for finding in findings) for health in _HEALTHS}
     out.print(", ".join(f"{count} {health}" for health, count in counts.items() if count))
