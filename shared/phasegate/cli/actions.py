@@ -37,6 +37,7 @@ dry_run_option = click.option("--dry-run", is_flag=True, help="Show what would h
 
 def gate_action(function: F) -> F:
     """The arguments and options of every action on gates."""
+    # Help lists options from the outermost decorator inwards, so the last one is applied first.
     for option in reversed(
         (
             click.argument("phase"),
@@ -192,6 +193,7 @@ def resume(phase: str | None, pipeline_name: str | None, by: str | None, dry_run
     """
     wiring = wired(**where)
     ended = wiring.pauses.resume(choose_pipeline(wiring, pipeline_name), phase, by=wiring.actor(by), why=why, dry_run=dry_run)
+    # An ended pause cannot be reopened. The way back is a new one, which needs a reason and an end of its own.
     pause_again = ended.undo.replace("phasegate resume", "phasegate pause", 1) + " --reason … --until …"
     resumed = f"{ended.subject} {'would be' if dry_run else 'is'} resumed; it was paused by {ended.by}: {ended.why}"
     _print((resumed,), pause_again, dry_run)
@@ -233,6 +235,7 @@ def _act(
     action, who, monitor = make(pipeline, now), wiring.actor(by), wiring.monitor
     runs: Sequence[RunKey] = [RunKey(pipeline.name, phase, day) for day in days]
     if len(runs) > 1 and not (yes or dry_run):
+        # The answer may come late: the action is then decided anew, on the gates as they are by that time.
         runs = _confirm(monitor.act_on(runs, action, who, dry_run=True), action)
     results = monitor.act_on(runs, action, who, dry_run=dry_run)
     _print(_outcome(results, action, dry_run=dry_run), undo_of(type(action), pipeline.name, phase, span), dry_run)
@@ -262,6 +265,7 @@ def _outcome(results: Sequence[ActionResult], action: Action, *, dry_run: bool) 
         ActionRefused: All were refused.
     """
     refusals = [result.refused for result in results if result.refused]
+    # Only when nothing was done at all is the command a failure.
     if len(refusals) == len(results):
         raise ActionRefused("\n".join(refusals))
     for why in refusals:

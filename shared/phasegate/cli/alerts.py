@@ -20,6 +20,7 @@ def command(context: click.Context, /, deliveries: bool, form: str, **where: str
 
     Incidents come newest first, each with the command that acknowledges it.
     """
+    # click calls a group's function before its subcommand, too.
     if context.invoked_subcommand is not None:
         return 0
     from phasegate.cli.output.alerts import print_deliveries, print_incidents
@@ -43,6 +44,7 @@ def command(context: click.Context, /, deliveries: bool, form: str, **where: str
 
 
 def _row(row: Delivery) -> dict[str, Any]:
+    # Scripts read these keys, so they outlive the names in the code.
     return {
         "incident": f"{row.board}/{row.cause}",
         "destination": row.destination,

@@ -28,6 +28,7 @@ def check(path: Path | None, secrets: bool, pipelines: str | None) -> int:
     from phasegate.app.pipeline_sql import bigquery_only, syntax_problems
     from phasegate.app.wiring import Wiring
 
+    # A file can be checked where there is no state and no warehouse, as in CI.
     settings = Settings.resolve({"pipelines": str(path) if path else pipelines}, os.environ, Path())
     wiring = Wiring(settings)
     loaded = load_all(settings.pipelines, more=partial(syntax_problems, check=wiring.check_sql))

@@ -60,6 +60,7 @@ def _exit_code(findings: Sequence[Finding]) -> int:
 
 
 def _as_object(findings: Sequence[Finding]) -> object:
+    # Scripts read these keys, so they outlive the names in the code.
     return {
         "summary": {health: sum(finding.health is health for finding in findings) for health in Health},
         "findings": [

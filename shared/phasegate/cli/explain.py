@@ -35,7 +35,7 @@ def command(
 
     wiring = wired(pipelines=pipelines, warehouse=warehouse, state=state)
     pipeline = choose_pipeline(wiring, pipeline_name)
-    pipeline.phase(phase)
+    pipeline.phase(phase)  # an unknown phase is refused, not shown as one without reports
     now = wiring.clock.now()
     span = parse_range(date, pipeline, now=now)
     if span.first != span.last:

@@ -91,13 +91,14 @@ def main(args: list[str] | None = None, *, clock: "Clock | None" = None) -> None
     """
     arguments = sys.argv[1:] if args is None else args
     try:
+        # In standalone mode click would print errors itself and choose the exit code.
         code: Any = phasegate.main(arguments, standalone_mode=False, obj=clock)
     except click.ClickException as error:
         error.show()
         sys.exit(2)
     except click.Abort:
         click.echo("stopped", err=True)
-        sys.exit(130)
+        sys.exit(130)  # what shells report for a command that SIGINT ended
     except PhasegateError as error:
         for line in str(error).splitlines() or ["unknown error"]:
             click.echo(f"error: {line}", err=True)

@@ -27,5 +27,6 @@ def command(host: str, port: int, **locations: str | None) -> int:
     """
     from phasegate.app.serve import serve
 
+    # Not `wired`, which keeps no log: a server logs what it does, like the functions.
     serve(Wiring(Settings.resolve(locations, os.environ, Path())), host, port)
     return 0

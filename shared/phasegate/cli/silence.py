@@ -43,6 +43,7 @@ def command(
     Without --match, active silences are listed. If an incident was reported before the silence, its recovery is still reported.
     Incidents that are open when the silence ends are reported then. Undo with: phasegate silence end.
     """
+    # click calls a group's function before its subcommand, too.
     if context.invoked_subcommand is not None:
         return 0
     wiring = wired(**where)

@@ -52,6 +52,7 @@ def command(
     pipeline = choose_pipeline(wiring, pipeline_name)
     now = wiring.clock.now()
     span = parse_range(dates, pipeline, now=now)
+    # An unknown phase is refused before anything is measured, and billed.
     for phase in phases:
         pipeline.phase(phase)
     with _bar(len(span.days()) >= _BAR_FROM) as progress:

@@ -106,6 +106,7 @@ def _print_reason(out: Console, status: Status, phase: str, day: date) -> None:
         return
     out.print(Text.assemble("\n", sign(STATES[state]), (f" {phase} {day} {state}", "bold"), f": {visible(gate.detail)}"))
     for decision in decisions:
+        # Not wrapped: it ends with a command to paste.
         out.print(escape(f"  {visible(decision)}"), soft_wrap=True)
 
 
