@@ -85,6 +85,9 @@ QUERIES = {
     ),
 }  # fmt: skip
 METRICS = [metric for query in QUERIES.values() for metric in query.metrics]
+REWRITE = (
+    "PHASEGATE_GOLDEN=write .venv/bin/pytest tests/adapters/warehouse/test_dialect.py, and review the new files in golden/"
+)
 
 
 def written(statement: Statement) -> str:
@@ -99,10 +102,8 @@ def test_every_metric_is_written_as_it_was_reviewed(name: str, dialect: Dialect)
     if os.environ.get("PHASEGATE_GOLDEN") == "write":
         golden.parent.mkdir(exist_ok=True)
         golden.write_text(got, "utf-8")
+    assert golden.exists(), f"run {REWRITE}"
     assert got == golden.read_text("utf-8")
-
-
-REWRITE = "PHASEGATE_GOLDEN=write pytest tests/adapters/warehouse/test_dialect.py, and review the new files in golden/"
 
 
 def test_every_metric_has_golden_files() -> None:
