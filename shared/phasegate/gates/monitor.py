@@ -265,9 +265,10 @@ class Monitor:
 
     def _case(self, gate: Gate, snapshot: Snapshot, measurement: Measurement = NOT_MEASURED) -> Case:
         run, pipeline = gate.run, self.pipelines[gate.run.pipeline]
-        due = deadline(pipeline, run.phase, run.run_date, snapshot.gates)
+        day = {**snapshot.gates, run.phase: gate}
+        due = deadline(pipeline, run.phase, run.run_date, day)
         now = self._clock.now()
-        return Case(pipeline, gate, snapshot.gates, measurement.verdict(run), due.at if due else None, now, snapshot.pause)
+        return Case(pipeline, gate, day, measurement.verdict(run), due.at if due else None, now, snapshot.pause)
 
     def _change(self, trigger: Trigger, snapshot: Snapshot, decision: Decision, reruns: RerunPlan) -> Change | None:
         """The decision as one atomic change; None when a tick found nothing that is not stored already.

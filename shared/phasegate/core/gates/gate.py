@@ -132,6 +132,7 @@ class Gate:
     Args:
         version: Raised by one with every commit; a commit names the version that it has read.
         reports: The newest report of each producer. A set, never a counter.
+        first_report_at: When the first report of all came in; None in gates that an older version stored.
         since: When the gate entered its state.
         generation: How often it was released; 0 before the first time.
         opened_at: When the current generation was released.
@@ -166,6 +167,7 @@ class Gate:
     alert: "Alert | None" = None
     unproven: bool = False
     retries: Retries | None = None
+    first_report_at: datetime | None = None
 
     @property
     def is_open(self) -> bool:
@@ -198,7 +200,8 @@ class Gate:
         newest = self.reports.get(report.producer)
         if newest is not None and report.order <= newest.order:
             return None
-        return replace(self, reports={**self.reports, report.producer: report})
+        first = self.first_report_at if self.reports else report.received_at
+        return replace(self, reports={**self.reports, report.producer: report}, first_report_at=first)
 
 
 def decision_id(run: RunKey, generation: int) -> str:

@@ -2,7 +2,7 @@
 
 import zlib
 from collections.abc import Container, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 
 from phasegate.core.field_syntax import Span
@@ -45,11 +45,21 @@ class Deadline:
 
 
 def deadline(pipeline: Pipeline, phase: str, run_date: date, day: GatesByPhase) -> Deadline | None:
-    """When a phase is due, given what was released; None when it has no due time.
+    """When a phase is due, given what was released and reported; None when it has no due time.
 
     A due time relative to another phase counts from that phase's release, or from a later release of an input. A time of day
-    moves by as much as the upstream was late, so that a phase is never late because it could not start.
+    moves by as much as the upstream was late, so that a phase is never late because it could not start. A run whose first
+    report comes after that, such as a backfill, is due `late_by` after its first report.
     """
+    due = _due_after_inputs(pipeline, phase, run_date, day)
+    first = day[phase].first_report_at if phase in day else None
+    if due is None or first is None or first <= due.at:
+        return due
+    return replace(due, at=first + pipeline.phase(phase).late_by, late="")
+
+
+def _due_after_inputs(pipeline: Pipeline, phase: str, run_date: date, day: GatesByPhase) -> Deadline | None:
+    """When a phase is due, given what was released."""
     planned = pipeline.due(phase, run_date)
     due = pipeline.phase(phase).due
     if planned is None or due is None:
@@ -155,11 +165,18 @@ def gates_to_recheck(
     due = (run for day, gates in dates for run in _of_date(pipeline, day, gates, now, stored_only=day not in watched))
     recent = [run for run in due if run.phase not in paused]
     old = [g for g in older if g.run.phase not in paused and needs_recheck(pipeline, g, {g.run.phase: g}, now)]
-    retried = [gate.run for gate in old if gate.retries and gate.retries.next_at and now >= gate.retries.next_at]
+    timed = [gate.run for gate in old if _has_come(pipeline, gate, now)]
     # A backlog is spread over the hour, so that no tick takes longer than a minute.
     backlog = (*recent[GATES_PER_TICK:], *(gate.run for gate in old))
-    turns = [run for run in backlog if is_its_turn(run, now) and run not in retried]
-    return (*recent[:GATES_PER_TICK], *retried[:GATES_PER_TICK], *turns)
+    turns = [run for run in backlog if is_its_turn(run, now) and run not in timed]
+    return (*recent[:GATES_PER_TICK], *timed[:GATES_PER_TICK], *turns)
+
+
+def _has_come(pipeline: Pipeline, gate: Gate, now: datetime) -> bool:
+    """True when a time that an older gate waits for has come: for a rerun request, or its own due time."""
+    due = deadline(pipeline, gate.run.phase, gate.run.run_date, {gate.run.phase: gate})
+    is_due = gate.state is GateState.WAITING and due is not None and now >= due.at
+    return is_due or bool(gate.retries and gate.retries.next_at and now >= gate.retries.next_at)
 
 
 def _of_date(pipeline: Pipeline, day: date, gates: GatesByPhase, now: datetime, *, stored_only: bool) -> Iterable[RunKey]:

@@ -277,6 +277,8 @@ class Phase:
     """The jobs that report for it; without any, the phase reports under its own name."""
     due: DueTime | None = None
     """The time by which it must be released."""
+    late_by: Duration = timedelta(hours=1)
+    """How long a run whose first report comes after the due time may take from there; a backfill, for example."""
     look_back: Duration | None = None
     """How far back it reads its inputs: a gap there contaminates its results."""
     only_in: tuple[Slug, ...] = ()
