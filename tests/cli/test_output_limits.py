@@ -18,7 +18,7 @@ from phasegate.core.checks.metrics import Cost, Fault, Unmeasured
 from phasegate.core.field_syntax import Span
 from phasegate.core.gates.completion import Report, RunKey
 from phasegate.core.gates.completion import Status as Reported
-from phasegate.core.gates.gate import Alert, AlertState, Gate, GateState, Reason
+from phasegate.core.gates.gate import DERIVED, Alert, AlertState, Gate, GateState, Reason
 from phasegate.core.gates.pause import Pause
 from phasegate.core.gates.reruns import Rerun
 from phasegate.core.gates.verdict import DateVerdict, OutputVerdict, PhaseVerdict, Verdict
@@ -131,7 +131,7 @@ def reruns(number: int) -> Status:
 
 def states() -> Status:
     """A gate in each state that is stored, generations that are shown from the second on, and an alert of a gate that is open."""
-    stored = [state for state in GateState if state is not GateState.STALE]
+    stored = [state for state in GateState if state not in DERIVED]
     dates = [DAY + timedelta(days=n) for n in range(len(stored) + 1)]
     gates = {
         day: {"raw": gate(state, day=day, generation=n)} for n, (day, state) in enumerate(zip(dates, stored, strict=False))

@@ -22,7 +22,7 @@ def test_its_commands_run_in_order(demo_folder: Path, tmp_path: Path) -> None:
         assert done.stdout, command
         assert "refused" not in done.stderr, command
     overridden = run(tmp_path, "explain", "raw", "2013-10-25").stdout
-    assert "is open, generation 1" in overridden
+    assert "is failing, generation 1" in overridden, "the override has ended, and the table is as it was"
     assert "by hand: " in overridden
     gap = run(tmp_path, "explain", "raw", "2013-12-30").stdout
     assert gap.index(": gap accepted until ") < gap.index(": end of the accepted gap")

@@ -393,7 +393,7 @@ def test_an_open_gate_that_could_not_be_measured_is_measured_by_a_tick(world: Wo
     world.clock.advance(MINUTE)
     world.warehouse.down = "the warehouse is down"
     world.warehouse.numbers["raw.orders", DAY] = 12
-    world.monitor.handle(world.done("raw", "orders"))
+    run_raw(world)
     assert (world.gate("raw").unproven, world.gate("raw").generation) == (True, 1)
     version = world.gate("raw").version
     world.recheck()
@@ -408,7 +408,7 @@ def test_a_late_failure_recovers_without_a_message(world: World) -> None:
     run_raw(world)
     world.clock.advance(MINUTE)
     world.warehouse.numbers["raw.orders", DAY] = 3
-    world.monitor.handle(world.done("raw", "orders"))
+    run_raw(world)
     world.warehouse.numbers["raw.orders", DAY] = 10
     world.recheck()
     assert world.bus.alerts == [("late_failure", "firing"), ("late_failure", "recovered")]

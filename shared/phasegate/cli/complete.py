@@ -76,10 +76,10 @@ def command(
         click.echo(f"{pipeline.name}/{phase}/{day}: nothing new; a newer run of {name} has already been reported")
         return 0
     gate = outcome.decision.gate
-    click.echo(f"{gate.run} is {gate.state}: {visible(outcome.decision.detail)}")
+    click.echo(f"{gate.run} is {gate.flaw or gate.state}: {visible(outcome.decision.detail)}")
     if signal := outcome.decision.signal:
         followers = ", ".join(signal.start)
         click.echo(f"go-signal {signal.decision_id}" + (f" starts {followers}" if followers else ""))
     if gate.state is GateState.UNVERIFIED:
         return 3
-    return 0 if gate.state in (GateState.OPEN, GateState.OFF, GateState.ACCEPTED) else 1
+    return 0 if gate.flaw is None and gate.state in (GateState.OPEN, GateState.OFF, GateState.ACCEPTED) else 1

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from phasegate.adapters.channels.mail import MailFolder
+from phasegate.core.alerts.causes import NEVER_ALERTED
 from phasegate.core.alerts.incident import Acknowledgement, Board, Incident, Member, NotifyReason, fold, read_alert
 from phasegate.core.alerts.notice import Link, Listing, Notice, Tone, plain
 from phasegate.core.alerts.wording import compose, compose_digest, compose_test
@@ -80,9 +81,7 @@ def test_every_cause_can_be_written(cause, state):
 
 
 def test_every_reason_that_raises_alerts_has_a_title_of_its_own():
-    alerting = set(Reason) - {
-        Reason.NOT_EXPECTED, Reason.PAUSED, Reason.HELD_BY_HAND, Reason.GAP_ACCEPTED, Reason.DATA_CHANGED, Reason.NOTHING_NEW,
-    }  # fmt: skip
+    alerting = set(Reason) - NEVER_ALERTED
     subjects = {cause: notice_of(alert(cause=cause)).subject for cause in alerting}
     assert [cause for cause, subject in subjects.items() if subject.endswith(f": {cause}")] == []
     assert len(set(subjects.values())) == len(alerting)

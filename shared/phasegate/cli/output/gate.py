@@ -25,6 +25,8 @@ STATES: dict[GateState, Sign] = {
     GateState.UNVERIFIED: ("?", "magenta"),
     GateState.OPEN: ("●", "green"),
     GateState.STALE: ("↻", "yellow"),
+    GateState.SETTLING: ("◌", "yellow"),
+    GateState.FAILING: ("▲", "bold red"),
     GateState.ACCEPTED: ("◇", "cyan"),
     GateState.OFF: ("–", "dim"),
 }

@@ -120,6 +120,8 @@ NEVER_ALERTED = frozenset(
         Reason.GAP_ACCEPTED,
         Reason.DATA_CHANGED,
         Reason.NOTHING_NEW,
+        Reason.SETTLING,
+        Reason.UPSTREAM_SETTLING,
     }
 )
 """Reasons that raise no alert: people decided them, or nothing is wrong."""

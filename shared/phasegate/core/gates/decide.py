@@ -26,7 +26,7 @@ from phasegate.core.gates.gate import (
     may_start,
 )
 from phasegate.core.gates.pause import Pause
-from phasegate.core.gates.schedule import deadline
+from phasegate.core.gates.schedule import deadline, settles_at, still_missing
 from phasegate.core.gates.verdict import PhaseVerdict, Verdict, differ
 from phasegate.core.pipeline.model import Again, AlertSeverity, GateMode, MessageNeed, Phase, Pipeline, QuorumWhen
 
@@ -171,6 +171,24 @@ class Case:
         return gate is None or not gate.was_released_after(moment)
 
     @cached_property
+    def inputs_settle(self) -> bool:
+        """True when only a re-run that has not settled keeps inputs from being released."""
+        gates = [self.day.get(name) for name in self.unreleased_inputs]
+        return bool(gates) and all(gate is not None and gate.flaw is GateState.SETTLING for gate in gates)
+
+    @cached_property
+    def must_run_again(self) -> bool:
+        """True when its report waited for an input that was then released again, and there is time to rerun on that."""
+        waited = self.gate.reason is Reason.UPSTREAM_SETTLING and self.due is not None and not self.is_past_due
+        return waited and bool(self.unreleased_inputs)
+
+    @cached_property
+    def outstanding(self) -> tuple[str, ...]:
+        """Needed producers of a re-run in progress that have not reported again; none once it has settled."""
+        settled = settles_at(self.pipeline, self.gate)
+        return still_missing(self.pipeline, self.gate) if settled is not None and self.now < settled else ()
+
+    @cached_property
     def overrides(self) -> tuple[Override, ...]:
         """The overrides that are in force now."""
         return tuple(override for override in self.gate.overrides if is_live(override, self.now))
@@ -291,10 +309,19 @@ def needs_measuring(case: Case) -> bool:
 
 def decide(case: Case) -> Decision:
     """The decision of the first rule that fits the case."""
-    for rule in RULES:
-        if rule.fits(case):
-            return replace(rule.decide(case, rule.when), verdict=case.verdict)
-    raise AssertionError("the last rule fits every case")
+    rule = next(rule for rule in RULES if rule.fits(case))
+    decision = rule.decide(case, rule.when)
+    return replace(decision, gate=_with_flaw(case, decision), verdict=case.verdict)
+
+
+def _with_flaw(case: Case, decision: Decision) -> Gate:
+    """The decided gate with what people must know of it while it is open, and without a re-run that is over."""
+    flaws = {Reason.SETTLING: GateState.SETTLING, Reason.LATE_FAILURE: GateState.FAILING}
+    flaw = flaws.get(decision.reason)
+    if decision.reason is Reason.NOT_MEASURED and case.gate.flaw is GateState.FAILING:
+        flaw = GateState.FAILING  # an outage mends nothing
+    gate = decision.gate
+    return replace(gate, flaw=flaw if gate.is_open else None, rerun=gate.rerun if case.outstanding else ())
 
 
 @dataclass(frozen=True, slots=True)
@@ -687,6 +714,20 @@ def _unverified_detail(case: Case) -> str:
     return case.unmeasured[0].message if case.unmeasured else "not measured yet"
 
 
+def _settle(case: Case, rule: str) -> Decision:
+    until = settles_at(case.pipeline, case.gate)
+    assert until is not None, "producers are outstanding"
+    at = until.astimezone(case.pipeline.zone)
+    return _stay_open(case, rule, Reason.SETTLING, f"waits for {', '.join(case.outstanding)} to report again, until {at:%H:%M}")
+
+
+def _wait_for_input(case: Case, rule: str) -> Decision:
+    inputs, name = ", ".join(case.unreleased_inputs), case.gate.run.phase
+    why = f"waits for {inputs} to settle" if case.inputs_settle else f"{inputs} was released again; {name} has not rerun since"
+    cause = Cause(GateState.WAITING, Reason.UPSTREAM_SETTLING, case.unreleased_inputs, why)
+    return _stay_closed(case, rule, cause, alert=False)
+
+
 def _open_unmeasured(case: Case, rule: str) -> Decision:
     decision = _stay_open(case, rule, Reason.NOT_MEASURED, _unverified_detail(case))
     return replace(decision, gate=replace(decision.gate, unproven=True))
@@ -726,9 +767,21 @@ RULES: tuple[Rule, ...] = (
         _open_off,
     ),
     Rule(
+        "the gate is open, its data changes in a re-run, and some producers have not reported again yet (for `settle` at most)",
+        lambda c: (
+            c.gate.is_open
+            and bool(c.outstanding)
+            and not c.failed_reports
+            and (c.has_changed or bool(c.blocking) or not c.is_measured)
+        ),
+        "open (shown as settling)",
+        "–",
+        _settle,
+    ),
+    Rule(
         "the gate is open, but a producer now reports a failure or the tables no longer pass",
         lambda c: c.gate.is_open and (bool(c.failed_reports) or (bool(c.blocking) and not (c.has_quorum or c.is_observed))),
-        "open",
+        "open (shown as failing)",
         "alert: late failure",
         _late_failure,
     ),
@@ -797,6 +850,13 @@ RULES: tuple[Rule, ...] = (
         "waiting",
         "–",
         _wait,
+    ),
+    Rule(
+        "an upstream gate is settling, or was released again after that and there is time to rerun",
+        lambda c: c.inputs_settle or c.must_run_again,
+        "waiting",
+        "–",
+        _wait_for_input,
     ),
     Rule(
         "a producer started a second or more before the upstream gates opened",

@@ -22,8 +22,16 @@ class GateState(StrEnum):
     OPEN = "open"
     STALE = "stale"
     """Open, but an input has been released again since. Never stored: `effective_state` derives it from the inputs."""
+    SETTLING = "settling"
+    """Open, but a re-run has changed its data and some producers have not reported again yet."""
+    FAILING = "failing"
+    """Open, but the newest look at its tables, or the newest report, fails."""
     ACCEPTED = "accepted"
     OFF = "off"
+
+
+DERIVED = frozenset({GateState.STALE, GateState.SETTLING, GateState.FAILING})
+"""What people see of some open gates; `Gate.state` is open in all of them."""
 
 
 class Reason(StrEnum):
@@ -41,6 +49,7 @@ class Reason(StrEnum):
     PRODUCERS_MISSING = "producers_missing"
     RAN_BEFORE_UPSTREAM = "ran_before_upstream"
     UPSTREAM_SHUT = "upstream_shut"
+    UPSTREAM_SETTLING = "upstream_settling"
     NOT_MEASURED = "not_measured"
     CHECKS_FAILED = "checks_failed"
     GAP_ACCEPTED = "gap_accepted"
@@ -53,6 +62,7 @@ class Reason(StrEnum):
     NOT_RUN_AGAIN = "not_run_again"
     """It is stale, and should have rerun by now."""
     RETRIES_SPENT = "retries_spent"
+    SETTLING = "settling"
     NOTHING_NEW = "nothing_new"
 
 
@@ -141,6 +151,8 @@ class Gate:
         fingerprint: What was measured when the current generation was released, or last found unchanged.
         alert: The alert that was raised for it and has not recovered yet.
         unproven: It is open, and data that may have changed since could not be measured, or not be released, yet.
+        rerun: Producers that have reported since the current release; empty again once the re-run is over.
+        flaw: What an open gate shows as in place of open: settling or failing; None when nothing is wrong with it.
         retries: Its rerun requests; None when it never needed any.
     """
 
@@ -168,6 +180,8 @@ class Gate:
     unproven: bool = False
     retries: Retries | None = None
     first_report_at: datetime | None = None
+    rerun: tuple[str, ...] = ()
+    flaw: GateState | None = None
 
     @property
     def is_open(self) -> bool:
@@ -186,7 +200,7 @@ class Gate:
     @property
     def awaits_clock(self) -> bool:
         """True while ticks must recheck it: unsettled, accepted until a date, or open with something still to verify."""
-        doubted = self.alert is not None or self.unproven or bool(self.missing)
+        doubted = self.alert is not None or self.unproven or bool(self.missing or self.rerun or self.overrides)
         return self.is_unsettled or self.state is GateState.ACCEPTED or (self.is_open and doubted)
 
     @property
@@ -201,7 +215,8 @@ class Gate:
         if newest is not None and report.order <= newest.order:
             return None
         first = self.first_report_at if self.reports else report.received_at
-        return replace(self, reports={**self.reports, report.producer: report}, first_report_at=first)
+        rerun = tuple(dict.fromkeys((*self.rerun, report.producer))) if self.is_open else ()
+        return replace(self, reports={**self.reports, report.producer: report}, first_report_at=first, rerun=rerun)
 
 
 def decision_id(run: RunKey, generation: int) -> str:
@@ -214,28 +229,40 @@ GatesByPhase = Mapping[str, Gate]
 
 
 def effective_state(gate: Gate, day: GatesByPhase, pipeline: Pipeline) -> GateState:
-    """The gate's state as people see it: an open gate is stale when an input was released again, or is stale itself."""
-    if gate.is_open:
-        # Derived on reading, so that a new release need not write the gates of all its followers.
-        for upstream in pipeline.inputs(gate.run.phase, gate.run.run_date):
-            source = day.get(upstream)
-            if source is None:
-                continue
-            again = source.generation > gate.consumed.get(upstream, source.generation)
-            if again or effective_state(source, day, pipeline) is GateState.STALE:
-                return GateState.STALE
-    return gate.state
+    """The gate's state as people see it: an open gate may be settling, stale or failing."""
+    if not gate.is_open or gate.flaw is GateState.SETTLING:
+        return gate.flaw or gate.state
+    return GateState.STALE if _is_stale(gate, day, pipeline) else gate.flaw or gate.state
+
+
+def _is_stale(gate: Gate, day: GatesByPhase, pipeline: Pipeline) -> bool:
+    """True when an input of an open gate was released again, or is stale itself."""
+    # Derived on reading, so that a new release need not write the gates of all its followers.
+    inputs = (day[name] for name in pipeline.inputs(gate.run.phase, gate.run.run_date) if name in day)
+    return any(
+        source.generation > gate.consumed.get(source.run.phase, source.generation)
+        or (source.is_open and _is_stale(source, day, pipeline))
+        for source in inputs
+    )
 
 
 def is_released(pipeline: Pipeline, phase: str, day: GatesByPhase) -> bool:
-    """True when a phase blocks no follower: its gate is open and not stale, off, or an accepted gap."""
+    """True when a phase blocks no follower that has run: its gate is open, not stale or settling; off; or an accepted gap."""
     gate = day.get(phase)
-    return gate is not None and effective_state(gate, day, pipeline) in (GateState.OPEN, GateState.OFF, GateState.ACCEPTED)
+    if gate is None:
+        return False
+    released = (GateState.OPEN, GateState.FAILING, GateState.OFF, GateState.ACCEPTED)
+    return effective_state(gate, day, pipeline) in released
+
+
+def lets_start(pipeline: Pipeline, phase: str, day: GatesByPhase) -> bool:
+    """True when a phase blocks no follower that wants to start: it is released and does not fail."""
+    return is_released(pipeline, phase, day) and day[phase].flaw is None
 
 
 def may_start(pipeline: Pipeline, phase: str, run_date: date, day: GatesByPhase) -> bool:
-    """True when every upstream gate of a phase is released."""
-    return all(is_released(pipeline, upstream, day) for upstream in pipeline.inputs(phase, run_date))
+    """True when every upstream gate of a phase is released, and none fails."""
+    return all(lets_start(pipeline, upstream, day) for upstream in pipeline.inputs(phase, run_date))
 
 
 class AlertState(StrEnum):

@@ -13,7 +13,7 @@ from phasegate.core.field_syntax import Span
 from phasegate.core.gates.actions import PutHold, undo_of
 from phasegate.core.gates.completion import RunKey
 from phasegate.core.gates.decide import Case
-from phasegate.core.gates.gate import Gate, GatesByPhase, GateState, effective_state, is_released
+from phasegate.core.gates.gate import Gate, GatesByPhase, GateState, effective_state, is_released, lets_start
 from phasegate.core.gates.pause import Pause
 from phasegate.core.gates.verdict import why_off
 from phasegate.core.pipeline.model import Pipeline
@@ -224,6 +224,8 @@ _CURES = {
     GateState.HELD: "once the tables of {phase} pass, or a person overrides the failures",
     GateState.UNVERIFIED: "once the tables of {phase} can be measured, and pass",
     GateState.STALE: "once {phase} has rerun on the newer input",
+    GateState.SETTLING: "once the others have reported again, or the wait is over",
+    GateState.FAILING: "once the tables of {phase} pass again, or a person overrides the failures",
 }
 
 
@@ -231,7 +233,7 @@ def _upstream(start: PreflightCase) -> Iterator[PreflightPoint]:
     for phase in start.pipeline.inputs(start.run.phase, start.run.run_date):
         gate = start.day.get(phase, Gate(RunKey(start.pipeline.name, phase, start.run.run_date)))
         state = effective_state(gate, start.day, start.pipeline)
-        if not is_released(start.pipeline, phase, start.day):
+        if not lets_start(start.pipeline, phase, start.day):
             why = "an input was released again since" if state is GateState.STALE else gate.detail
             detail = f"{phase} is {state}: {why or 'no report received'}"
             yield PreflightPoint(

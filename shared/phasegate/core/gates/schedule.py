@@ -91,6 +91,19 @@ def _lateness(pipeline: Pipeline, phase: str, run_date: date, day: GatesByPhase)
     return max((_lateness(pipeline, name, run_date, day) for name in inputs), default=timedelta())
 
 
+def settles_at(pipeline: Pipeline, gate: Gate) -> datetime | None:
+    """When a re-run is over although some needed producers have not reported again; None when none of that is going on."""
+    if not gate.is_open or not gate.rerun or not still_missing(pipeline, gate):
+        return None
+    return max(gate.reports[name].received_at for name in gate.rerun) + pipeline.phase(gate.run.phase).settle
+
+
+def still_missing(pipeline: Pipeline, gate: Gate) -> tuple[str, ...]:
+    """The needed producers that have not reported since the current release."""
+    producers = pipeline.producers(gate.run.phase).items()
+    return tuple(name for name, producer in producers if not producer.optional and name not in gate.rerun)
+
+
 def first_watched(pipeline: Pipeline, now: datetime) -> date:
     """The first run date for which missing reports raise alerts, when the first tick is now: none of its phases is due yet."""
     first = pipeline.today(now)
@@ -126,10 +139,24 @@ def needs_recheck(pipeline: Pipeline, gate: Gate, day: GatesByPhase, now: dateti
         return False
     if gate.reason in (Reason.HELD_BY_HAND, Reason.PAUSED):
         return True
-    if gate.is_open or gate.reports:
+    if gate.is_open:
+        return _open_needs_recheck(pipeline, gate, now)
+    if gate.reports:
         return True
     due = deadline(pipeline, gate.run.phase, gate.run.run_date, day)
     return due is not None and (now >= due.at or gate.state is not GateState.WAITING)
+
+
+def _open_needs_recheck(pipeline: Pipeline, gate: Gate, now: datetime) -> bool:
+    """True when an open gate's re-run is over, its override has ended, or something is still to be verified."""
+    settled = settles_at(pipeline, gate)
+    if settled is not None:
+        return now >= settled
+    return gate.alert is not None or gate.unproven or bool(gate.missing) or _override_ended(gate, now)
+
+
+def _override_ended(gate: Gate, now: datetime) -> bool:
+    return any(not is_live(override, now) for override in gate.overrides)
 
 
 def _is_late_again(pipeline: Pipeline, gate: Gate, day: GatesByPhase, now: datetime) -> bool:
@@ -173,7 +200,10 @@ def gates_to_recheck(
 
 
 def _has_come(pipeline: Pipeline, gate: Gate, now: datetime) -> bool:
-    """True when a time that an older gate waits for has come: for a rerun request, or its own due time."""
+    """True when a time that an older gate waits for has come: for a rerun request, its due time, or the end of something."""
+    if gate.is_open:
+        settled = settles_at(pipeline, gate)
+        return (settled is not None and now >= settled) or (gate.alert is None and _override_ended(gate, now))
     due = deadline(pipeline, gate.run.phase, gate.run.run_date, {gate.run.phase: gate})
     is_due = gate.state is GateState.WAITING and due is not None and now >= due.at
     return is_due or bool(gate.retries and gate.retries.next_at and now >= gate.retries.next_at)

@@ -279,6 +279,8 @@ class Phase:
     """The time by which it must be released."""
     late_by: Duration = timedelta(hours=1)
     """How long a run whose first report comes after the due time may take from there; a backfill, for example."""
+    settle: Duration = timedelta(minutes=10)
+    """A re-run is released once every needed producer has reported again, or no report has come for this long."""
     look_back: Duration | None = None
     """How far back it reads its inputs: a gap there contaminates its results."""
     only_in: tuple[Slug, ...] = ()
