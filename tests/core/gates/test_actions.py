@@ -164,7 +164,10 @@ def test_an_accepted_gap_has_an_owner_and_an_end() -> None:
             "accepted",
             f"ann accepted the gap until 2026-03-04 07:00 UTC{shown}: lost",
         )
-    assert decided(decision.gate, tables()).gate.state is GateState.OPEN, "the data came after all"
+    assert decided(decision.gate, tables()).gate.state is GateState.ACCEPTED, "nothing has come since"
+    orders = replace(decision.gate.reports["orders"], received_at=NOW + HOUR)
+    late = replace(decision.gate, reports={**decision.gate.reports, "orders": orders})
+    assert decided(late, tables()).gate.state is GateState.OPEN, "the data came after all"
     assert decided(decision.gate, bad, NOW + 24 * HOUR).gate.state is GateState.HELD
     assert decided(apply(EndGap(), case(decision.gate), "ann"), bad).gate.state is GateState.HELD
 

@@ -262,7 +262,8 @@ ROWS: list[Any] = [
     (gate(), tables(), {"pipeline": observing(RAW)}, "the phase is in observe", "open", "passed", "g1", []),
     (gate(gap=GAP), tables(orders=BAD), {}, "a person accepted", "accepted", "gap_accepted", None, []),
     (silent(gap=GAP), tables(), {"now": LATE}, "a person accepted", "accepted", "gap_accepted", None, []),
-    (gate(gap=GAP), tables(), {}, "the policy is satisfied", "open", "passed", "g1", []),
+    (gate(gap=GAP), tables(), {}, "a person accepted", "accepted", "gap_accepted", None, []),
+    (gate(gap=replace(GAP, at=NOW - MINUTE)), tables(), {}, "the policy is satisfied", "open", "passed", "g1", []),
     (gate(gap=replace(GAP, until=NOW)), tables(orders=BAD), {}, "a blocking check fails", "held", "checks_failed", None, [("checks_failed", "firing")]),
     (gate(overrides=(override("raw.orders.row_count"),)), tables(orders=BAD), {}, "the policy is satisfied", "open", "overridden", "g1", [("overridden", "firing")]),
     (gate(overrides=(override("raw.orders.row_count"),)), tables(orders=DOWN), {}, "the policy is satisfied", "open", "overridden", "g1", [("overridden", "firing")]),
@@ -376,7 +377,7 @@ def test_a_degraded_signal_lists_what_is_missing():
     assert (decision.signal.degraded, decision.signal.missing) == (True, ("report.extra", "report"))
     assert (decision.gate.degraded, decision.gate.missing) == (True, ("report.extra", "report"))
     assert decision.alerts[0].severity is AlertSeverity.WARNING
-    assert decision.detail == "released without report.extra, report, score 90"
+    assert decision.detail == "released without table report.extra; report has not reported, score 90"
 
 
 def test_a_complete_release_after_a_degraded_one_is_not_degraded():

@@ -183,7 +183,7 @@ def test_an_upstream_that_is_off_or_accepted_blocks_nothing(state: GateState) ->
 @pytest.mark.parametrize(
     ("changes", "topic", "detail"),
     [
-        ({"stored": [gate("raw", degraded=True, missing=("raw.extra",))]}, Topic.UPSTREAM, "raw is open without raw.extra"),
+        ({"stored": [gate("raw", degraded=True, missing=("raw.extra",))]}, Topic.UPSTREAM, "raw was released without table raw.extra"),
         ({"stored": [gate("raw", GateState.HELD, date(2026, 2, 28))]}, Topic.LOOK_BACK, "report looks back on raw, but that is not released for 2026-02-28"),
         ({"numbers": {("ads.clicks", DAY): 101}}, Topic.INPUTS, "table ads.clicks has 101 rows, expected at most 100"),
         ({"broken": ["ads.clicks"]}, Topic.INPUTS, "ads.clicks could not be measured"),

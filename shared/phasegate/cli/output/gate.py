@@ -12,7 +12,7 @@ from phasegate.cli.output.checks import print_checks
 from phasegate.cli.output.terminal import Sign, console, sign
 from phasegate.cli.output.text import visible
 from phasegate.core.gates.actions import active_decisions
-from phasegate.core.gates.gate import Gate, GatesByPhase, GateState, effective_state
+from phasegate.core.gates.gate import Gate, GatesByPhase, GateState, effective_state, release_without
 from phasegate.core.gates.pause import Pause
 from phasegate.core.gates.verdict import PhaseVerdict
 from phasegate.core.pipeline.model import Pipeline
@@ -30,6 +30,8 @@ STATES: dict[GateState, Sign] = {
     GateState.ACCEPTED: ("◇", "cyan"),
     GateState.OFF: ("–", "dim"),
 }
+DEGRADED: Sign = ("◐", "yellow")
+"""An open gate that was released without some of its outputs or reports."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +62,8 @@ def print_gate(explained: Explanation) -> None:
     generation = f", generation {gate.generation}" if gate.generation else ""
     out.print(Text.assemble(sign(STATES[state]), (f" {gate.run} is {state}{generation}", "bold")))
     out.print(escape(f"  {visible(gate.detail)}"), soft_wrap=True)
-    if gate.degraded:
-        out.print(escape(f"  released without {', '.join(gate.missing)}"))
+    if gate.degraded and (lacking := release_without(gate.missing)) not in gate.detail:
+        out.print(escape(f"  {lacking}"), soft_wrap=True)
     for decision in (*active_decisions(gate, now), *(pause_line(pause) for pause in explained.pauses if pause.is_live(now))):
         out.print(escape(f"  {visible(decision)}"), soft_wrap=True)
     _print_producers(out, pipeline, gate)

@@ -9,7 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from phasegate.cli.output.gate import STATES, pause_line
+from phasegate.cli.output.gate import DEGRADED, STATES, pause_line
 from phasegate.cli.output.terminal import console, sign
 from phasegate.cli.output.text import visible
 from phasegate.core.field_syntax import Span
@@ -86,12 +86,24 @@ def _print_grid(out: Console, status: Status) -> None:
         table.add_row(phase, *(_cell(status, phase, day) for day in status.days))
     out.print(table)
     used = {status.state(phase, day) for day in status.days for phase in status.pipeline.phases}
-    out.print(Text("  ").join(sign(STATES[state]) + Text(f" {state}", style="dim") for state in GateState if state in used))
+    legend = [sign(STATES[state]) + Text(f" {state}", style="dim") for state in GateState if state in used]
+    if any(_is_degraded(status, phase, day) for day in status.days for phase in status.pipeline.phases):
+        legend.append(sign(DEGRADED) + Text(" degraded", style="dim"))
+    out.print(Text("  ").join(legend))
+
+
+def _sign(status: Status, phase: str, day: date) -> Text:
+    return sign(DEGRADED if _is_degraded(status, phase, day) else STATES[status.state(phase, day)])
+
+
+def _is_degraded(status: Status, phase: str, day: date) -> bool:
+    gate = status.gate(phase, day)
+    return gate is not None and gate.degraded and status.state(phase, day) is GateState.OPEN
 
 
 def _cell(status: Status, phase: str, day: date) -> Text:
     gate = status.gate(phase, day)
-    text = sign(STATES[status.state(phase, day)])
+    text = _sign(status, phase, day)
     return text + Text(f"{gate.generation}", style="dim") if gate and gate.generation > 1 else text
 
 
@@ -104,7 +116,7 @@ def _print_reason(out: Console, status: Status, phase: str, day: date) -> None:
     is_usual = state in (GateState.OPEN, GateState.OFF) and gate.alert is None and not gate.degraded
     if is_usual and not decisions:
         return
-    out.print(Text.assemble("\n", sign(STATES[state]), (f" {phase} {day} {state}", "bold"), f": {visible(gate.detail)}"))
+    out.print(Text.assemble("\n", _sign(status, phase, day), (f" {phase} {day} {state}", "bold"), f": {visible(gate.detail)}"))
     for decision in decisions:
         # Not wrapped: it ends with a command to paste.
         out.print(escape(f"  {visible(decision)}"), soft_wrap=True)

@@ -24,6 +24,7 @@ from phasegate.core.gates.gate import (
     is_live,
     is_released,
     may_start,
+    release_without,
 )
 from phasegate.core.gates.pause import Pause
 from phasegate.core.gates.schedule import deadline, settles_at, still_missing
@@ -256,13 +257,39 @@ class Case:
 
     @cached_property
     def is_observed(self) -> bool:
-        """True when the phase is in observe mode and everyone has reported: it is released whatever the tables hold."""
-        return self.phase.mode is GateMode.OBSERVE and not self.unreported
+        """True when the phase is in observe mode: whatever would hold it, it is released."""
+        return self.phase.mode is GateMode.OBSERVE
+
+    @cached_property
+    def is_over(self) -> bool:
+        """True when its run is over: everyone has reported or one has failed, or it is due."""
+        return not self.unreported or bool(self.failed_reports) or self.is_past_due
+
+    @cached_property
+    def has_news_since_gap(self) -> bool:
+        """True when a producer has reported, or a person has waived something, since the gap was accepted."""
+        gap = self.gate.gap
+        moments = (*(r.received_at for r in self.gate.reports.values()), *(o.at for o in self.overrides))
+        return gap is not None and any(moment > gap.at for moment in moments)
+
+    @cached_property
+    def lapsed(self) -> tuple[str, ...]:
+        """What is still wrong of what an override, on which the current release rests, waived until it ended."""
+        if self.gate.reason is not Reason.OVERRIDDEN:
+            return ()
+        ended = {name for o in self.gate.overrides if not is_live(o, self.now) for name in o.checks}
+        return tuple(sorted((ended - self.waived) & self.problems))
 
     @cached_property
     def is_satisfied(self) -> bool:
         """True when the policy lets the gate open: it is complete, or has a quorum."""
         return self.is_complete or self.has_quorum
+
+    @cached_property
+    def has_got_worse(self) -> bool:
+        """True when what was released would not be released now; in observe mode, everything would."""
+        bad_tables = bool(self.blocking or self.lapsed) and not self.has_quorum
+        return not self.is_observed and (bool(self.failed_reports) or bad_tables)
 
     @cached_property
     def mismatches(self) -> tuple[str, ...]:
@@ -302,7 +329,7 @@ class Rule:
 
 def needs_measuring(case: Case) -> bool:
     """True when the tables must be measured before a decision: all needed producers are done, or the phase is due."""
-    if case.failed_reports and not case.is_past_due:
+    if case.failed_reports and not (case.is_past_due or case.is_observed):
         return False
     return not case.unreported or case.is_past_due or case.gate.is_open
 
@@ -321,7 +348,11 @@ def _with_flaw(case: Case, decision: Decision) -> Gate:
     if decision.reason is Reason.NOT_MEASURED and case.gate.flaw is GateState.FAILING:
         flaw = GateState.FAILING  # an outage mends nothing
     gate = decision.gate
-    return replace(gate, flaw=flaw if gate.is_open else None, rerun=gate.rerun if case.outstanding else ())
+    overrides = gate.overrides
+    if gate.is_open and case.is_measured:
+        overrides = tuple(o for o in overrides if is_live(o, case.now) or case.problems.intersection(o.checks))
+    rerun = gate.rerun if case.outstanding else ()
+    return replace(gate, flaw=flaw if gate.is_open else None, rerun=rerun, overrides=overrides)
 
 
 @dataclass(frozen=True, slots=True)
@@ -440,10 +471,24 @@ def _recovery(case: Case, state: GateState, detail: str) -> tuple[Alert, ...]:
     return (alert, replace(alert, key=f"{fired.run}/v{case.gate.version + 1}/retries_recovered", cause=Reason.RETRIES_SPENT))
 
 
-def _release(case: Case, rule: str) -> Decision:
-    """Open the gate, or release it again for changed data, with one go-signal under the next generation's key."""
+def _observe(case: Case, rule: str) -> Decision:
+    """Release as the rules below would, or, where they would not, say what would have held the gate."""
+    below = RULES[[each.when for each in RULES].index(rule) + 1 :]
+    strict = next(each for each in below if each.fits(case)).decide(case, rule)
+    if strict.gate.is_open:
+        return strict
+    why = f"released in observe mode; would have been {strict.gate.state}: {strict.detail}"
+    return _release(case, rule, (Reason.OBSERVED, why))
+
+
+def _release(case: Case, rule: str, why: tuple[Reason, str] | None = None) -> Decision:
+    """Open the gate, or release it again for changed data, with one go-signal under the next generation's key.
+
+    Args:
+        why: The reason and its sentence; found out when left out.
+    """
     gate, verdict = case.gate, case.verdict
-    reason, detail = _why_open(case)
+    reason, detail = why or _why_open(case)
     missing = case.missing if reason is Reason.QUORUM else ()
     generation = gate.generation + 1
     again = gate.is_open
@@ -481,8 +526,8 @@ def _why_open(case: Case) -> tuple[Reason, str]:
         without = f"; released without a message: {_not_reported(case)}" if case.unreported else ""
         return Reason.PASSED, f"all needed checks pass{judged}{without}{warnings}"
     if case.has_quorum:
-        return Reason.QUORUM, f"released without {', '.join(case.missing)}{judged}"
-    return Reason.OBSERVED, f"released whatever the checks found: the phase is in observe mode{judged}"
+        return Reason.QUORUM, f"{release_without(case.missing)}{judged}"
+    return Reason.OBSERVED, f"released in observe mode; would have been failing: {_failing(case)}"
 
 
 def _signal(case: Case, opened: Gate) -> GoSignal:
@@ -533,8 +578,8 @@ def _open_off(case: Case, rule: str) -> Decision:
 
 
 def _late_failure(case: Case, rule: str) -> Decision:
-    detail = _producer_failure(case) if case.failed_reports else _failing(case)
-    about = tuple(r.producer for r in case.failed_reports) or tuple(r.name for r in case.blocking)
+    detail = _producer_failure(case) if case.failed_reports else _failing(case) if case.blocking else _lapsed(case)
+    about = tuple(r.producer for r in case.failed_reports) or tuple(r.name for r in case.blocking) or case.lapsed
     gate = replace(_with_evidence(case.gate, case.verdict), detail=detail)
     return _alert_once(case, rule, gate, AlertSeverity.CRITICAL, Cause(GateState.OPEN, Reason.LATE_FAILURE, about, detail))
 
@@ -555,6 +600,13 @@ def _producer_failure(case: Case) -> str:
     )
 
 
+def _lapsed(case: Case) -> str:
+    if case.unreported:
+        return f"an override has ended: {_not_reported(case)}"
+    why = _ran_early(case).detail if case.unreleased_inputs else _unverified_detail(case)
+    return f"an override has ended: {why}"
+
+
 def _failing(case: Case) -> str:
     messages = [result.message for result in case.blocking]
     return messages[0] + (f" (and {len(messages) - 1} more)" if len(messages) > 1 else "") if messages else "checks failed"
@@ -563,11 +615,22 @@ def _failing(case: Case) -> str:
 def _unchanged(case: Case, rule: str) -> Decision:
     """Stay open: the tables hold what was released, so whatever was wrong in between has recovered."""
     consumed = {name: case.day[name].generation for name in case.inputs if name in case.day}
+    missing = _still_missing(case)
     detail = "the tables have not changed since the release"
+    if missing:
+        detail = f"{release_without(missing)}; {detail}"
     alerts = _recovery(case, GateState.OPEN, "the tables match the release again")
     prints = case.verdict.fingerprint if case.verdict else case.gate.fingerprint
     gate = replace(_with_evidence(case.gate, case.verdict), detail=detail, consumed=consumed, fingerprint=prints, alert=None)
+    gate = replace(gate, degraded=bool(missing), missing=missing)
     return Decision(gate, rule, Reason.NOTHING_NEW, detail, case.now, alerts=alerts)
+
+
+def _still_missing(case: Case) -> tuple[str, ...]:
+    """What a degraded release still lacks, or one lacks that only a quorum keeps from failing."""
+    if case.is_complete:
+        return ()
+    return case.missing if case.has_quorum else case.gate.missing
 
 
 def _not_released_again(case: Case, rule: str) -> Decision:
@@ -779,8 +842,8 @@ RULES: tuple[Rule, ...] = (
         _settle,
     ),
     Rule(
-        "the gate is open, but a producer now reports a failure or the tables no longer pass",
-        lambda c: c.gate.is_open and (bool(c.failed_reports) or (bool(c.blocking) and not (c.has_quorum or c.is_observed))),
+        "the gate is open, but a producer now reports a failure, the tables no longer pass, or an override has ended",
+        lambda c: c.gate.is_open and c.has_got_worse,
         "open (shown as failing)",
         "alert: late failure",
         _late_failure,
@@ -829,14 +892,21 @@ RULES: tuple[Rule, ...] = (
     # People's decisions: a hold blocks everything, and an accepted gap needs no reports or checks.
     Rule("a person has put the gate on hold", lambda c: c.live_hold is not None, "held", "–", _hold_manually),
     Rule(
-        "a person accepted the gap, and it still exists",
-        lambda c: c.has_accepted_gap and not (c.is_satisfied and not c.unreleased_inputs),
+        "a person accepted the gap, and nothing that was reported or overridden since closes it",
+        lambda c: c.has_accepted_gap and not (c.has_news_since_gap and c.is_satisfied and not c.unreleased_inputs),
         "accepted",
         "recovery, if an alert was raised",
         _accept,
     ),
     Rule("the phase is paused", lambda c: c.is_paused, "held", "–", _hold_paused),
     # Reports before tables: rows of a run that failed, or read half of its input, may look right.
+    Rule(
+        "the phase is in observe mode; everyone has reported or one has failed, or it is due; no input is settling",
+        lambda c: c.is_observed and c.is_over and not c.inputs_settle,
+        "open, next generation",
+        "go-signal; alert (warning) for what would have held it",
+        _observe,
+    ),
     Rule(
         "the newest report of a needed producer has status failed",
         lambda c: bool(c.failed_reports),
@@ -873,13 +943,6 @@ RULES: tuple[Rule, ...] = (
         _upstream_late,
     ),
     # From here on the inputs are released, so the tables decide.
-    Rule(
-        "the phase is in observe mode",
-        lambda c: c.is_observed,
-        "open, next generation",
-        "go-signal; alert (warning) for what would have held it",
-        _release,
-    ),
     Rule(
         "needed producers have not reported by the due time, and neither `message: optional` nor a quorum lets the gate open",
         lambda c: bool(c.unreported) and not c.is_satisfied,

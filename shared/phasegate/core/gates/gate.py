@@ -1,6 +1,6 @@
 """The gate between a phase and the next: its state, people's decisions about it, and the messages that its changes send."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from enum import StrEnum
@@ -222,6 +222,18 @@ class Gate:
 def decision_id(run: RunKey, generation: int) -> str:
     """The key of a release, the same however often it is computed: flights/raw/2013-02-08/g1."""
     return f"{run}/g{generation}"
+
+
+def release_without(missing: Iterable[str]) -> str:
+    """What a degraded release lacks, as half a sentence: the tables, and the producers that have not reported."""
+    names = tuple(missing)
+    tables = [name for name in names if "." in name]  # no name of a producer has a dot
+    silent = [name for name in names if "." not in name]
+    unreported = f"{', '.join(silent)} {'has' if len(silent) == 1 else 'have'} not reported"
+    if not tables:
+        return f"released although {unreported}"
+    lacking = f"released without table{'s' if len(tables) > 1 else ''} {', '.join(tables)}"
+    return f"{lacking}; {unreported}" if silent else lacking
 
 
 GatesByPhase = Mapping[str, Gate]

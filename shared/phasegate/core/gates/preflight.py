@@ -13,7 +13,7 @@ from phasegate.core.field_syntax import Span
 from phasegate.core.gates.actions import PutHold, undo_of
 from phasegate.core.gates.completion import RunKey
 from phasegate.core.gates.decide import Case
-from phasegate.core.gates.gate import Gate, GatesByPhase, GateState, effective_state, is_released, lets_start
+from phasegate.core.gates.gate import Gate, GatesByPhase, GateState, effective_state, is_released, lets_start, release_without
 from phasegate.core.gates.pause import Pause
 from phasegate.core.gates.verdict import why_off
 from phasegate.core.pipeline.model import Pipeline
@@ -240,7 +240,7 @@ def _upstream(start: PreflightCase) -> Iterator[PreflightPoint]:
                 Topic.UPSTREAM, PointOutcome.NO, detail, _CURES[state].format(phase=phase), (start.explain(phase),)
             )
         elif state is GateState.OPEN and gate.degraded:
-            detail = f"{phase} is open without {', '.join(gate.missing)}"
+            detail = f"{phase} was {release_without(gate.missing)}"
             yield PreflightPoint(Topic.UPSTREAM, PointOutcome.WARNING, detail, next=(start.explain(phase),))
         else:
             generation = f", generation {gate.generation}" if state is GateState.OPEN else ""
