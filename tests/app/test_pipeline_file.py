@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from datetime import date, time, timedelta
+from decimal import Decimal
 from pathlib import Path
 from textwrap import dedent, indent
 
@@ -61,7 +62,9 @@ def test_the_full_file_is_read_as_written():
     assert flights.calendar.parts_of(date(2013, 1, 14)) == {"warm_up"}
     assert flights.messages.status.nothing == ("no_data", "skipped")
     assert raw.due == Due(at=time(6), days=1)
-    assert raw.outputs["raw.flights"].checks[0] == RowCount(per="expected", between=(0.98, 1.02), acceptable=(0.9, 1.05))
+    assert raw.outputs["raw.flights"].checks[0] == RowCount(
+        per="expected", between=(Decimal("0.98"), Decimal("1.02")), acceptable=(Decimal("0.90"), Decimal("1.05"))
+    )
     assert features.mode is GateMode.PAUSE and features.look_back == timedelta(days=7)
     per = features.outputs["analytics.routes"].checks[0]
     assert isinstance(per, RowCount) and per.per == PerTable("raw.flights", "distance > 1000")
@@ -92,7 +95,8 @@ def test_values_keep_their_type(tmp_path):
     """Text, whole numbers, numbers and booleans are not converted."""
     for written, values in {
         "[1, -2]": (1, -2),
-        "[1.5, 1e3]": (1.5, 1000.0),
+        "[1.5, 1e3]": (Decimal("1.5"), Decimal("1000.0")),
+        f"[{2**70 + 1}, 0.12345678901234567890123]": (2**70 + 1, Decimal("0.12345678901234567890123")),
         '["1"]': ("1",),
         "[true, False]": (True, False),
     }.items():
@@ -135,7 +139,7 @@ def test_aliases_may_repeat_values(tmp_path):
             "matches: {bewteen: 1, column: a, pattern: b}",
             [
                 f'{CHECK}.matches: unknown key "bewteen" '
-                "(known: where, severity, mode, weight, name, only_in, skip_in, at_most, acceptable, column, pattern)"
+                "(known: where, severity, mode, weight, name, only_in, skip_in, judge_empty, at_most, acceptable, column, pattern)"
             ],
         ),
         (
@@ -143,7 +147,7 @@ def test_aliases_may_repeat_values(tmp_path):
             [
                 f'{CHECK}.matches: missing key "pattern"',
                 f'{CHECK}.matches: unknown key "patern" (did you mean pattern? '
-                "known: where, severity, mode, weight, name, only_in, skip_in, at_most, acceptable, column, pattern)",
+                "known: where, severity, mode, weight, name, only_in, skip_in, judge_empty, at_most, acceptable, column, pattern)",
             ],
         ),
         ("row_count: {at_least: many}", [f'{CHECK}.row_count.at_least: expected a number, got "many"']),
@@ -190,7 +194,7 @@ def test_aliases_may_repeat_values(tmp_path):
         ("not_null: {columns: [a], ? [b] : c}", [f"{CHECK}.not_null: expected a key that is text, got a list of 1"]),
         (
             "accepted_values: {column: a, values: [{}]}",
-            [f"{CHECK}.accepted_values.values[0]: expected text or a whole number or a number or true or false, got a mapping"],
+            [f"{CHECK}.accepted_values.values[0]: expected a number or text or true or false"],
         ),
         ("fresh: {column: a, within: 26}", [f"{CHECK}.fresh.within: expected a duration like 90s, 30m, 4h or 7d, got 26"]),
         (

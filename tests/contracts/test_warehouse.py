@@ -390,14 +390,13 @@ def test_the_newest_time_is_whole_seconds_utc(
         ("INT64", (1, 2, None), "AVG(x)", 1.5),
         ("INT64", (None,), "SUM(x)", None),
         ("FLOAT64", (1.5, 2.5), "SUM(x)", 4.0),
-        ("FLOAT64", (INF, 1.0), "MAX(x)", None),
-        ("FLOAT64", (INF, -INF), "SUM(x)", None),
-        ("NUMERIC", (Decimal("1.25"), Decimal("1.25")), "SUM(x)", 2.5),
+        ("FLOAT64", (INF, 1.0), "MAX(x)", INF),
+        ("NUMERIC", (Decimal("1.25"), Decimal("1.25")), "SUM(x)", Decimal("2.5")),
         ("STRING", ("a", "b", None), "SAFE_DIVIDE(COUNTIF(x = 'a'), COUNT(*))", 1 / 3),
         ("STRING", (None,), "SAFE_DIVIDE(COUNTIF(x = 'a'), COUNT(x))", None),
     ],
 )
-def test_an_aggregate_is_a_whole_number_a_finite_float_or_none(
+def test_an_aggregate_is_a_number_as_the_warehouse_has_it_or_none(
     backend: Backend, kind: str, values: tuple[object, ...], expression: str, expected: Number | None
 ) -> None:
     one_column(backend, kind, *values)
@@ -538,10 +537,23 @@ def test_a_table_can_be_compared_with_itself(backend: Backend) -> None:
 
 
 def test_rows_of_a_query_are_counted_by_date_within_the_span(backend: Backend) -> None:
-    backend.create("raw.flights", "d DATE, x INT64", [(MON, 1), (MON, 2), (WED, 2), (date(2013, 7, 1), 2), (None, 2)])
+    backend.create("raw.flights", "d DATE, x INT64", [(MON, 1), (MON, 2), (WED, 2), (date(2013, 7, 1), 2), (None, 1)])
     source = CustomSource("SELECT d, x FROM raw.flights WHERE x > 1 AND (d IS NULL OR d >= @from OR d <= @to)", "d")
 
     assert ask(backend, source, Rows()).numbers == {MON: (1,), WED: (1,)}
+
+
+def test_rows_of_a_query_without_a_date_are_a_fault(backend: Backend) -> None:
+    """They belong to no date, and so could be missed on every date."""
+    backend.create("raw.flights", "d DATE, x INT64", [(MON, 1), (None, 2)])
+    source = CustomSource("SELECT d, x FROM raw.flights WHERE d IS NULL OR d BETWEEN @from AND @to", "d")
+
+    unmeasured = ask(backend, source, Rows()).unmeasured[Rows()]
+
+    assert (unmeasured.fault, unmeasured.reason) == (
+        Fault.SQL,
+        "the query returns rows whose d is null, which belong to no date",
+    )
 
 
 def test_a_query_may_return_the_number_itself(backend: Backend) -> None:

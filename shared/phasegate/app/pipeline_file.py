@@ -8,11 +8,13 @@ A key without a value is an error, too; leave optional keys out.
 import ast
 import inspect
 import json
+import math
 import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from decimal import Decimal
 from difflib import get_close_matches
-from functools import cache
+from functools import cache, partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, cast
@@ -24,7 +26,7 @@ from yaml.nodes import MappingNode, Node, ScalarNode
 
 from phasegate.app.yaml_file import STR, At, YamlFile, describe, printable
 from phasegate.core.checks.kinds import KINDS, Check
-from phasegate.core.field_syntax import Between, FieldSyntax, Tagged
+from phasegate.core.field_syntax import EXACT, Between, Exact, FieldSyntax, Tagged
 from phasegate.core.pipeline.model import Pipeline
 from phasegate.core.pipeline.validate import problems
 from phasegate.errors import ConfigError, Problem
@@ -189,7 +191,48 @@ def _pattern(mark: FieldSyntax, _core: object, _handler: object) -> Schema:
 def _bounded(mark: Between, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
     number: Any = handler(source)
     number |= {name: bound for name, bound in {"ge": mark.low, "le": mark.high}.items() if bound is not None}
+    if number["type"] == "float":
+        return core_schema.no_info_before_validator_function(_rounded, number)
     return cast(core_schema.CoreSchema, number)
+
+
+def _rounded(value: object) -> object:
+    return float(value[1:]) if isinstance(value, str) and value.startswith(EXACT) else value
+
+
+def _exact(mark: Exact, _source: object, _handler: object) -> core_schema.CoreSchema:
+    return core_schema.no_info_plain_validator_function(partial(_as_written, mark))
+
+
+def _exact_schema(mark: Exact, _core: object, _handler: object) -> Schema:
+    bounds = {name: bound for name, bound in {"minimum": mark.low, "maximum": mark.high}.items() if bound is not None}
+    allowed = [("number", True), ("string", mark.text), ("boolean", mark.boolean)]
+    kinds: list[Schema] = [{"type": kind} for kind, is_allowed in allowed if is_allowed]
+    return {"type": "number", **bounds} if len(kinds) == 1 else {"anyOf": kinds}
+
+
+def _as_written(mark: Exact, value: object) -> object:
+    """The number that the file has, with all its digits."""
+    expected = " or ".join(["a number", *(["text"] if mark.text else []), *(["true or false"] if mark.boolean else [])])
+    number: object = value
+    if isinstance(value, str):
+        if not value.startswith(EXACT):
+            if mark.text:
+                return value
+            raise ValueError(expected)
+        # A float says whether it is a number of a sensible size.
+        number = Decimal(value[1:]) if math.isfinite(size := float(value[1:])) and (size or not Decimal(value[1:])) else None
+    elif isinstance(value, float):
+        number = Decimal(repr(value)) if math.isfinite(value) else None
+    if isinstance(number, bool) and mark.boolean:
+        return number
+    if isinstance(number, bool) or not isinstance(number, int | Decimal):
+        raise ValueError(expected)
+    if mark.low is not None and number < mark.low:
+        raise ValueError(f"a number ≥ {mark.low}")
+    if mark.high is not None and number > mark.high:
+        raise ValueError(f"a number ≤ {mark.high}")
+    return number
 
 
 def _tagged(_mark: Tagged, _source: object, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
@@ -208,6 +251,8 @@ def _only(item: Mapping[str, Check]) -> Check:
 setattr(FieldSyntax, "__get_pydantic_core_schema__", _parsed)  # noqa: B010
 setattr(FieldSyntax, "__get_pydantic_json_schema__", _pattern)  # noqa: B010
 setattr(Between, "__get_pydantic_core_schema__", _bounded)  # noqa: B010
+setattr(Exact, "__get_pydantic_core_schema__", _exact)  # noqa: B010
+setattr(Exact, "__get_pydantic_json_schema__", _exact_schema)  # noqa: B010
 setattr(Tagged, "__get_pydantic_core_schema__", _tagged)  # noqa: B010
 
 

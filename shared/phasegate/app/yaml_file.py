@@ -8,12 +8,13 @@ import json
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from decimal import Decimal
 from pathlib import Path
 
 import yaml
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
-from phasegate.core.field_syntax import place
+from phasegate.core.field_syntax import EXACT, place
 from phasegate.errors import ConfigError, Problem
 
 At = tuple[str | int, ...]
@@ -30,8 +31,14 @@ _SCALARS: Mapping[str, Callable[[str], object]] = {
     STR: str,
     BOOL: lambda text: {"true": True, "false": False}[text.lower()],
     INT: int,
-    FLOAT: float,
+    FLOAT: lambda text: _decimal(text),
 }
+
+
+def _decimal(text: str) -> float | str:
+    """A decimal for JSON; when a float can't have all its digits, they go as text, see `EXACT`."""
+    number = float(text)
+    return number if math.isfinite(number) and Decimal(repr(number)) == Decimal(text) else f"{EXACT}{text}"
 
 
 class Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]

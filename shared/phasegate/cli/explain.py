@@ -45,7 +45,8 @@ def command(
     gate = day.get(phase, Gate(run, detail="no report received, and not checked yet"))
     measured = None
     if measure_now:
-        measured = judge_phase(pipeline, phase, span.first, measure(wiring.warehouse, pipeline, [phase], span))
+        answers = measure(wiring.warehouse, pipeline, [phase], span, now=now)
+        measured = judge_phase(pipeline, phase, span.first, answers)
     pauses = pause_history(wiring.store, pipeline.name, phase)
     print_gate(Explanation(pipeline, gate, day, wiring.store.history(run), pauses, measured, now))
     return 0

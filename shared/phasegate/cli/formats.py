@@ -72,7 +72,7 @@ def _check(result: CheckResult) -> Mapping[str, Any]:
         "table": result.table,
         "severity": result.severity,
         "outcome": result.outcome,
-        "measured": round(result.measured, 6) if isinstance(result.measured, float) else result.measured,
+        "measured": result.measured,
         "expected": result.expected,
         "message": result.message,
     }

@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date, time, timedelta
+from decimal import Decimal
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -33,6 +34,25 @@ class Between:
 
     low: float | None = None
     high: float | None = None
+
+
+EXACT = "\ue000"
+"""Stands before a number that JSON can't carry: what follows are its digits."""
+
+
+@dataclass(frozen=True, slots=True)
+class Exact:
+    """A number that is held exactly as the pipeline file has it, as int or Decimal; within inclusive bounds, None is open.
+
+    Args:
+        text: Text is allowed, too.
+        boolean: True and false are allowed, too.
+    """
+
+    low: int | None = None
+    high: int | None = None
+    text: bool = False
+    boolean: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +183,32 @@ def parse_zone(text: str) -> str:
     return text
 
 
+_ALIASES = {
+    **dict.fromkeys(("INT", "SMALLINT", "INTEGER", "BIGINT", "TINYINT", "BYTEINT"), "INT64"),
+    "DECIMAL": "NUMERIC",
+    "BIGDECIMAL": "BIGNUMERIC",
+    "BOOLEAN": "BOOL",
+    "RECORD": "STRUCT",
+}
+"""Source: GoogleSQL, Data types; RECORD is the name in BigQuery's console."""
+_TYPES = "BIGNUMERIC BOOL BYTES DATE DATETIME FLOAT64 GEOGRAPHY INT64 INTERVAL JSON NUMERIC RANGE STRING STRUCT TIME TIMESTAMP"
+
+
+def parse_type(text: str) -> str:
+    """A GoogleSQL type by its usual name, without parameters; `ANY` is any type.
+
+    >>> parse_type("integer"), parse_type("array<decimal>"), parse_type("any")
+    ('INT64', 'ARRAY<NUMERIC>', 'ANY')
+    """
+    name = text.upper()
+    if array := re.fullmatch(r"ARRAY<([A-Z0-9]+)>", name):
+        return f"ARRAY<{parse_type(array[1])}>"
+    name = _ALIASES.get(name, name)
+    if name != "ANY" and name not in _TYPES.split():
+        raise ValueError("a GoogleSQL type like INT64 or ARRAY<STRING>, without parameters and fields, or any")
+    return name
+
+
 def _matching(pattern: str, expected: str) -> Callable[[str], str]:
     def parse(text: str) -> str:
         if not re.fullmatch(pattern, text, re.ASCII):
@@ -198,6 +244,7 @@ Tables = Annotated[
     str,
     FieldSyntax(_matching(_TABLES, "a table, or several like raw.tmp_*"), rf"^{_TABLES}$", "raw.tmp_*"),
 ]
+ColumnType = Annotated[str, FieldSyntax(parse_type, r"^[A-Za-z][A-Za-z0-9]*(<[A-Za-z0-9]+>)?$", "INT64")]
 SecretReference = Annotated[
     str,
     FieldSyntax(_matching(_REFERENCE, "a reference like secret://chat-webhook"), rf"^{_REFERENCE}$", "secret://chat-webhook"),
@@ -209,7 +256,7 @@ MailAddress = Annotated[
 Slug = Annotated[
     str, FieldSyntax(_matching(_SLUG, "a name of lower-case letters, digits and _, at most 40"), rf"^{_SLUG}$", "raw")
 ]
-Share = Annotated[float, Between(0, 1)]
+Share = Annotated[int | float | Decimal, Exact(0, 1)]
 """From 0 to 1, not a percentage."""
 
 

@@ -198,7 +198,7 @@ SELECT
   round(minutes, 2) AS predicted_delay,
   round(1 / (1 + exp((28 - minutes) / 11)), 4) AS probability,
   'week-mean-1' AS model_version,
-  timezone('America/New_York', flight_date + INTERVAL '31 hours 45 minutes') AS predicted_at
+  timezone('America/New_York', flight_date + INTERVAL '29 hours 40 minutes') AS predicted_at
 FROM (
   SELECT
     flight_date, flight_id,

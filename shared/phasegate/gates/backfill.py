@@ -129,7 +129,7 @@ def validate(
     """
     chosen = tuple(phases)
     # Without key checksums: they only tell releases apart, and cost a scan of the key columns.
-    answers = measure(warehouse, pipeline, chosen, span, progress)
+    answers = measure(warehouse, pipeline, chosen, span, progress, now=now)
     dates = (judge_date(pipeline, chosen, day, answers, now=now) for day in span.days())
     return Validation(
         pipeline.name, span, tuple(_accept(day, (known or {}).get(day.run_date, {}), now) for day in dates), answers.cost

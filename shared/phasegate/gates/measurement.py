@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 
 from phasegate.core.checks.base import Answers
 from phasegate.core.checks.metrics import Cost, Query
@@ -42,14 +43,16 @@ class Measurement:
 NOT_MEASURED = Measurement()
 
 
-def measure_gates(warehouse: Warehouse, pipeline: Pipeline, runs: Sequence[RunKey]) -> Measurement:
+def measure_gates(
+    warehouse: Warehouse, pipeline: Pipeline, runs: Sequence[RunKey], *, now: datetime | None = None
+) -> Measurement:
     """Measure some gates of a pipeline with one query per table, whatever their number of dates."""
     if not runs:
         return NOT_MEASURED
     dates = [run.run_date for run in runs]
     phases = [phase for phase in pipeline.phases if any(run.phase == phase for run in runs)]
     try:
-        answers = measure(warehouse, pipeline, phases, Span(min(dates), max(dates)), keys=True)
+        answers = measure(warehouse, pipeline, phases, Span(min(dates), max(dates)), keys=True, now=now)
     except (WarehouseError, ConfigError) as error:
         return Measurement(failure=str(error))
     costs = [answers.cost, *[Cost()] * (len(runs) - 1)]
@@ -69,21 +72,29 @@ def measure(
     progress: Progress | None = None,
     *,
     keys: bool = False,
+    now: datetime | None = None,
 ) -> Answers:
     """Every number that is needed to judge some phases on every date of a span: one query per table.
 
     Args:
         keys: Measure checksums of the keys too, which tell replaced rows from the same ones.
+        now: A newest row later than this is in the future, and so not fresh; without it, nothing is.
 
     Raises:
         WarehouseError: The warehouse could not be queried at all.
         ConfigError: SQL of the pipeline file does not parse.
     """
-    return run_queries(warehouse, pipeline, queries(pipeline, phases, keys=keys), span, progress)
+    return run_queries(warehouse, pipeline, queries(pipeline, phases, keys=keys), span, progress, now=now)
 
 
 def run_queries(
-    warehouse: Warehouse, pipeline: Pipeline, planned: Sequence[Query], span: Span, progress: Progress | None = None
+    warehouse: Warehouse,
+    pipeline: Pipeline,
+    planned: Sequence[Query],
+    span: Span,
+    progress: Progress | None = None,
+    *,
+    now: datetime | None = None,
 ) -> Answers:
     """The warehouse's answers to planned queries, for every date of a span; see `measure`."""
     answers = []
@@ -92,4 +103,4 @@ def run_queries(
         if progress:
             progress(answer.query.source.table, len(answers), len(planned))
     expected = pipeline.calendar.expected
-    return Answers(answers, None if expected is None else expected.counting_query())
+    return Answers(answers, None if expected is None else expected.counting_query(), measured_at=now)

@@ -251,7 +251,7 @@ class Monitor:
         """A measurement that has a verdict on the gate: the given one, or one of this gate alone."""
         if measurement.verdict(run) is not None:
             return measurement
-        return measure_gates(self._warehouse, self.pipelines[run.pipeline], [run])
+        return measure_gates(self._warehouse, self.pipelines[run.pipeline], [run], now=self._clock.now())
 
     def _measure_group(
         self, pipeline: Pipeline, group: Sequence[RunKey], days: Mapping[date, GatesByPhase], *, measure_all: bool = False
@@ -261,7 +261,7 @@ class Monitor:
             days = self._store.load(pipeline.name, Span(group[-1].run_date, group[0].run_date))
         snapshots = {run: Snapshot(days.get(run.run_date, {})) for run in group}
         needed = [run for run, s in snapshots.items() if measure_all or needs_measuring(self._case(s.gate(run), s))]
-        return days, measure_gates(self._warehouse, pipeline, needed)
+        return days, measure_gates(self._warehouse, pipeline, needed, now=self._clock.now())
 
     def _case(self, gate: Gate, snapshot: Snapshot, measurement: Measurement = NOT_MEASURED) -> Case:
         run, pipeline = gate.run, self.pipelines[gate.run.pipeline]

@@ -154,13 +154,14 @@ class PreflightChecks:
             StateError: The state store did not answer. That is not a *go*.
         """
         pipeline, run = self._by_name[request.run.pipeline], request.run
-        needs = pipeline.needs(run.phase, run.run_date, self._clock.now())
+        now = self._clock.now()
+        needs = pipeline.needs(run.phase, run.run_date, now)
         planned = preflight_queries(pipeline, needs)
         answers: Answers | str
         # Measured once and outside of the loop: a conflict changes the gates and claims, not what the tables hold.
         try:
             day = Span(run.run_date, run.run_date)
-            answers = run_queries(self._warehouse, pipeline, planned, day) if planned else Answers(())
+            answers = run_queries(self._warehouse, pipeline, planned, day, now=now) if planned else Answers(())
         except (WarehouseError, ConfigError) as error:
             answers = str(error)
 

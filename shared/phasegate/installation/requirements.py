@@ -130,7 +130,7 @@ def wanted_columns(pipeline: Pipeline) -> Mapping[str, Mapping[str, str]]:
         for table, output in phase.outputs.items():
             want(table, *output.key, *output.sample)
             for check in output.checks:
-                wanted[table] |= check.declared_types
+                wanted[table] |= {name: "" if kind == "ANY" else kind for name, kind in check.declared_types.items()}
     measured = queries(pipeline, pipeline.phases)
     expected = pipeline.calendar.expected
     for query in measured if expected is None else (*measured, expected.counting_query()):

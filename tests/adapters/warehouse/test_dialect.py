@@ -4,6 +4,7 @@ import os
 import re
 from dataclasses import fields
 from datetime import date
+from decimal import Decimal
 from pathlib import Path
 from typing import get_args
 
@@ -178,7 +179,7 @@ def test_values_carry_their_googlesql_types() -> None:
         Param("to", "DATE", SPAN.last),
         Param("p0", "STRING", "x"),
         Param("p1", "INT64", 1),
-        Param("p2", "FLOAT64", 1.5),
+        Param("p2", "NUMERIC", Decimal("1.5")),
         Param("p3", "BOOL", True),
     )
 

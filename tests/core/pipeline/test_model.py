@@ -4,6 +4,7 @@ from dataclasses import replace
 from datetime import UTC, date, datetime, time, timedelta
 
 import pytest
+from phasegate.core.checks.base import Severity
 from phasegate.core.checks.kinds import Coverage, Fresh, NotNull, RowCount
 from phasegate.core.field_syntax import (
     Due,
@@ -292,6 +293,11 @@ def test_checks_are_named_by_table_kind_and_subject():
         (Output(date="d", may_be_empty=True), []),
         (Output(date="d", checks=(RowCount(at_least=5),)), ["t.a.row_count"]),
         (Output(date="d", checks=(RowCount(at_most=5),)), ["t.a.not_empty", "t.a.row_count"]),
+        (Output(date="d", checks=(RowCount(between=(0, 5)),)), ["t.a.row_count"]),
+        (Output(date="d", checks=(RowCount(at_least=0),)), ["t.a.row_count"]),
+        (Output(date="d", checks=(RowCount(at_least=5, acceptable=(0, 9)),)), ["t.a.row_count"]),
+        (Output(date="d", checks=(RowCount(per="expected", between=(0, 1)),)), ["t.a.row_count"]),
+        (Output(date="d", checks=(RowCount(between=(0, 5), severity=Severity.WARN),)), ["t.a.not_empty", "t.a.row_count"]),
         (Output(date="d", checks=(RowCount(at_least=5, where="x"),)), ["t.a.not_empty", "t.a.row_count"]),
     ],
 )

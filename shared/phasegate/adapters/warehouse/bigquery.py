@@ -45,7 +45,7 @@ from google.cloud.bigquery import Table as ApiTable
 from phasegate.adapters.google_errors import GoogleError, is_retryable
 from phasegate.adapters.warehouse.catalogue import Catalogue, Table, counted_table, sql_of
 from phasegate.adapters.warehouse.dialect import Dialect, Statement, render, table_name
-from phasegate.adapters.warehouse.googlesql import check_sql
+from phasegate.adapters.warehouse.googlesql import check_sql, values_of_nothing
 from phasegate.adapters.warehouse.isolation import IsolatedQuery, PartialAnswer, StatementFailed, numbers, unusable
 from phasegate.core.checks.metrics import (
     MIN_BYTES_BILLED,
@@ -253,7 +253,8 @@ class _Api:
         # Tables partitioned by ingestion time have pseudo-columns, which the schema does not list.
         if table.time_partitioning is not None and table.time_partitioning.field is None:
             comparable |= {"_partitiondate": "DATE", "_partitiontime": "TIMESTAMP"}
-        return _Metadata(Table(comparable), types, "", table.table_type == "TABLE", table.location)
+        digits = {column: (38, 38) for column, kind in types.items() if kind == "BIGNUMERIC"}
+        return _Metadata(Table(comparable, digits=digits), types, "", table.table_type == "TABLE", table.location)
 
     def describe(self, name: str) -> described.Table | None:
         """A table's columns and partitioning; None when there is no such table."""
@@ -381,7 +382,8 @@ class _Measurement:
             faults |= unusable(query.source, part)
         unmeasured = {metric: faults[metric] for metric in query.metrics if metric in faults}
         cost = Cost(self._jobs, self._billed)
-        return Answer(query, numbers(query, self._isolated.parts, unmeasured), unmeasured, self._types(), cost)
+        found = numbers(query, self._isolated.parts, unmeasured)
+        return Answer(query, found, unmeasured, self._types(), cost, values_of_nothing(query.metrics))
 
     def _ruled_out(self) -> Mapping[AnyMetric, Unmeasured]:
         """The metrics that the metadata rules out."""
@@ -419,7 +421,9 @@ class _Measurement:
             self._api.dry_run(statement, self._config(statement), self._location)
 
     def _statement(self, metrics: tuple[AnyMetric, ...]) -> Statement:
-        return render(Query(self._query.source, metrics), self._span, Dialect.BIGQUERY)
+        source = self._query.source
+        types = self._catalogue.column_types(source) if self._names_are_unique() else {}
+        return render(Query(source, metrics), self._span, Dialect.BIGQUERY, types)
 
     def _config(self, statement: Statement) -> QueryJobConfig:
         return QueryJobConfig(

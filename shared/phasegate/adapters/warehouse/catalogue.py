@@ -7,6 +7,7 @@ from difflib import get_close_matches
 from typing import assert_never
 
 from phasegate.adapters.warehouse.dialect import table_name
+from phasegate.adapters.warehouse.fitting import ColumnType
 from phasegate.adapters.warehouse.googlesql import check_sql
 from phasegate.core.checks.metrics import (
     Aggregate,
@@ -56,6 +57,16 @@ _TYPES: Mapping[str, str] = {
 }
 
 
+def decimal_digits(declared: str) -> tuple[int, int] | None:
+    """The most digits before and after the point of a DuckDB decimal type; None for any other type.
+
+    >>> decimal_digits("DECIMAL(18,3)")
+    (15, 3)
+    """
+    match = re.fullmatch(r"DECIMAL\((\d+),(\d+)\)", declared)
+    return (int(match[1]) - int(match[2]), int(match[2])) if match else None
+
+
 def googlesql_type(declared: str) -> str:
     """The GoogleSQL name of a DuckDB type; a type that BigQuery does not have keeps its name."""
     if array := re.fullmatch(r"(.*)\[\d*\]", declared, re.DOTALL):
@@ -66,10 +77,27 @@ def googlesql_type(declared: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """GoogleSQL types by lower-case column name; *broken* says why an existing table can't be read."""
+    """A table with its GoogleSQL types by lower-case column name.
+
+    Args:
+        broken: Why an existing table can't be read.
+        digits: Of decimal columns, the most digits before and after the point, where the type does not say it.
+        largest: The largest whole number that the warehouse has.
+    """
 
     types: Mapping[str, str] = field(default_factory=dict)
     broken: str = ""
+    digits: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    largest: int = 2**63 - 1
+
+    @property
+    def column_types(self) -> Mapping[str, ColumnType]:
+        """The types of its columns, as far as bounds must know them."""
+        usual = {"NUMERIC": (29, 9), "BIGNUMERIC": (38, 38)}
+        return {
+            name: ColumnType(kind, self.digits.get(name, usual.get(kind, (29, 9))), self.largest)
+            for name, kind in self.types.items()
+        }
 
 
 def sql_of(source: Source, metric: AnyMetric) -> Iterator[tuple[str, SqlKind]]:
@@ -130,6 +158,12 @@ class Catalogue:
     def types(self, table: str) -> Mapping[str, str] | Unmeasured:
         """Type by lower-case column name."""
         return self._table_fault(_Required(table, None)) or self._types(table)
+
+    def column_types(self, source: Source) -> Mapping[str, ColumnType]:
+        """The types of a table's columns, as far as bounds must know them; none for a user's query."""
+        if isinstance(source, CustomSource):
+            return {}
+        return self._tables.get(_without_project(source.table), Table()).column_types
 
     def faults(self, query: Query) -> dict[AnyMetric, Unmeasured]:
         """The metrics that can't be measured here, or not as BigQuery would."""

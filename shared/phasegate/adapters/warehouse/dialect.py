@@ -9,10 +9,13 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
+from decimal import Decimal
 from enum import StrEnum
-from typing import assert_never, get_args
+from types import MappingProxyType
+from typing import TypeAlias, assert_never, get_args
 
+from phasegate.adapters.warehouse.fitting import ColumnType, fit, fitting
 from phasegate.adapters.warehouse.googlesql import to_duckdb
 from phasegate.core.checks.metrics import (
     Aggregate,
@@ -40,8 +43,11 @@ from phasegate.core.checks.metrics import (
     Violating,
 )
 from phasegate.core.checks.sql import SqlKind
-from phasegate.core.field_syntax import Column, FieldSyntax, Span, Table
+from phasegate.core.field_syntax import Column, FieldSyntax, Span, Table, parse_day
 from phasegate.errors import ConfigError
+
+ColumnTypes: TypeAlias = Mapping[str, ColumnType]
+"""By lower-case column name."""
 
 
 class Dialect(StrEnum):
@@ -53,7 +59,7 @@ class Dialect(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Param:
-    """A query parameter with its GoogleSQL type: DATE, INT64, FLOAT64, STRING or BOOL."""
+    """A query parameter with its GoogleSQL type: DATE, INT64, FLOAT64, NUMERIC, BIGNUMERIC, STRING or BOOL."""
 
     name: str
     type: str
@@ -68,15 +74,18 @@ class Statement:
     params: tuple[Param, ...]
 
 
-def render(query: Query, span: Span, dialect: Dialect) -> Statement:
+def render(query: Query, span: Span, dialect: Dialect, types: ColumnTypes = MappingProxyType({})) -> Statement:
     """The one statement that answers a query for all dates of a span.
+
+    Args:
+        types: Of the table's columns; bounds are exact for the types that are known.
 
     Raises:
         UnsupportedSql: SQL of the pipeline file is not known to mean the same on DuckDB.
         ConfigError: It does not parse, a name is not valid, or a comparison needs a run date that its table does not have.
     """
     assert all(isinstance(metric, Comparison) == isinstance(query.source, PairSource) for metric in query.metrics), query
-    writer = _writer(dialect, span)
+    writer = _writer(dialect, span, types)
     match query.source:
         case TableSource() as source:
             text = writer.of_table(source, [metric for metric in query.metrics if not isinstance(metric, Comparison)])
@@ -109,7 +118,17 @@ def _validated(annotated: object, name: str) -> str:
 def _type(value: Scalar) -> str:
     if isinstance(value, float) and math.isnan(value):
         raise ConfigError("expected a number as a bound or value, got NaN")
+    if isinstance(value, Decimal):
+        exponent = value.as_tuple().exponent
+        return "NUMERIC" if isinstance(exponent, int) and exponent >= -9 and value.adjusted() < 29 else "BIGNUMERIC"
     return {bool: "BOOL", int: "INT64", float: "FLOAT64", str: "STRING"}[type(value)]
+
+
+def _date(text: str) -> date | None:
+    try:
+        return parse_day(text)
+    except ValueError:
+        return None
 
 
 def _list(columns: Sequence[str]) -> str:
@@ -155,8 +174,12 @@ class _Writer(ABC):
     quote = "`"
     text, whole = "STRING", "INT64"
 
-    def __init__(self, span: Span) -> None:
+    def __init__(self, span: Span, types: ColumnTypes) -> None:
+        self._types = types
         self.params = [Param("from", "DATE", span.first), Param("to", "DATE", span.last)]
+
+    def type_of(self, column: str) -> ColumnType:
+        return self._types.get(column.lower(), ColumnType())
 
     def column(self, name: str) -> str:
         return f"{self.quote}{_validated(Column, name)}{self.quote}"
@@ -232,7 +255,7 @@ class _Writer(ABC):
             case Distinct(column, where):
                 return self.distinct((column,), where)
             case NotIn(column, values, where):
-                return self.count(where, f"{self.column(column)} NOT IN ({', '.join(map(self.bind, values))})")
+                return self.count(where, self.not_in(column, values))
             case OutOfRange(column, low, high, where):
                 return self.count(where, self.out_of_range(column, low, high))
             case NotMatching(column, pattern, where):
@@ -272,15 +295,30 @@ class _Writer(ABC):
 
     def out_of_range(self, column: str, low: Scalar | None, high: Scalar | None) -> str:
         """Not within the bounds: every comparison with NaN is false, so NaN is never within them."""
-        name = self.column(column)
-        within = [f"{name} >= {self.bind(low)}"] if low is not None else []
-        within += [f"{name} <= {self.bind(high)}"] if high is not None else []
+        name, kind = self.column(column), self.type_of(column)
+        within = [f"{name} >= {self.bind(self.bound(low, kind, up=True))}"] if low is not None else []
+        if isinstance(high, str) and kind.name in ("DATETIME", "TIMESTAMP") and (day := _date(high)):
+            within += [f"{name} < {self.bind(str(day + timedelta(days=1)))}"]  # a date means the whole day
+        elif high is not None:
+            within += [f"{name} <= {self.bind(self.bound(high, kind, up=False))}"]
         return f"NOT ({' AND '.join(within)})"
+
+    def not_in(self, column: str, values: Sequence[Scalar]) -> str:
+        """None of the values; those that the column's type does not have are left out."""
+        kind = self.type_of(column)
+        possible = [each for value in values for each in ([value] if isinstance(value, str | bool) else fitting([value], kind))]
+        listed = ", ".join(map(self.bind, possible))
+        return f"{self.column(column)} NOT IN ({listed})" if listed else f"{self.column(column)} IS NOT NULL"
+
+    def bound(self, value: Scalar, kind: ColumnType, *, up: bool) -> Scalar:
+        """A bound that the warehouse compares with a column without rounding."""
+        return value if isinstance(value, str | bool) else fit(value, kind, up=up)
 
     def of_custom(self, source: CustomSource) -> str:
         """A user's query, its rows counted by date, or with its own number per date."""
         day = self.column(source.date)
-        inner = f"FROM {self.user(source.text, SqlKind.QUERY)} AS asked\nWHERE {self.in_span(source.date)}"
+        # Rows without a date are asked for, too: they belong to no date, and are never to be passed over.
+        inner = f"FROM {self.user(source.text, SqlKind.QUERY)} AS asked\nWHERE {self.in_span(source.date)} OR {day} IS NULL"
         if source.value is not None:
             return f"SELECT {day}, {self.column(source.value)}\n{inner}"
         return f"SELECT {day}, COUNT(*)\n{inner}\nGROUP BY {day}"
@@ -420,7 +458,8 @@ class _DuckDB(_Writer):
 
     def out_of_range(self, column: str, low: Scalar | None, high: Scalar | None) -> str:
         # NaN is DuckDB's greatest number: without an upper bound it would be in range, so infinity becomes the bound.
-        return super().out_of_range(column, low, math.inf if high is None and type(low) in (int, float) else high)
+        numeric = not isinstance(low, str | bool) and self.type_of(column).name in ("", "FLOAT64")
+        return super().out_of_range(column, low, math.inf if high is None and numeric else high)
 
     def md5(self, texts: str) -> str:
         return f"MD5(CONCAT({texts}))"
@@ -432,11 +471,11 @@ class _DuckDB(_Writer):
         return f"CAST(FLOOR(EPOCH({moment})) AS BIGINT)"
 
 
-def _writer(dialect: Dialect, span: Span) -> _Writer:
+def _writer(dialect: Dialect, span: Span, types: ColumnTypes) -> _Writer:
     match dialect:
         case Dialect.BIGQUERY:
-            return _BigQuery(span)
+            return _BigQuery(span, types)
         case Dialect.DUCKDB:
-            return _DuckDB(span)
+            return _DuckDB(span, types)
         case _:
             assert_never(dialect)

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import duckdb
 
-from phasegate.adapters.warehouse.catalogue import Catalogue, Table, counted_table, googlesql_type, sql_of
+from phasegate.adapters.warehouse.catalogue import Catalogue, Table, counted_table, decimal_digits, googlesql_type, sql_of
 from phasegate.adapters.warehouse.dialect import Dialect, render
-from phasegate.adapters.warehouse.googlesql import check_sql
+from phasegate.adapters.warehouse.googlesql import check_sql, values_of_nothing
 from phasegate.adapters.warehouse.isolation import IsolatedQuery, PartialAnswer, StatementFailed, numbers, unusable
 from phasegate.core.checks.metrics import (
     Answer,
@@ -30,9 +30,12 @@ from phasegate.installation import platform as described
 _NOT_THE_DATABASE = (duckdb.ProgrammingError, duckdb.DataError, duckdb.NotSupportedError)
 """The statement or the data is at fault; any other error is the database's."""
 
+_LARGEST = 2**127 - 1
+"""The largest whole number of a column: HUGEINT's."""
+
 _COLUMNS = """
 SELECT schema_name, table_name, column_name, data_type FROM duckdb_columns()
-WHERE NOT internal AND database_name = current_database()
+WHERE NOT internal AND database_name = current_database() ORDER BY column_index
 """
 
 
@@ -101,9 +104,12 @@ class DuckDBWarehouse:
         except OSError as exc:
             raise WarehouseError(f"can't open the warehouse at {self._path}: {exc.strerror}", retryable=False) from exc
         types: dict[str, dict[str, str]] = {}
+        digits: dict[str, dict[str, tuple[int, int]]] = {}
         for dataset, table, column, declared in connection.execute(_COLUMNS).fetchall():
             types.setdefault(f"{dataset}.{table}", {})[column.lower()] = googlesql_type(declared)
-        readable = {name: Table(columns) for name, columns in types.items()}
+            if decimal := decimal_digits(declared):
+                digits.setdefault(f"{dataset}.{table}", {})[column.lower()] = decimal
+        readable = {name: Table(columns, digits=digits.get(name, {}), largest=_LARGEST) for name, columns in types.items()}
         return Catalogue(readable | {name: Table(broken=reason) for name, reason in broken.items()})
 
 
@@ -173,7 +179,14 @@ class _Measurement:
         for source, guarded in guards.items():
             self._refuse_nans(guarded, parts if source == query.source else self._measure(source, tuple(guarded)))
         unmeasured = {metric: self._unmeasured[metric] for metric in query.metrics if metric in self._unmeasured}
-        return Answer(query, numbers(query, parts, unmeasured), unmeasured, types, Cost(self._statements))
+        return Answer(
+            query,
+            numbers(query, parts, unmeasured),
+            unmeasured,
+            types,
+            Cost(self._statements),
+            values_of_nothing(query.metrics),
+        )
 
     def _measure(self, source: Source, metrics: tuple[AnyMetric, ...]) -> Sequence[PartialAnswer]:
         isolated = IsolatedQuery(partial(self._run, source))
@@ -184,7 +197,7 @@ class _Measurement:
         return isolated.parts
 
     def _run(self, source: Source, metrics: tuple[AnyMetric, ...]) -> PartialAnswer:
-        statement = render(Query(source, metrics), self._span, Dialect.DUCKDB)
+        statement = render(Query(source, metrics), self._span, Dialect.DUCKDB, self._catalogue.column_types(source))
         self._statements += 1
         try:
             result = self._connection.execute(statement.text, {param.name: param.value for param in statement.params})

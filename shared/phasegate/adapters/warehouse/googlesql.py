@@ -11,10 +11,12 @@ but in queries. And arithmetic on NUMERIC columns is rounded at another digit.
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from fractions import Fraction
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from phasegate.core.checks.metrics import Aggregate, AnyMetric, Number
 from phasegate.core.checks.sql import SqlKind
 from phasegate.errors import ConfigError
 
@@ -534,3 +536,48 @@ def _parse_error(text: str, error: Mapping[str, object]) -> str:
     if message.startswith("Expecting "):
         return f'expected "{message.removeprefix("Expecting ")}" after "{at}" ({place})'
     return f'unexpected "{at}" ({place})' if at else "not understood"
+
+
+# What aggregates are without rows.
+
+
+def values_of_nothing(metrics: Iterable[AnyMetric]) -> dict[AnyMetric, Number]:
+    """The aggregates that have a number without any rows: what only counts is 0, what has a default is that."""
+    values = {metric: _value_of_nothing(metric.expression) for metric in metrics if isinstance(metric, Aggregate)}
+    return {metric: value for metric, value in values.items() if value is not None}
+
+
+@lru_cache(maxsize=1024)
+def _value_of_nothing(expression: str) -> Number | None:
+    if not re.search(r"count|coalesce|ifnull", expression, re.IGNORECASE):
+        return None
+    try:
+        value = _of_nothing(_parsed(expression, SqlKind.AGGREGATE))
+    except ConfigError:
+        return None
+    return None if value is None else int(value) if value.denominator == 1 else float(value)
+
+
+def _of_nothing(node: "exp.Expr") -> Fraction | None:
+    """The number of an expression over no rows; None when it is null, or anything else."""
+    name = type(node).__name__
+    if name in _COUNTS or (name == "Anonymous" and str(node.this).upper() in _OTHER_COUNTS):
+        return Fraction(0)
+    parts = [_of_nothing(part) for part in node.iter_expressions()]
+    present = [part for part in parts if part is not None]
+    match name:
+        case "Literal" if not node.args["is_string"]:
+            return Fraction(str(node.this))
+        case "Coalesce":
+            return present[0] if present else None
+        case "Paren" | "Neg" | "Abs" | "Cast" | "Round" if parts and parts[0] is not None:
+            return -parts[0] if name == "Neg" else abs(parts[0]) if name == "Abs" else parts[0]
+        case "Add" | "Sub" | "Mul" if len(present) == 2:
+            return {"Add": present[0] + present[1], "Sub": present[0] - present[1], "Mul": present[0] * present[1]}[name]
+        case "Div" | "SafeDivide" if len(present) == 2 and present[1]:
+            return present[0] / present[1]
+    return None
+
+
+_COUNTS = ("Count", "CountIf", "ApproxDistinct")
+_OTHER_COUNTS = ("APPROX_COUNT_DISTINCT", "HLL_COUNT.EXTRACT")

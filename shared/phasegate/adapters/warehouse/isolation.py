@@ -1,6 +1,5 @@
 """Many metrics in one statement, where a bad one fails alone; shared by all warehouses."""
 
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -119,6 +118,8 @@ def _unusable(source: Source, metric: AnyMetric, day: str, kind: str, part: Part
         return Unmeasured(Fault.SQL, f"{metric.expression} is {kind}, expected a number")
     if not isinstance(source, CustomSource):
         return None
+    if any(row[0] is None for row in part.rows):
+        return Unmeasured(Fault.SQL, f"the query returns rows whose {source.date} is null, which belong to no date")
     if day != "DATE":
         return Unmeasured(Fault.COLUMN, f"column {source.date} of the query is {day}, expected DATE")
     if kind not in NUMERIC:
@@ -148,9 +149,6 @@ def numbers(
 
 
 def number(value: object) -> Number | None:
-    """A value as a number: int stays int; infinity and NaN become None."""
-    if value is None or isinstance(value, int):
-        return value
-    assert isinstance(value, float | Decimal), value
-    finite = float(value)
-    return finite if math.isfinite(finite) else None
+    """A value as a number, as the warehouse gave it."""
+    assert value is None or isinstance(value, int | float | Decimal), value
+    return value

@@ -11,6 +11,7 @@ from datetime import date, datetime
 from enum import StrEnum
 from typing import Annotated, ClassVar, TypeAlias
 
+from phasegate.core.checks.exact import in_json
 from phasegate.core.checks.metrics import (
     Answer,
     AnyMetric,
@@ -57,7 +58,7 @@ class CheckResult:
     """The result of one check on one date.
 
     Args:
-        measured: The number that was judged; None when there was none.
+        measured: The number that was judged; None when there was none, text when it is none that JSON has.
         expected: The bound in words: "0.98 to 1.02 of 930".
         unmeasured: Set when the check could not be measured. Without it, `not_evaluated` means that there was nothing to
             judge: no rows, no expected keys.
@@ -70,7 +71,7 @@ class CheckResult:
     mode: Mode
     weight: float
     outcome: Outcome
-    measured: Number | str | None
+    measured: int | float | str | None
     expected: str
     message: str
     unmeasured: Unmeasured | None = None
@@ -121,9 +122,13 @@ class Answers:
     Args:
         answers: One for each query.
         calendar: The query that counts the entities expected per run date, when the calendar counts them.
+        measured_at: When they were measured; None when it does not matter.
     """
 
-    def __init__(self, answers: Iterable[Answer], calendar: Query | None = None) -> None:
+    def __init__(
+        self, answers: Iterable[Answer], calendar: Query | None = None, *, measured_at: datetime | None = None
+    ) -> None:
+        self.measured_at = measured_at
         self._of = {answer.query.source: (answer, {m: n for n, m in enumerate(answer.query.metrics)}) for answer in answers}
         self._calendar = calendar
         self._names: dict[Source, tuple[tuple[str, int], ...]] = {}
@@ -134,14 +139,15 @@ class Answers:
         return sum((answer.cost for answer, _ in self._of.values()), Cost())
 
     def number(self, source: Source, metric: AnyMetric, day: date) -> Number | None:
-        """One number; on a date without rows a count is 0 and any other metric None."""
+        """One number; without rows a count is 0, as is an aggregate that only counts, and any other metric None."""
         answer, positions = self._of[source]
         if answer.unmeasured and (unmeasured := answer.unmeasured.get(metric)):
             raise _NotMeasured(unmeasured)
         row = answer.numbers.get(day)
-        if row is None:
-            return 0 if metric.is_count else None
-        return row[positions[metric]]
+        number = None if row is None else row[positions[metric]]
+        if number is None:  # also when no row meets the condition of an aggregate
+            return 0 if metric.is_count else answer.of_nothing.get(metric)
+        return number
 
     def count(self, source: Source, metric: AnyMetric, day: date) -> int:
         """A number as a count; None is 0."""
@@ -245,6 +251,8 @@ class BaseCheck(ABC):
     """Parts of the calendar in which it applies; all when empty."""
     skip_in: tuple[Slug, ...] = ()
     """Parts of the calendar in which it does not apply."""
+    judge_empty: bool = False
+    """Judge it on an empty partition, too, where the output may be empty."""
 
     @property
     def subject(self) -> str:
@@ -255,6 +263,15 @@ class BaseCheck(ABC):
     def proves_presence(self) -> bool:
         """True when it always fails on an empty partition, so that the output needs no implied check."""
         return False
+
+    @property
+    def replaces_presence(self) -> bool:
+        """True when it counts the rows of every date and holds the gate: it stands in place of the implied check."""
+        return self.proves_presence
+
+    def spares(self, answers: "Answers", context: CheckContext, day: date) -> bool:
+        """True on a date without rows, unless the check says that it is judged then, too."""
+        return not self.judge_empty and not answers.count(context.source, Rows(), day)
 
     @property
     def counts_expected(self) -> bool:
@@ -327,7 +344,7 @@ class PlacedCheck:
             check.mode,
             check.weight,
             judgement.outcome,
-            judgement.measured,
+            in_json(judgement.measured),
             judgement.expected,
             judgement.message,
             unmeasured,

@@ -1,62 +1,67 @@
 """Bounds and shares: how a number is compared with what the pipeline file allows, and how both are written for people.
 
-Bounds are inclusive. A share is one division of two whole counts, compared with the bound as it is written in the file: both
-are rounded to a float in the same way, so 28 of 30 is neither above nor below a bound that it equals.
+Everything is compared exactly: bounds as they are written in the file, shares as fractions of two counts, whole numbers of any
+size. Messages have as many digits as it takes to see on which side of its bound a number is.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Annotated, TypeAlias
 
 from phasegate.core.checks.base import BaseCheck, Judgement, Outcome
+from phasegate.core.checks.exact import exact, percent, percent_bound, spell, spell_bound
 from phasegate.core.checks.metrics import Number
-from phasegate.core.field_syntax import Between, Share
+from phasegate.core.field_syntax import Between, Exact, Share
 
-Bounds: TypeAlias = tuple[float, float]
-OpenBounds: TypeAlias = tuple[float | None, float | None]
+Bound: TypeAlias = Annotated[Number, Exact()]
+Bounds: TypeAlias = tuple[Bound, Bound]
+OpenBounds: TypeAlias = tuple[Number | None, Number | None]
 """Lower and upper bound, both inclusive; None is open."""
 Count = Annotated[int, Between(0)]
 
 
-def format_number(number: Number | None) -> str:
-    """A measured number for people: with thousands separators and at most four significant digits."""
-    if number is None:
-        return "nothing"
-    return f"{number:,.0f}" if float(number).is_integer() else f"{number:,.4g}"
-
-
-def format_bound(bound: float) -> str:
-    """A bound for people, with every digit that the file has."""
-    return f"{bound:,.0f}" if float(bound).is_integer() else f"{bound:g}"
-
-
 def format_bounds(bounds: OpenBounds) -> str:
-    """Two bounds for people: `0.98 to 1.02`, `at least 1`."""
+    """Two inclusive bounds for people: `0.98 to 1.02`, `at least 1`."""
     low, high = bounds
     if low is not None and high is not None:
-        return format_bound(low) if low == high else f"{format_bound(low)} to {format_bound(high)}"
+        return spell_bound(low) if exact(low) == exact(high) else f"{spell_bound(low)} to {spell_bound(high)}"
     if low is not None:
-        return f"at least {format_bound(low)}"
-    return "any number" if high is None else f"at most {format_bound(high)}"
+        return f"at least {spell_bound(low)}"
+    return "any number" if high is None else f"at most {spell_bound(high)}"
 
 
-def is_inside(number: Number, bounds: OpenBounds) -> bool:
-    """True when a number lies within bounds."""
+def is_inside(number: Number | Fraction, bounds: OpenBounds) -> bool:
+    """True when a number lies within inclusive bounds; NaN lies within none."""
     low, high = bounds
-    return (low is None or number >= low) and (high is None or number <= high)
+    value = exact(number)
+    return (low is None or value >= exact(low)) and (high is None or value <= exact(high))
 
 
-def outcome_up_to(number: Number, bound: float, acceptable: float | None) -> Outcome:
+def outcome_up_to(number: Number | Fraction, bound: Number, acceptable: Number | None) -> Outcome:
     """Passed up to *bound*, acceptable up to *acceptable*, failed above."""
-    if number <= bound:
+    if is_inside(number, (None, bound)):
         return Outcome.PASSED
-    return Outcome.ACCEPTABLE if acceptable is not None and number <= acceptable else Outcome.FAILED
+    return Outcome.ACCEPTABLE if acceptable is not None and is_inside(number, (None, acceptable)) else Outcome.FAILED
 
 
 def judgement(outcome: Outcome, measured: Number | str | None, expected: str, sentence: str) -> Judgement:
     """A judgement whose message ends with what was expected, unless the check passed."""
     message = sentence if outcome is Outcome.PASSED else f"{sentence}, expected {expected}"
     return Judgement(outcome, measured, expected, message)
+
+
+def judge_tolerated(bad: int, rows: int, sentence: str, *, at_most: Number, acceptable: int | None) -> Judgement:
+    """Judge a count of bad rows that may be a share of all rows; *acceptable* is a count."""
+    share = Fraction(bad, rows) if rows else float("inf")
+    outcome = outcome_up_to(share, at_most, None)
+    if outcome is Outcome.FAILED and acceptable is not None and bad <= acceptable:
+        outcome = Outcome.ACCEPTABLE
+    expected = f"at most {percent_bound(at_most)}"
+    shown = f"{percent(share, [at_most])} of {count_of(rows, 'row')}" if rows else "and the table has no rows"
+    sentence = f"{sentence} ({shown})" if rows else f"{sentence}, {shown}"
+    sentence += f"; up to {percent_bound(at_most)} is allowed" if outcome is Outcome.PASSED else ""
+    return judgement(outcome, float(share), expected, sentence)
 
 
 def require_columns(columns: Sequence[str]) -> None:
@@ -70,40 +75,71 @@ def count_of(number: int, singular: str) -> str:
     return f"{number:,} {singular}{'' if number == 1 else 's'}"
 
 
+def only(where: str | None) -> str:
+    """The condition of a check, as the end of what is counted: ` where status = 'paid'`."""
+    return f" where {where}" if where else ""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BoundedCheck(BaseCheck):
     """A check of one number between two bounds."""
 
     between: Bounds | None = None
     """The smallest and greatest number that pass."""
-    at_least: float | None = None
+    at_least: Bound | None = None
     """The smallest number that passes."""
-    at_most: float | None = None
+    at_most: Bound | None = None
     """The greatest number that passes."""
+    above: Bound | None = None
+    """Only greater numbers pass."""
+    below: Bound | None = None
+    """Only smaller numbers pass."""
     acceptable: Bounds | None = None
     """A wider band that is amber instead of red."""
 
     def __post_init__(self) -> None:
-        if self.between is None and self.at_least is None and self.at_most is None:
-            raise ValueError("one of between, at_least, at_most")
-        if self.between is not None and (self.at_least is not None or self.at_most is not None):
+        open_ends = (self.at_least, self.at_most, self.above, self.below)
+        if self.between is None and all(bound is None for bound in open_ends):
+            raise ValueError("one of between, at_least, at_most, above, below")
+        if self.between is not None and any(bound is not None for bound in open_ends):
             raise ValueError("either between, or at_least and at_most, not both")
-        for pair in (self.bounds, self.acceptable):
-            if pair is not None and pair[0] is not None and pair[1] is not None and pair[0] > pair[1]:
+        if (None not in (self.at_least, self.above)) or (None not in (self.at_most, self.below)):
+            raise ValueError("either at_least or above, and either at_most or below")
+        for low, high in (self.bounds, self.acceptable or (None, None)):
+            if low is not None and high is not None and exact(low) > exact(high):
                 raise ValueError("bounds whose first number is not above the second")
         if self.acceptable and not all(is_inside(bound, self.acceptable) for bound in self.bounds if bound is not None):
             raise ValueError("an acceptable band that includes the passing one")
 
     @property
     def bounds(self) -> OpenBounds:
-        """The bounds of the numbers that pass."""
-        return self.between or (self.at_least, self.at_most)
+        """The bounds of the numbers that pass; *above* and *below* do not pass themselves."""
+        low = self.above if self.at_least is None else self.at_least
+        return self.between or (low, self.below if self.at_most is None else self.at_most)
 
-    def outcome(self, number: Number) -> Outcome:
+    def expected(self) -> str:
+        """The bounds for people: `at least 1`, `above 0 and at most 1`."""
+        if self.above is None and self.below is None:
+            return format_bounds(self.bounds)
+        ends = (("above", self.above), ("at least", self.at_least), ("below", self.below), ("at most", self.at_most))
+        return " and ".join(f"{word} {spell_bound(bound)}" for word, bound in ends if bound is not None)
+
+    def passes(self, number: Number | Fraction) -> bool:
+        """True when a number lies within the bounds."""
+        return is_inside(number, self.bounds) and exact(number) not in [
+            exact(bound) for bound in (self.above, self.below) if bound is not None
+        ]
+
+    def outcome(self, number: Number | Fraction) -> Outcome:
         """Whether a number passes, is acceptable or fails."""
-        if is_inside(number, self.bounds):
+        if self.passes(number):
             return Outcome.PASSED
         return Outcome.ACCEPTABLE if self.acceptable and is_inside(number, self.acceptable) else Outcome.FAILED
+
+    def spelled(self, number: Number | Fraction | None) -> str:
+        """A number with enough digits to see on which side of the bounds it is."""
+        ends = (*self.bounds, *(self.acceptable or ()))
+        return spell(number, [bound for bound in ends if bound is not None])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,6 +151,10 @@ class ShareCheck(BaseCheck):
     acceptable: Share | None = None
     """A greater share that is amber instead of red."""
 
+    def __post_init__(self) -> None:
+        if self.acceptable is not None and exact(self.acceptable) < exact(self.at_most):
+            raise ValueError("an acceptable share that is not below at_most")
+
     def judge_share(self, violations: int, rows: int, table: str, *, kept: str, broken: str) -> Judgement | None:
         """Judge a share of rows; without rows there is nothing to judge.
 
@@ -124,10 +164,15 @@ class ShareCheck(BaseCheck):
         """
         if not rows:
             return None
-        share = violations / rows
-        expected = f"at most {self.at_most:g}" if self.at_most else "none"
+        share = Fraction(violations, rows)
+        bounds = [bound for bound in (self.at_most, self.acceptable) if bound]
+        expected = f"at most {percent_bound(self.at_most)}" if self.at_most else "none"
+        outcome = outcome_up_to(share, self.at_most, self.acceptable)
         if violations:
-            sentence = f"{table}{broken} in {violations:,} of {rows:,} rows ({share:.2%})"
+            sentence = f"{table}{broken} in {violations:,} of {rows:,} rows{only(self.where)} ({percent(share, bounds)})"
+            sentence += f"; up to {percent_bound(self.at_most)} is allowed" if outcome is Outcome.PASSED else ""
+        elif rows == 1:
+            sentence = f"the only row of {table}{only(self.where)} has {kept}"
         else:
-            sentence = f"the only row of {table} has {kept}" if rows == 1 else f"all {rows:,} rows of {table} have {kept}"
-        return judgement(outcome_up_to(share, self.at_most, self.acceptable), share, expected, sentence)
+            sentence = f"all {rows:,} rows of {table}{only(self.where)} have {kept}"
+        return judgement(outcome, float(share), expected, sentence)

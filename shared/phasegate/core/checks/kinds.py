@@ -8,6 +8,7 @@ from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
+from fractions import Fraction
 from typing import Annotated, ClassVar, TypeAlias, get_args
 
 from phasegate.core.checks.base import (
@@ -26,13 +27,13 @@ from phasegate.core.checks.bounds import (
     Count,
     ShareCheck,
     count_of,
-    format_bound,
-    format_bounds,
-    format_number,
+    judge_tolerated,
     judgement,
+    only,
     outcome_up_to,
     require_columns,
 )
+from phasegate.core.checks.exact import exact, percent, percent_bound, spell, spell_bound
 from phasegate.core.checks.metrics import (
     Aggregate,
     AnyMetric,
@@ -44,6 +45,7 @@ from phasegate.core.checks.metrics import (
     NotMatching,
     NullKeys,
     Nulls,
+    Number,
     Orphans,
     OutOfRange,
     PairSource,
@@ -56,7 +58,7 @@ from phasegate.core.checks.metrics import (
     Violating,
 )
 from phasegate.core.checks.sql import SqlKind, SqlText
-from phasegate.core.field_syntax import Column, Duration, Share, Table, Tagged
+from phasegate.core.field_syntax import Column, ColumnType, Duration, Exact, Share, Table, Tagged, parse_type
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,32 +116,34 @@ class RowCount(BoundedCheck):
 
     def judge(self, answers: Answers, context: CheckContext, day: date) -> Judgement | None:
         rows = answers.count(context.source, Rows(self.where), day)
-        sentence = f"table {context.source.table} has {count_of(rows, 'row')}"
-        if self.where:
-            sentence += f" where {self.where}"
-        bounds = format_bounds(self.bounds)
+        sentence = f"table {context.source.table} has {count_of(rows, 'row')}{only(self.where)}"
+        bounds = self.expected()
         if self.per is None:
             return judgement(self.outcome(rows), rows, bounds, sentence)
         other = self._other(context)
         denominator = answers.count(*other, day) if other else answers.expected(day)
+        whole = f"{spell(denominator)} {f'rows of {per.table}' if (per := self.per_table) else 'expected'}"
+        expected = f"{bounds} of {spell(denominator)}"
         if not denominator:
-            return None
-        ratio = rows / denominator
+            return Judgement(Outcome.FAILED, None, expected, f"{sentence} against the {whole}") if rows else None
+        ratio = Fraction(rows) / exact(denominator)
         outcome = self.outcome(ratio)
-        whole = f"{format_number(denominator)} {f'rows of {per.table}' if (per := self.per_table) else 'expected'}"
-        sentence += f", {format_number(ratio)} × the {whole}"
+        sentence += f", {self.spelled(ratio)} × the {whole}"
         sentence += "" if outcome is Outcome.PASSED else f"; it must be {bounds} ×"
-        return Judgement(outcome, ratio, f"{bounds} of {format_number(denominator)}", sentence)
+        return Judgement(outcome, float(ratio), expected, sentence)
 
     @property
     def proves_presence(self) -> bool:
-        low, _ = self.bounds
-        floor = low if self.acceptable is None else self.acceptable[0]
-        fails_without_rows = low is not None and low > 0 and floor is not None and floor > 0
+        return self.replaces_presence and self.outcome(0) is Outcome.FAILED
+
+    @property
+    def replaces_presence(self) -> bool:
         holds_the_gate = self.severity is Severity.BLOCK and self.mode is Mode.ENFORCE
         # Per another table, it is not judged when that table is empty too; the calendar's 0 means that no run is expected.
         on_every_date = self.per in (None, "expected") and not self.only_in and not self.skip_in
-        return fails_without_rows and holds_the_gate and on_every_date and self.where is None
+        # Who says how few rows there may be, be it 0, has said what the implied check would say.
+        low, _ = self.bounds if self.acceptable is None else self.acceptable
+        return low is not None and holds_the_gate and on_every_date and self.where is None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,6 +154,8 @@ class Unique(BaseCheck):
     rerun_may_help: ClassVar[bool] = False
     columns: tuple[Column, ...]
     """The columns that together must be unique."""
+    at_most: Share = 0.0
+    """The greatest share of duplicate rows that passes, from 0 to 1."""
     acceptable: Count | None = None
     """Up to this number of duplicate rows is amber instead of red."""
     nulls_violate: ClassVar[bool] = False
@@ -162,8 +168,10 @@ class Unique(BaseCheck):
         return "+".join(self.columns)
 
     def metrics(self, context: CheckContext) -> tuple[MetricRequest, ...]:
-        surplus: MetricRequest = (context.source, Surplus(self.columns, self.where))
-        return (surplus, (context.source, NullKeys(self.columns, self.where))) if self.nulls_violate else (surplus,)
+        own: list[AnyMetric] = [Surplus(self.columns, self.where)]
+        own += [NullKeys(self.columns, self.where)] if self.nulls_violate else []
+        own += [Rows(self.where)] if self.at_most else []
+        return tuple((context.source, metric) for metric in own)
 
     def judge(self, answers: Answers, context: CheckContext, day: date) -> Judgement | None:
         duplicates = answers.count(context.source, Surplus(self.columns, self.where), day)
@@ -173,9 +181,12 @@ class Unique(BaseCheck):
         problems = [f"{count_of(duplicates, 'duplicate row')} for ({columns})"] if duplicates else []
         problems += [f"{count_of(nulls, 'row')} with a null in ({columns})"] if nulls else []
         none = f"no duplicate rows for ({columns})" + (" and no nulls in it" if self.nulls_violate else "")
-        sentence = f"table {context.source.table} has {' and '.join(problems) or none}"
+        sentence = f"table {context.source.table} has {' and '.join(problems) or none}{only(self.where)}"
         expected = "no duplicate rows and no nulls" if self.nulls_violate else "no duplicate rows"
         violations = duplicates + nulls
+        if self.at_most and violations:
+            rows = answers.count(context.source, Rows(self.where), day)
+            return judge_tolerated(violations, rows, sentence, at_most=self.at_most, acceptable=self.acceptable)
         return judgement(outcome_up_to(violations, 0, self.acceptable), violations, expected, sentence)
 
 
@@ -197,6 +208,7 @@ class NotNull(ShareCheck):
 
     def __post_init__(self) -> None:
         require_columns(self.columns)
+        ShareCheck.__post_init__(self)
 
     @property
     def subject(self) -> str:
@@ -212,7 +224,8 @@ class NotNull(ShareCheck):
         worst = max(nulls, key=nulls.__getitem__)
         kept = f"a value in {_listed(self.columns, 'and')}"
         judged = self.judge_share(nulls[worst], rows, context.source.table, kept=kept, broken=f".{worst} is null")
-        failing = [f"{column} ({count:,})" for column, count in nulls.items() if rows and count / rows > self.at_most]
+        most = exact(self.at_most) * rows
+        failing = [f"{column} ({count:,})" for column, count in nulls.items() if count > most]
         if judged is None or len(failing) < 2:
             return judged
         return replace(judged, message=f"{judged.message}; null too often: {', '.join(failing)}")
@@ -258,7 +271,7 @@ class AcceptedValues(_RowWiseCheck):
     kind: ClassVar[str] = "accepted_values"
     rerun_may_help: ClassVar[bool] = False
     column: Column
-    values: tuple[Scalar, ...]
+    values: tuple[Annotated[Scalar, Exact(text=True, boolean=True)], ...]
     """The accepted values, all of one type."""
 
     def __post_init__(self) -> None:
@@ -266,6 +279,7 @@ class AcceptedValues(_RowWiseCheck):
             raise ValueError("at least one value")
         if len({bool if isinstance(v, bool) else str if isinstance(v, str) else float for v in self.values}) > 1:
             raise ValueError("values of one type")
+        ShareCheck.__post_init__(self)
 
     @property
     def subject(self) -> str:
@@ -288,21 +302,22 @@ class InRange(_RowWiseCheck):
     kind: ClassVar[str] = "in_range"
     rerun_may_help: ClassVar[bool] = False
     column: Column
-    min: float | str | None = None
+    min: Annotated[Number | str, Exact(text=True)] | None = None
     """A number, or a date or time as text for a column of that type."""
-    max: float | str | None = None
+    max: Annotated[Number | str, Exact(text=True)] | None = None
     """A number, or a date or time as text for a column of that type."""
 
     def __post_init__(self) -> None:
         if self.min is None and self.max is None:
             raise ValueError("min, max or both")
+        ShareCheck.__post_init__(self)
         if self.min is None or self.max is None:
             return
         # As text, dates and times in ISO format sort as they should.
         if isinstance(self.min, str) or isinstance(self.max, str):
             ordered = isinstance(self.min, str) and isinstance(self.max, str) and self.min <= self.max
         else:
-            ordered = self.min <= self.max
+            ordered = exact(self.min) <= exact(self.max)
         if not ordered:
             raise ValueError("min and max of one type, min not above max")
 
@@ -314,7 +329,7 @@ class InRange(_RowWiseCheck):
         return OutOfRange(self.column, self.min, self.max, self.where)
 
     def _bounds(self) -> tuple[str | None, str | None]:
-        low, high = (bound if isinstance(bound, str | None) else format_bound(bound) for bound in (self.min, self.max))
+        low, high = (bound if isinstance(bound, str | None) else spell_bound(bound) for bound in (self.min, self.max))
         return low, high
 
     def kept(self) -> str:
@@ -325,9 +340,10 @@ class InRange(_RowWiseCheck):
 
     def broken(self) -> str:
         low, high = self._bounds()
+        # NaN is neither above nor below a bound.
         if low is None:
-            return f".{self.column} is above {high}"
-        return f".{self.column} is below {low}" if high is None else f".{self.column} is outside {low} to {high}"
+            return f".{self.column} is not at most {high}"
+        return f".{self.column} is not at least {low}" if high is None else f".{self.column} is outside {low} to {high}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -397,6 +413,7 @@ class References(ShareCheck):
         require_columns(self.columns)
         if self.to and len(self.to) != len(self.columns):
             raise ValueError("as many columns in to as in columns")
+        ShareCheck.__post_init__(self)
 
     @property
     def subject(self) -> str:
@@ -447,6 +464,8 @@ class Coverage(BaseCheck):
             raise ValueError("as many columns as key has")
         if self.where:
             raise ValueError("of_where instead of where: the condition is on the other table")
+        if self.acceptable is not None and exact(self.acceptable) > exact(self.at_least):
+            raise ValueError("an acceptable share that is not above at_least")
 
     @property
     def subject(self) -> str:
@@ -468,13 +487,14 @@ class Coverage(BaseCheck):
         keys, present = (answers.count(context.pair(self.of), metric, day) for metric in self._pair_metrics())
         if not keys:
             return None
-        share = present / keys
+        share = Fraction(present, keys)
         low = self.at_least if self.acceptable is None else self.acceptable
-        outcome = Outcome.PASSED if share >= self.at_least else Outcome.ACCEPTABLE if share >= low else Outcome.FAILED
+        passed, acceptable = share >= exact(self.at_least), share >= exact(low)
+        outcome = Outcome.PASSED if passed else Outcome.ACCEPTABLE if acceptable else Outcome.FAILED
         columns = ", ".join(self.key)
         sentence = f"table {context.source.table} has {present:,} of {count_of(keys, 'key')} ({columns}) of {self.of}"
-        sentence += f", {keys - present:,} missing" if present < keys else ""
-        return judgement(outcome, share, f"at least {self.at_least:g}", sentence)
+        sentence += f" ({percent(share, [self.at_least, low])}), {keys - present:,} missing" if present < keys else ""
+        return judgement(outcome, float(share), f"at least {percent_bound(self.at_least)}", sentence)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -489,6 +509,10 @@ class Fresh(BaseCheck):
     acceptable: Duration | None = None
     """A longer time that is amber instead of red."""
 
+    def __post_init__(self) -> None:
+        if self.acceptable is not None and self.acceptable < self.within:
+            raise ValueError("an acceptable time that is not shorter than within")
+
     @property
     def subject(self) -> str:
         return self.column
@@ -501,21 +525,40 @@ class Fresh(BaseCheck):
         due = context.due(day)
         assert due is not None, "a phase with a fresh check has a due time"
         expected = f"within {_hours(self.within)} before {context.moment}"
+        if newest is None and self.spares(answers, context, day):
+            return None
         if newest is None:
-            return judgement(Outcome.FAILED, None, expected, f"{context.source.table}.{self.column} has no value")
+            sentence = f"{context.source.table}.{self.column} has no value{only(self.where)}"
+            return judgement(Outcome.FAILED, None, expected, sentence)
         # Negative when the newest value is after the due time: a late load is fresh, whatever else is wrong with it.
         seconds = int(due.timestamp()) - int(newest)
         acceptable = None if self.acceptable is None else self.acceptable.total_seconds()
         outcome = outcome_up_to(seconds, self.within.total_seconds(), acceptable)
         age = f"{_hours(timedelta(seconds=abs(seconds)))} {'older' if seconds >= 0 else 'newer'}"
-        sentence = f"the newest {context.source.table}.{self.column} is {age} than {context.moment}"
+        sentence = f"the newest {context.source.table}.{self.column}{only(self.where)} is {age} than {context.moment}"
+        if answers.measured_at is not None:
+            ahead = timedelta(seconds=int(newest) - int(answers.measured_at.timestamp()))
+            if ahead > _CLOCK_SKEW:  # a wrong clock or a wrong zone, which says nothing about when rows were loaded
+                outcome = Outcome.FAILED
+                sentence = f"the newest {context.source.table}.{self.column}{only(self.where)} is {_hours(ahead)} in the future"
         return judgement(outcome, round(seconds / 3600, 4), expected, sentence)
 
 
+_CLOCK_SKEW = timedelta(minutes=1)
+"""By so much the clock of a loader may be ahead of ours."""
+
+
 def _hours(span: timedelta) -> str:
-    minutes = int(span.total_seconds() // 60)
-    hours, rest = divmod(minutes, 60)
-    return f"{hours} h {rest} min" if hours and rest else f"{hours} h" if hours else f"{rest} min"
+    """A time for people, down to its seconds: `1 h 30 min`, `45 s`; days, when there are three or more.
+
+    >>> _hours(timedelta(hours=26, seconds=1)), _hours(timedelta(days=3, hours=2)), _hours(timedelta(0))
+    ('26 h 1 s', '3 days 2 h', '0 s')
+    """
+    minutes, seconds = divmod(int(span.total_seconds()), 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24) if hours >= 72 else (0, hours)
+    units = ((days, "days"), (hours, "h"), (minutes, "min"), (seconds, "s"))
+    return " ".join(f"{count:,} {unit}" for count, unit in units if count) or "0 s"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -541,11 +584,12 @@ class AggregateCheck(BoundedCheck):
 
     def judge(self, answers: Answers, context: CheckContext, day: date) -> Judgement | None:
         number = answers.number(context.source, Aggregate(self.sql, self.where), day)
-        if number is None and self.null_ok:
+        if number is None and (self.null_ok or self.spares(answers, context, day)):
             return None
         outcome = Outcome.FAILED if number is None else self.outcome(number)
-        sentence = f"{self.sql} of {context.source.table} is {'null' if number is None else format_number(number)}"
-        return judgement(outcome, number, format_bounds(self.bounds), sentence)
+        shown = "null" if number is None else self.spelled(number)
+        sentence = f"{self.sql} of {context.source.table}{only(self.where)} is {shown}"
+        return judgement(outcome, number, self.expected(), sentence)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -565,25 +609,35 @@ class DistinctCheck(BoundedCheck):
 
     def judge(self, answers: Answers, context: CheckContext, day: date) -> Judgement | None:
         number = answers.count(context.source, Distinct(self.column, self.where), day)
-        sentence = f"{context.source.table}.{self.column} has {count_of(number, 'distinct value')}"
-        return judgement(self.outcome(number), number, format_bounds(self.bounds), sentence)
+        if not number and self.spares(answers, context, day):
+            return None
+        sentence = f"{context.source.table}.{self.column} has {count_of(number, 'distinct value')}{only(self.where)}"
+        return judgement(self.outcome(number), number, self.expected(), sentence)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SchemaCheck(BaseCheck):
-    """The declared columns exist with their types (GoogleSQL names: INT64, STRING, DATE …)."""
+    """The declared columns exist with their types (GoogleSQL names: INT64, STRING, DATE …; `any` is any type)."""
 
     kind: ClassVar[str] = "schema"
     rerun_may_help: ClassVar[bool] = False
-    columns: Mapping[Column, str] = field(hash=False)
-    """The type of each column."""
+    columns: Mapping[Column, ColumnType] = field(hash=False)
+    """The type of each column; `any` when it only has to exist."""
+    exact: bool = False
+    """There are no other columns."""
+    ordered: bool = False
+    """The columns are in this order; others may be between them."""
 
     def __post_init__(self) -> None:
         require_columns(tuple(self.columns))
+        if len({column.lower() for column in self.columns}) < len(self.columns):
+            raise ValueError("each column once; upper and lower case do not tell columns apart")
+        if self.where:
+            raise ValueError("no where: columns are the same for all rows")
 
     @property
     def declared_types(self) -> Mapping[str, str]:
-        return {column: declared.upper() for column, declared in self.columns.items()}
+        return {column: parse_type(declared) for column, declared in self.columns.items()}
 
     def metrics(self, context: CheckContext) -> tuple[MetricRequest, ...]:
         return ()
@@ -593,11 +647,19 @@ class SchemaCheck(BaseCheck):
         wrong = [
             f"{column} is {actual} instead of {declared}" if (actual := types.get(column.lower())) else f"{column} is missing"
             for column, declared in self.declared_types.items()
-            if types.get(column.lower()) != declared
+            if types.get(column.lower()) not in ((declared,) if declared != "ANY" else types.values())
         ]
+        wanted = [column.lower() for column in self.columns]
+        if self.exact:
+            wrong += [f"{column} is not declared" for column in types if column not in wanted]
+        actual_order = [column for column in types if column in wanted]
+        if self.ordered and actual_order != [column for column in wanted if column in types]:
+            wrong.append(f"the order is {', '.join(actual_order)}")
         outcome = Outcome.FAILED if wrong else Outcome.PASSED
         sentence = f"table {context.source.table}: {'; '.join(wrong) or 'all declared columns exist with their types'}"
-        return Judgement(outcome, len(wrong), f"{len(self.columns)} declared columns with their types", sentence)
+        expected = f"{count_of(len(self.columns), 'declared column')} with their types"
+        expected += (" in this order" if self.ordered else "") + (" and no others" if self.exact else "")
+        return Judgement(outcome, len(wrong), expected, sentence)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -608,6 +670,8 @@ class Sql(BaseCheck):
     rerun_may_help: ClassVar[bool] = False
     query: str
     """The query, in GoogleSQL."""
+    at_most: Share = 0.0
+    """The greatest number of rows that passes, as a share of the table's rows, from 0 to 1."""
     acceptable: Count | None = None
     """Up to this number of rows is amber instead of red."""
 
@@ -628,11 +692,15 @@ class Sql(BaseCheck):
         return CustomSource(self.query, context.source.date, table=context.source.table)
 
     def metrics(self, context: CheckContext) -> tuple[MetricRequest, ...]:
-        return ((self._source(context), Rows()),)
+        own: MetricRequest = (self._source(context), Rows())
+        return (own, (context.source, Rows())) if self.at_most else (own,)
 
     def judge(self, answers: Answers, context: CheckContext, day: date) -> Judgement | None:
         rows = answers.count(self._source(context), Rows(), day)
         sentence = f"the query on {context.source.table} returns {count_of(rows, 'row')}"
+        if self.at_most and rows:
+            whole = answers.count(context.source, Rows(), day)
+            return judge_tolerated(rows, whole, sentence, at_most=self.at_most, acceptable=self.acceptable)
         return judgement(outcome_up_to(rows, 0, self.acceptable), rows, "no rows", sentence)
 
 

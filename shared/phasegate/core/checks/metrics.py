@@ -10,17 +10,18 @@ lists every place that must handle it.
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
+from decimal import Decimal
 from enum import StrEnum
 from typing import ClassVar, TypeAlias
 
 from phasegate.core.checks.sql import SqlKind
 
-Number: TypeAlias = int | float
-"""Counts are int. NaN is never returned; adapters turn it into None."""
+Number: TypeAlias = int | float | Decimal
+"""As the warehouse gave it: counts are int, decimals Decimal. Infinity and NaN are numbers, too."""
 
-Scalar: TypeAlias = str | int | float | bool
+Scalar: TypeAlias = str | int | float | Decimal | bool
 
 Columns: TypeAlias = tuple[str, ...]
 
@@ -432,6 +433,7 @@ class Answer:
     Args:
         numbers: Per run date, one value for each of `query.metrics`, in that order. A date without rows is absent.
         unmeasured: The metrics that could not be measured; ignore their values in *numbers*.
+        of_nothing: What aggregates are without any rows, where that is a number: a count of nothing is 0.
         types: GoogleSQL type by lower-case column name; only when the query asked for types.
     """
 
@@ -440,3 +442,4 @@ class Answer:
     unmeasured: Mapping[AnyMetric, Unmeasured]
     types: Mapping[str, str] | Unmeasured | None = None
     cost: Cost = Cost()
+    of_nothing: Mapping[AnyMetric, Number] = field(default_factory=dict)

@@ -86,7 +86,7 @@ class PhaseVerdict:
     """The judgement of one phase on one date.
 
     Args:
-        score: From 0 to 100; None when nothing was judged.
+        score: From 0 to 100; None when nothing was judged, or the tables could not be measured.
         fingerprint: Of the phase's own tables; empty when nothing was measured.
         reason: Why it is off, not due or unverified as a whole; empty when the results show why.
         cost: What measuring it has cost; None when it was not measured. Of gates measured together the first carries the whole
@@ -243,14 +243,18 @@ def judge_phase(pipeline: Pipeline, phase: str, day: date, answers: Answers, *, 
     if not_due and verdict in (Verdict.FAIL, Verdict.UNVERIFIED):
         return PhaseVerdict(phase, Verdict.NOT_DUE, None, outputs, reason="not due yet")
     prints = {table: _fingerprint(pipeline, phase, table, day, answers) for table in pipeline.phase(phase).outputs}
-    return PhaseVerdict(phase, verdict, score(results), outputs, prints, reason)
+    # The checks that could be measured say nothing about those that could not.
+    scored = None if verdict is Verdict.UNVERIFIED else score(results)
+    return PhaseVerdict(phase, verdict, scored, outputs, prints, reason)
 
 
 def _fingerprint(pipeline: Pipeline, phase: str, table: str, day: date, answers: Answers) -> Fingerprint:
     source, key = TableSource(table, pipeline.date_columns[table]), pipeline.phase(phase).outputs[table].key
     others = answers.others(source, day)
     # A warehouse sums floats in any order, so two measurements of the same rows differ in the last digits.
-    stable = sorted((what, f"{number:.6g}" if isinstance(number, float) else number) for what, number in others.items())
+    stable = sorted(
+        (what, number if isinstance(number, int | None) else f"{float(number):.6g}") for what, number in others.items()
+    )
     keys = answers.checksum(source, key, day) if key else None
     return Fingerprint(answers.rows(source, day), keys, _digest([what for what, _ in stable]), _digest(stable))
 
@@ -272,4 +276,5 @@ def summarise(day: date, phases: Iterable[PhaseVerdict]) -> DateVerdict:
     """The judgement of a date: the worst verdict of its phases, and the score of all their checks together."""
     verdicts = tuple(phases)
     judged = [result for phase in verdicts if phase.score is not None for result in phase.results]
-    return DateVerdict(day, worst(phase.verdict for phase in verdicts), score(judged), verdicts)
+    verdict = worst(phase.verdict for phase in verdicts)
+    return DateVerdict(day, verdict, None if verdict is Verdict.UNVERIFIED else score(judged), verdicts)

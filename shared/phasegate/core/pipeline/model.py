@@ -585,7 +585,7 @@ def _declared(table: Output | Need, context: CheckContext) -> Iterator[PlacedChe
     """The checks of a table, the one that proves presence first: `evaluate` relies on that."""
     name = context.source.table
     declared = sorted(table.checks, key=lambda check: not check.proves_presence)
-    if not table.may_be_empty and not any(check.proves_presence for check in declared):
+    if not table.may_be_empty and not any(check.replaces_presence for check in declared):
         yield PlacedCheck(f"{name}.not_empty", RowCount(at_least=1), context)
     for check in declared:
         yield PlacedCheck(check_name(name, check), check, context)

@@ -4,5 +4,5 @@ SELECT `flight_date`, COUNT(*)
 FROM (
 SELECT flight_date FROM raw.flights WHERE flight_date BETWEEN @from AND @to AND a > 0
 ) AS asked
-WHERE `flight_date` BETWEEN @from AND @to
+WHERE `flight_date` BETWEEN @from AND @to OR `flight_date` IS NULL
 GROUP BY `flight_date`

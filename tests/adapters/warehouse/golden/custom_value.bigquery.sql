@@ -4,4 +4,4 @@ SELECT `day`, `n`
 FROM (
 WITH s AS (SELECT day, n FROM p-roject.raw.days WHERE day BETWEEN @from AND @to) SELECT day, n FROM s
 ) AS asked
-WHERE `day` BETWEEN @from AND @to
+WHERE `day` BETWEEN @from AND @to OR `day` IS NULL

@@ -4,7 +4,7 @@
 -- p1 STRING 'JFK'
 -- p2 INT64 0
 -- p3 INT64 1
--- p4 FLOAT64 0.5
+-- p4 NUMERIC Decimal('0.5')
 -- p5 INT64 1
 -- p6 BOOL True
 SELECT `flight_date`,

@@ -2,7 +2,7 @@
 -- to DATE datetime.date(2013, 12, 31)
 -- p0 INT64 0
 -- p1 INT64 6000
--- p2 FLOAT64 0.5
+-- p2 NUMERIC Decimal('0.5')
 -- p3 INT64 6000
 -- p4 STRING '2013-01-01'
 SELECT `flight_date`,

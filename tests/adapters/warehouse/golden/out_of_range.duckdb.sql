@@ -2,7 +2,7 @@
 -- to DATE datetime.date(2013, 12, 31)
 -- p0 INT64 0
 -- p1 INT64 6000
--- p2 FLOAT64 0.5
+-- p2 NUMERIC Decimal('0.5')
 -- p3 FLOAT64 inf
 -- p4 INT64 6000
 -- p5 STRING '2013-01-01'
