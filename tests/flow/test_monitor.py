@@ -170,6 +170,30 @@ def test_a_push_request_is_handled(world: World) -> None:
     assert world.monitor.receive({}, body).handled is Handled.DUPLICATE
 
 
+def test_reports_without_ids_are_each_a_report_and_the_newest_wins(world: World) -> None:
+    """A job that is run again posts the same words again."""
+
+    def post(status: str) -> GateState:
+        world.clock.advance(MINUTE)
+        body = json.dumps({"phase": "clean", "run_date": str(DAY), "status": status}).encode()
+        assert world.monitor.receive({}, body).handled is Handled.DECIDED
+        return world.gate("clean").state
+
+    run_raw(world)
+    assert [post("done"), post("failed"), post("done")] == [GateState.OPEN, GateState.OPEN, GateState.OPEN]
+    assert world.gate("clean").reports["clean"].status == "done"
+    world.clock.advance(timedelta(days=1))
+    assert [post("failed"), post("done")] == [GateState.OPEN, GateState.OPEN]
+    assert world.gate("clean").reports["clean"].received_at == world.clock.now()
+
+
+def test_an_invalid_message_without_an_id_raises_an_alert_again_when_it_comes_again(world: World) -> None:
+    for _ in range(2):
+        world.clock.advance(timedelta(days=30))
+        assert world.monitor.receive({}, b'{"phase": "enrch"}').handled is Handled.REJECTED
+    assert world.bus.alerts == [("message_rejected", "firing")] * 2
+
+
 def test_a_duplicate_changes_nothing(world: World) -> None:
     """With its old id or a new one."""
     run_raw(world)

@@ -60,11 +60,11 @@ class Inbox:
 
     def receive(self, headers: Mapping[str, str], body: bytes, handle: Callable[[Envelope], InboxResult]) -> InboxResult:
         """Handle one message, as an HTTP request brings it; see `take`."""
+        now = self._clock.now()
         try:
-            envelope = read_envelope(headers, body)
+            envelope = read_envelope(headers, body, received_at=now)
         except MessageError as error:
-            # An unreadable request has no message id; one made of its content makes a redelivery a duplicate.
-            return self._reject(Envelope(content_id(body), body, {}), error)
+            return self._reject(Envelope(content_id(body, at=now), body, {}), error)
         return self.take(envelope, handle)
 
     def take(self, envelope: Envelope, handle: Callable[[Envelope], InboxResult]) -> InboxResult:

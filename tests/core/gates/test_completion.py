@@ -154,11 +154,26 @@ def test_an_envelope_is_parsed(headers, body, envelope):
         ({"phase": "raw"}, b""),
     ],
 )
-def test_a_message_without_an_id_gets_the_same_id_on_redelivery(headers, body):
-    first = read_envelope(headers, body)
-    again = read_envelope({**headers, "x-cloud-trace-context": "other", "date": "later"}, body)
+def test_the_same_words_sent_again_without_an_id_are_another_message(headers, body):
+    moments = [NOW, NOW, NOW + timedelta(seconds=1), NOW + timedelta(days=90)]
+    ids = [read_envelope(headers, body, received_at=moment).message_id for moment in moments]
+    assert ids[0] == ids[1] == read_envelope({**headers, "date": "later"}, body, received_at=NOW).message_id
+    assert len(set(ids)) == 3
+    assert all(each.startswith("content-") for each in ids)
+
+
+@pytest.mark.parametrize(
+    ("headers", "body"),
+    [
+        ({}, wrapped(data=CODED, publishTime="2013-02-09T05:00:00Z")),
+        ({}, wrapped(attributes={"phase": "raw"}, publish_time="2013-02-09T05:00:00Z")),
+        ({"x-goog-pubsub-publish-time": "2013-02-09T05:00:00Z"}, BODY),
+    ],
+)
+def test_without_an_id_the_publish_time_makes_a_redelivery_recognisable(headers, body):
+    first, again = (read_envelope(headers, body, received_at=NOW + timedelta(minutes=m)) for m in (0, 9))
     assert first.message_id == again.message_id
-    assert first.message_id.startswith("content-")
+    assert read_envelope({}, wrapped(data=CODED), received_at=NOW).message_id != first.message_id
 
 
 def test_messages_with_different_content_get_different_ids():

@@ -60,7 +60,8 @@ class Envelope:
     """A delivered message, independent of its format.
 
     Args:
-        message_id: The broker's id; the same when the message is delivered again. Derived from the content when there is none.
+        message_id: The broker's id; the same when the message is delivered again. Without one, it is made of the content and
+            the time at which the message was published, or else received: reports with the same words are separate reports.
         published_at: When the broker accepted it; None when the envelope does not say.
     """
 
@@ -105,7 +106,7 @@ class Completion:
     report: Report
 
 
-def read_envelope(headers: Mapping[str, str], body: bytes) -> Envelope:
+def read_envelope(headers: Mapping[str, str], body: bytes, *, received_at: datetime | None = None) -> Envelope:
     """The message inside an HTTP request.
 
     Accepts the Eventarc CloudEvent (binary and structured), the Pub/Sub push request (wrapped), and the unwrapped push, whose
@@ -121,15 +122,18 @@ def read_envelope(headers: Mapping[str, str], body: bytes) -> Envelope:
     if isinstance(parsed, dict) and "specversion" in parsed and isinstance(parsed.get("data"), dict):
         parsed = parsed["data"]
     if isinstance(parsed, dict) and isinstance(parsed.get("message"), dict):
-        return _wrapped(parsed["message"])
+        return _wrapped(parsed["message"], received_at)
     if "ce-id" in lower:
         raise MessageError("a CloudEvent without a Pub/Sub message in it")
     attributes = {_as_text(name): _as_text(value) for name, value in lower.items() if not _is_transport(name)}
-    message_id = _as_text(lower.get("x-goog-pubsub-message-id") or content_id(body, attributes if not body else {}))
-    return Envelope(message_id, body, attributes, _time_or_none(lower.get("x-goog-pubsub-publish-time")))
+    published_at = _time_or_none(lower.get("x-goog-pubsub-publish-time"))
+    message_id = lower.get("x-goog-pubsub-message-id") or content_id(
+        body, attributes if not body else {}, at=published_at or received_at
+    )
+    return Envelope(_as_text(message_id), body, attributes, published_at)
 
 
-def _wrapped(message: Mapping[str, Any]) -> Envelope:
+def _wrapped(message: Mapping[str, Any], received_at: datetime | None) -> Envelope:
     raw = message.get("data") or ""
     attributes = message.get("attributes") or {}
     if not isinstance(raw, str) or not isinstance(attributes, dict):
@@ -139,8 +143,11 @@ def _wrapped(message: Mapping[str, Any]) -> Envelope:
     except ValueError as exc:  # binascii.Error, or a text that is not ASCII
         raise MessageError("a Pub/Sub message whose data is not base64") from exc
     texts = {_as_text(name): _as_text(value) for name, value in attributes.items()}
-    message_id = _as_text(message.get("messageId") or message.get("message_id") or content_id(data, texts))
-    return Envelope(message_id, data, texts, _time_or_none(message.get("publishTime") or message.get("publish_time")))
+    published_at = _time_or_none(message.get("publishTime") or message.get("publish_time"))
+    message_id = (
+        message.get("messageId") or message.get("message_id") or content_id(data, texts, at=published_at or received_at)
+    )
+    return Envelope(_as_text(message_id), data, texts, published_at)
 
 
 # In an unwrapped push the attributes are headers, among those that HTTP, the load balancer and the platform add.
@@ -154,9 +161,16 @@ def _is_transport(header: str) -> bool:
     return _TRANSPORT.match(header) is not None
 
 
-def content_id(data: bytes, attributes: Mapping[str, str] | None = None) -> str:
-    """An id for a message without one: equal for equal content, so that a second delivery is recognised."""
-    return "content-" + hashlib.sha256(data + repr(sorted((attributes or {}).items())).encode()).hexdigest()[:32]
+def content_id(data: bytes, attributes: Mapping[str, str] | None = None, *, at: datetime | None = None) -> str:
+    """An id for a message without one.
+
+    A job that runs again reports the same words again, so the content alone must not make a message a duplicate.
+
+    Args:
+        at: When the message was published; when it was received, if the envelope does not say.
+    """
+    when = at.isoformat() if at else ""
+    return "content-" + hashlib.sha256(data + repr((sorted((attributes or {}).items()), when)).encode()).hexdigest()[:32]
 
 
 def _json_or_none(body: bytes) -> Any:
