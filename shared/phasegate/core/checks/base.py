@@ -17,7 +17,6 @@ from phasegate.core.checks.metrics import (
     AnyMetric,
     Checksum,
     Cost,
-    Newest,
     Number,
     PairSource,
     Query,
@@ -110,9 +109,9 @@ class CheckContext:
     due: Callable[[date], datetime | None]
     moment: str = "the due time"
 
-    def pair(self, other: str, *, dated: bool | None = None) -> PairSource:
-        """The table, to be compared with *other*; with dated=False by key alone, whatever the date."""
-        column = self.date_columns.get(other) if dated is not False else None
+    def pair(self, other: str, *, dated: bool = True) -> PairSource:
+        """The table and *other*, compared by date and key; without *dated* by key alone."""
+        column = self.date_columns.get(other) if dated else None
         return PairSource(self.source.table, self.source.date, other, column)
 
 
@@ -193,7 +192,10 @@ class Answers:
             compared = {
                 metric: n
                 for metric, n in positions.items()
-                if not isinstance(metric, Newest | Checksum) and metric != Rows() and metric not in answer.unmeasured
+                if not metric.changes_on_reload
+                and not isinstance(metric, Checksum)
+                and metric != Rows()
+                and metric not in answer.unmeasured
             }
             self._names[source] = tuple((str(metric), n) for metric, n in compared.items())
         return self._names[source]

@@ -155,12 +155,12 @@ class ShareCheck(BaseCheck):
         if self.acceptable is not None and exact(self.acceptable) < exact(self.at_most):
             raise ValueError("an acceptable share that is not below at_most")
 
-    def judge_share(self, violations: int, rows: int, table: str, *, kept: str, broken: str) -> Judgement | None:
+    def judge_share(self, violations: int, rows: int, table: str, *, valid: str, invalid: str) -> Judgement | None:
         """Judge a share of rows; without rows there is nothing to judge.
 
         Args:
-            kept: What rows without a violation have: `origin in EWR or JFK`.
-            broken: What is wrong with the others, after the table's name: `.origin is not EWR or JFK`.
+            valid: What valid rows have: `origin in EWR or JFK`.
+            invalid: What is wrong with the others, after the table's name: `.origin is not EWR or JFK`.
         """
         if not rows:
             return None
@@ -169,10 +169,10 @@ class ShareCheck(BaseCheck):
         expected = f"at most {percent_bound(self.at_most)}" if self.at_most else "none"
         outcome = outcome_up_to(share, self.at_most, self.acceptable)
         if violations:
-            sentence = f"{table}{broken} in {violations:,} of {rows:,} rows{only(self.where)} ({percent(share, bounds)})"
+            sentence = f"{table}{invalid} in {violations:,} of {rows:,} rows{only(self.where)} ({percent(share, bounds)})"
             sentence += f"; up to {percent_bound(self.at_most)} is allowed" if outcome is Outcome.PASSED else ""
         elif rows == 1:
-            sentence = f"the only row of {table}{only(self.where)} has {kept}"
+            sentence = f"the only row of {table}{only(self.where)} has {valid}"
         else:
-            sentence = f"all {rows:,} rows of {table}{only(self.where)} have {kept}"
+            sentence = f"all {rows:,} rows of {table}{only(self.where)} have {valid}"
         return judgement(outcome, float(share), expected, sentence)

@@ -222,8 +222,8 @@ class NotNull(ShareCheck):
         rows = answers.count(context.source, Rows(self.where), day)
         nulls = {column: answers.count(context.source, Nulls(column, self.where), day) for column in self.columns}
         worst = max(nulls, key=nulls.__getitem__)
-        kept = f"a value in {_listed(self.columns, 'and')}"
-        judged = self.judge_share(nulls[worst], rows, context.source.table, kept=kept, broken=f".{worst} is null")
+        valid = f"a value in {_listed(self.columns, 'and')}"
+        judged = self.judge_share(nulls[worst], rows, context.source.table, valid=valid, invalid=f".{worst} is null")
         most = exact(self.at_most) * rows
         failing = [f"{column} ({count:,})" for column, count in nulls.items() if count > most]
         if judged is None or len(failing) < 2:
@@ -248,12 +248,12 @@ class _RowWiseCheck(ShareCheck):
         """The number of rows that break the rule."""
 
     @abstractmethod
-    def kept(self) -> str:
-        """What a row that keeps the rule has: `origin in EWR or JFK`."""
+    def valid_phrase(self) -> str:
+        """What valid rows have: `origin in EWR or JFK`."""
 
     @abstractmethod
-    def broken(self) -> str:
-        """What is wrong with a row that breaks it, after the table's name: `.origin is not EWR or JFK`."""
+    def invalid_phrase(self) -> str:
+        """What is wrong with the others, after the table's name: `.origin is not EWR or JFK`."""
 
     def metrics(self, context: CheckContext) -> tuple[MetricRequest, ...]:
         return ((context.source, Rows(self.where)), (context.source, self.violations()))
@@ -261,7 +261,9 @@ class _RowWiseCheck(ShareCheck):
     def judge(self, answers: Answers, context: CheckContext, day: date) -> Judgement | None:
         rows = answers.count(context.source, Rows(self.where), day)
         violations = answers.count(context.source, self.violations(), day)
-        return self.judge_share(violations, rows, context.source.table, kept=self.kept(), broken=self.broken())
+        return self.judge_share(
+            violations, rows, context.source.table, valid=self.valid_phrase(), invalid=self.invalid_phrase()
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -288,10 +290,10 @@ class AcceptedValues(_RowWiseCheck):
     def violations(self) -> AnyMetric:
         return NotIn(self.column, self.values, self.where)
 
-    def kept(self) -> str:
+    def valid_phrase(self) -> str:
         return f"{self.column} in {_listed(self.values, 'or')}"
 
-    def broken(self) -> str:
+    def invalid_phrase(self) -> str:
         return f".{self.column} is not {_listed(self.values, 'or')}"
 
 
@@ -332,13 +334,13 @@ class InRange(_RowWiseCheck):
         low, high = (bound if isinstance(bound, str | None) else spell_bound(bound) for bound in (self.min, self.max))
         return low, high
 
-    def kept(self) -> str:
+    def valid_phrase(self) -> str:
         low, high = self._bounds()
         if low is None:
             return f"{self.column} of at most {high}"
         return f"{self.column} of at least {low}" if high is None else f"{self.column} from {low} to {high}"
 
-    def broken(self) -> str:
+    def invalid_phrase(self) -> str:
         low, high = self._bounds()
         # NaN is neither above nor below a bound.
         if low is None:
@@ -362,10 +364,10 @@ class Matches(_RowWiseCheck):
     def violations(self) -> AnyMetric:
         return NotMatching(self.column, self.pattern, self.where)
 
-    def kept(self) -> str:
+    def valid_phrase(self) -> str:
         return f"{self.column} matching {self.pattern}"
 
-    def broken(self) -> str:
+    def invalid_phrase(self) -> str:
         return f".{self.column} does not match {self.pattern}"
 
 
@@ -388,10 +390,10 @@ class Invariant(_RowWiseCheck):
     def violations(self) -> AnyMetric:
         return Violating(self.that, self.where)
 
-    def kept(self) -> str:
+    def valid_phrase(self) -> str:
         return self.that
 
-    def broken(self) -> str:
+    def invalid_phrase(self) -> str:
         return f" violates {self.that}"
 
 
@@ -434,10 +436,10 @@ class References(ShareCheck):
         pair = context.pair(self.table, dated=self.same_date)
         linked, orphans = (answers.count(pair, metric, day) for metric in self._pair_metrics(pair))
         columns = ", ".join(self.columns)
-        kept = f"a match in {self.table} for ({columns})"
+        valid = f"a match in {self.table} for ({columns})"
         subject = f".{columns}" if len(self.columns) == 1 else f" ({columns})"
-        broken = f"{subject} has no match in {self.table}"
-        return self.judge_share(orphans, linked, context.source.table, kept=kept, broken=broken)
+        invalid = f"{subject} has no match in {self.table}"
+        return self.judge_share(orphans, linked, context.source.table, valid=valid, invalid=invalid)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -33,6 +33,8 @@ class BaseMetric(ABC):
 
     is_count: ClassVar[bool]
     """True when it is 0 on a date without rows; any other metric is None then."""
+    changes_on_reload: ClassVar[bool] = False
+    """True when loading the same data again changes it, so that it is no sign of changed data."""
     where: str | None
 
     @property
@@ -204,6 +206,7 @@ class Violating(CountMetric):
 class Newest(ValueMetric):
     """The greatest value of a date or time *column*, in whole seconds since 1970 UTC; None when there is none."""
 
+    changes_on_reload: ClassVar[bool] = True
     column: str
     where: str | None = None
 
