@@ -142,7 +142,7 @@ def scripted(job: Callable[[dict], Answered], *, like: Mapping | None = None) ->
 def warehouse(wire: Wire, **options: object) -> BigQueryWarehouse:
     anonymous = AnonymousCredentials()  # type: ignore[no-untyped-call]
     client = Client("test-project", credentials=anonymous, _http=wire)
-    return BigQueryWarehouse("test-project", client=client, **{"timeout": 5, "patience": 0.1, **options})
+    return BigQueryWarehouse("test-project", client=client, **{"timeout": 5, "retry_timeout": 0.1, **options})
 
 
 def ask(warehouse: BigQueryWarehouse, *metrics: AnyMetric, source: Source = FLIGHTS) -> Answer:
@@ -255,6 +255,7 @@ def test_without_their_filter_the_same_statements_are_refused(bigquery_client: C
     for query in every_kind:
         statement = render(query, DAYS, Dialect.BIGQUERY)
         whole = statement.text.replace("`d` BETWEEN @from AND @to", "TRUE").replace("`day` BETWEEN @from AND @to", "TRUE")
+        whole = whole.replace(" OR `d` IS NULL", "")
         whole = whole.replace("d BETWEEN @from AND @to", "@from <= @to").replace("WHERE TRUE", "WHERE @from <= @to")
         params = [ScalarQueryParameter(param.name, param.type, param.value) for param in statement.params]
         config = QueryJobConfig(query_parameters=params)
