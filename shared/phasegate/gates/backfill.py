@@ -1,14 +1,17 @@
 """Judge past run dates, one or hundreds, with the same checks as the gates: one query per table for the whole range."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import date, datetime
 
-from phasegate.core.checks.base import CheckResult, Mode, Outcome
+from phasegate.core.checks.base import Answers, CheckResult, Mode, Outcome
 from phasegate.core.checks.metrics import Cost
 from phasegate.core.field_syntax import Span, parse_day
-from phasegate.core.gates.gate import GatesByPhase, is_live
-from phasegate.core.gates.verdict import DateVerdict, PhaseVerdict, Verdict, judge_date, summarise
+from phasegate.core.gates.completion import RunKey
+from phasegate.core.gates.decide import Case, gate_verdict
+from phasegate.core.gates.gate import Gate, GatesByPhase
+from phasegate.core.gates.schedule import deadline
+from phasegate.core.gates.verdict import DateVerdict, Verdict, judge_phase, summarise
 from phasegate.core.pipeline.model import Pipeline
 from phasegate.errors import ConfigError
 from phasegate.gates.measurement import Progress, measure
@@ -37,7 +40,7 @@ class Validation:
         for day in self.dates:
             for phase in day.phases:
                 for result in phase.results if phase.verdict is not Verdict.NOT_DUE else ():
-                    if result.mode is Mode.ENFORCE and (rank := _rank(result)) is not None:
+                    if result.mode is Mode.ENFORCE and (rank := _rank(result, phase.verdict)) is not None:
                         by_check.setdefault((rank, result.name), []).append((day.run_date, result))
                         phases[rank, result.name] = phase.phase
         findings = (
@@ -50,9 +53,10 @@ class Validation:
 _RANKS = ("fail", "unverified", "warn", "acceptable")
 
 
-def _rank(result: CheckResult) -> str | None:
+def _rank(result: CheckResult, verdict: Verdict) -> str | None:
     if result.outcome is Outcome.FAILED:
-        return "fail" if result.severity == "block" else "warn"
+        # A failure that a quorum, observe mode or a person lets pass holds nothing.
+        return "fail" if result.severity == "block" and verdict is Verdict.FAIL else "warn"
     if result.unmeasured is not None:
         return "unverified"
     return "acceptable" if result.outcome is Outcome.ACCEPTABLE else None
@@ -121,7 +125,7 @@ def validate(
     """Judge some phases on every date of a span. Writes nothing.
 
     Args:
-        known: Stored gates by run date, for the gaps that people accepted; none when left out.
+        known: Stored gates by run date, for what people decided and when runs are due; none when left out.
 
     Raises:
         WarehouseError: The warehouse could not be queried at all.
@@ -130,21 +134,19 @@ def validate(
     chosen = tuple(phases)
     # Without key checksums: they only tell releases apart, and cost a scan of the key columns.
     answers = measure(warehouse, pipeline, chosen, span, progress, now=now)
-    dates = (judge_date(pipeline, chosen, day, answers, now=now) for day in span.days())
-    return Validation(
-        pipeline.name, span, tuple(_accept(day, (known or {}).get(day.run_date, {}), now) for day in dates), answers.cost
-    )
+    dates = (judge_date(pipeline, chosen, day, answers, (known or {}).get(day, {}), now=now) for day in span.days())
+    return Validation(pipeline.name, span, tuple(dates), answers.cost)
 
 
-def _accept(day: DateVerdict, gates: GatesByPhase, now: datetime) -> DateVerdict:
-    """The same, with gaps that a person accepted, and that have not expired, shown as accepted."""
-    accepted = {name for name, gate in gates.items() if gate.gap is not None and is_live(gate.gap, now)}
-    if not accepted:
-        return day
-    return summarise(day.run_date, [_accepted(phase) if phase.phase in accepted else phase for phase in day.phases])
-
-
-def _accepted(phase: PhaseVerdict) -> PhaseVerdict:
-    if phase.verdict in (Verdict.FAIL, Verdict.UNVERIFIED):
-        return replace(phase, verdict=Verdict.ACCEPTED, score=None, reason="a person accepted the gap")
-    return phase
+def judge_date(
+    pipeline: Pipeline, phases: Iterable[str], day: date, answers: Answers, gates: GatesByPhase, *, now: datetime
+) -> DateVerdict:
+    """Judge some phases on one date as their gates would, but without reports: a phase counts as done once it is due."""
+    verdicts = []
+    for phase in phases:
+        due = deadline(pipeline, phase, day, gates)
+        at = due.at if due else None
+        verdict = judge_phase(pipeline, phase, day, answers, not_due=at is not None and now < at)
+        gate = gates.get(phase, Gate(RunKey(pipeline.name, phase, day)))
+        verdicts.append(gate_verdict(Case(pipeline, gate, gates, verdict, at, now)) or verdict)
+    return summarise(day, verdicts)

@@ -32,7 +32,6 @@ from phasegate.core.gates.verdict import (
     Verdict,
     differ,
     judge,
-    judge_date,
     judge_phase,
     points_lost,
     queries,
@@ -41,6 +40,7 @@ from phasegate.core.gates.verdict import (
     worst,
 )
 from phasegate.core.pipeline.model import Calendar, Expected, Output, Part, Phase, Pipeline
+from phasegate.gates.backfill import judge_date
 
 DAY = date(2013, 2, 8)
 DOWN = Unmeasured(Fault.UNAVAILABLE, "the warehouse is down")
@@ -303,22 +303,22 @@ def test_nothing_is_unverified_before_it_is_due():
 @pytest.mark.parametrize(("hour", "verdict"), [(5, Verdict.NOT_DUE), (6, Verdict.FAIL), (7, Verdict.FAIL)])
 def test_a_date_is_judged_by_the_time(hour, verdict):
     """A phase is due from its due time on; without one it is always due."""
-    judged = judge_date(PIPELINE, ["raw"], DAY, answers(good(rows=3)), now=datetime(2013, 2, 9, hour, tzinfo=UTC))
+    judged = judge_date(PIPELINE, ["raw"], DAY, answers(good(rows=3)), {}, now=datetime(2013, 2, 9, hour, tzinfo=UTC))
     assert judged.verdict is verdict
-    bare = judge_date(PIPELINE, ["features"], DAY, answers(good()), now=datetime(2013, 1, 1, tzinfo=UTC))
+    bare = judge_date(PIPELINE, ["features"], DAY, answers(good()), {}, now=datetime(2013, 1, 1, tzinfo=UTC))
     assert bare.verdict is Verdict.PASS
 
 
 def test_a_date_is_as_bad_as_its_worst_phase_and_scored_over_all_checks():
     now = datetime(2013, 2, 10, tzinfo=UTC)
-    judged = judge_date(PIPELINE, ["raw", "features"], DAY, answers(good(a=1)), now=now)
+    judged = judge_date(PIPELINE, ["raw", "features"], DAY, answers(good(a=1)), {}, now=now)
     assert (judged.run_date, judged.verdict, judged.score) == (DAY, Verdict.FAIL, 75.0)
     assert [phase.verdict for phase in judged.phases] == [Verdict.FAIL, Verdict.PASS]
 
 
 def test_phases_that_are_not_due_are_not_counted():
     now = datetime(2013, 2, 8, tzinfo=UTC)
-    judged = judge_date(PIPELINE, ["raw", "features"], DAY, answers(good(a=1)), now=now)
+    judged = judge_date(PIPELINE, ["raw", "features"], DAY, answers(good(a=1)), {}, now=now)
     assert (judged.verdict, judged.score) == (Verdict.NOT_DUE, 100.0)
 
 

@@ -381,7 +381,7 @@ def _stay_closed(case: Case, rule: str, cause: Cause, *, alert: bool) -> Decisio
     # Unchanged fields keep the gate equal to the stored one, so that a tick which finds the same writes nothing.
     since = case.gate.since if same else case.now
     gate = replace(case.gate, state=cause.state, reason=cause.reason, detail=cause.detail, since=since)
-    gate = _with_evidence(gate, case.verdict)
+    gate = _with_evidence(gate, case)
     if not alert or (case.gate.alert is not None and _covers(case.gate.alert, cause)):
         return Decision(gate, rule, cause.reason, cause.detail, case.now)
     firing = _alert(case, gate, AlertSeverity.CRITICAL, cause)
@@ -397,7 +397,26 @@ def _covers(alert: Alert, cause: Cause) -> bool:
     return (alert.cause, alert.about) == (cause.reason, cause.about)
 
 
-def _with_evidence(gate: Gate, verdict: PhaseVerdict | None) -> Gate:
+def gate_verdict(case: Case) -> PhaseVerdict | None:
+    """The verdict of the tables, and what the gate makes of one that does not pass; a validation says the same."""
+    verdict = case.verdict
+    if verdict is None or verdict.verdict not in (Verdict.FAIL, Verdict.UNVERIFIED):
+        return verdict
+    if case.has_accepted_gap:
+        return replace(verdict, verdict=Verdict.ACCEPTED, score=None, reason="a person accepted the gap")
+    if case.is_observed:
+        why = "the phase is in observe mode, so the gate opens whatever fails"
+    elif case.is_measured and not case.blocking:
+        why = "; ".join(f"waived by {override.by}: {override.why}" for override in case.overrides)
+    elif case.has_quorum:
+        why = release_without(table for table in case.missing if "." in table)
+    else:
+        return verdict
+    return replace(verdict, verdict=Verdict.ACCEPTABLE, reason=why)
+
+
+def _with_evidence(gate: Gate, case: Case) -> Gate:
+    verdict = gate_verdict(case)
     if verdict is None:
         return gate
     return replace(
@@ -493,7 +512,7 @@ def _release(case: Case, rule: str, why: tuple[Reason, str] | None = None) -> De
     generation = gate.generation + 1
     again = gate.is_open
     opened = replace(
-        _with_evidence(gate, verdict),
+        _with_evidence(gate, case),
         state=GateState.OPEN,
         reason=reason,
         detail=detail,
@@ -580,7 +599,7 @@ def _open_off(case: Case, rule: str) -> Decision:
 def _late_failure(case: Case, rule: str) -> Decision:
     detail = _producer_failure(case) if case.failed_reports else _failing(case) if case.blocking else _lapsed(case)
     about = tuple(r.producer for r in case.failed_reports) or tuple(r.name for r in case.blocking) or case.lapsed
-    gate = replace(_with_evidence(case.gate, case.verdict), detail=detail)
+    gate = replace(_with_evidence(case.gate, case), detail=detail)
     return _alert_once(case, rule, gate, AlertSeverity.CRITICAL, Cause(GateState.OPEN, Reason.LATE_FAILURE, about, detail))
 
 
@@ -621,7 +640,7 @@ def _unchanged(case: Case, rule: str) -> Decision:
         detail = f"{release_without(missing)}; {detail}"
     alerts = _recovery(case, GateState.OPEN, "the tables match the release again")
     prints = case.verdict.fingerprint if case.verdict else case.gate.fingerprint
-    gate = replace(_with_evidence(case.gate, case.verdict), detail=detail, consumed=consumed, fingerprint=prints, alert=None)
+    gate = replace(_with_evidence(case.gate, case), detail=detail, consumed=consumed, fingerprint=prints, alert=None)
     gate = replace(gate, degraded=bool(missing), missing=missing)
     return Decision(gate, rule, Reason.NOTHING_NEW, detail, case.now, alerts=alerts)
 
@@ -641,7 +660,7 @@ def _not_released_again(case: Case, rule: str) -> Decision:
     detail = f"the data changed; {why}"
     # Ticks recheck an unproven gate, so the new data is released as soon as the pause or hold ends.
     postponed = case.is_stopped and case.phase.again is Again.ON_CHANGE
-    gate = replace(_with_evidence(case.gate, case.verdict), detail=detail, alert=None, unproven=postponed)
+    gate = replace(_with_evidence(case.gate, case), detail=detail, alert=None, unproven=postponed)
     alerts = _recovery(case, GateState.OPEN, detail)
     return Decision(gate, rule, Reason.DATA_CHANGED, detail, case.now, alerts=alerts)
 

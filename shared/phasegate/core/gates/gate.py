@@ -268,13 +268,16 @@ def is_released(pipeline: Pipeline, phase: str, day: GatesByPhase) -> bool:
 
 
 def lets_start(pipeline: Pipeline, phase: str, day: GatesByPhase) -> bool:
-    """True when a phase blocks no follower that wants to start: it is released and does not fail."""
+    """True when a preflight lets the followers of a phase start: it is released and does not fail."""
     return is_released(pipeline, phase, day) and day[phase].flaw is None
 
 
 def may_start(pipeline: Pipeline, phase: str, run_date: date, day: GatesByPhase) -> bool:
-    """True when every upstream gate of a phase is released, and none fails."""
-    return all(lets_start(pipeline, upstream, day) for upstream in pipeline.inputs(phase, run_date))
+    """True when every upstream gate of a phase is released.
+
+    One that fails counts: its repair may bring back what was released, which makes no go-signal. A preflight stops the start.
+    """
+    return all(is_released(pipeline, upstream, day) for upstream in pipeline.inputs(phase, run_date))
 
 
 class AlertState(StrEnum):

@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import date, datetime
+from datetime import date
 from enum import StrEnum
 
 from phasegate.core.checks.base import Answers, CheckResult, Mode, Outcome, PlacedCheck, Severity, evaluate, plan
@@ -261,15 +261,6 @@ def _fingerprint(pipeline: Pipeline, phase: str, table: str, day: date, answers:
 
 def _digest(of: object) -> str:
     return hashlib.sha256(repr(of).encode()).hexdigest()[:12]
-
-
-def judge_date(pipeline: Pipeline, phases: Iterable[str], day: date, answers: Answers, *, now: datetime) -> DateVerdict:
-    """Judge some phases on one date without their reports: a phase counts as done once it is due."""
-    verdicts = []
-    for phase in phases:
-        due = pipeline.due(phase, day)
-        verdicts.append(judge_phase(pipeline, phase, day, answers, not_due=due is not None and now < due))
-    return summarise(day, verdicts)
 
 
 def summarise(day: date, phases: Iterable[PhaseVerdict]) -> DateVerdict:
