@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable
-from datetime import UTC, datetime, time, timedelta
+from datetime import UTC, datetime, time
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -110,8 +110,8 @@ def parse_until(text: str, pipeline: Pipeline, now: datetime) -> datetime:
     except ValueError:
         pass
     try:
-        # The day is the last one, so the end is midnight after it.
-        return datetime.combine(parse_day(text) + timedelta(days=1), time(), pipeline.zone).astimezone(UTC)
+        # The whole of the day, in the zone in which it was given: so it can be shown as it was given.
+        return datetime.combine(parse_day(text), time.max, pipeline.zone)
     except ValueError:
         pass
     try:

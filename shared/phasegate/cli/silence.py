@@ -10,7 +10,7 @@ import click
 from phasegate.cli.options import UNTIL, by_option, example, format_option, location_options, parse_until, wired
 from phasegate.core.alerts.causes import TroubleCause
 from phasegate.core.alerts.routing import Silence
-from phasegate.core.gates.gate import Reason
+from phasegate.core.gates.gate import Reason, end_text
 from phasegate.core.pipeline.model import Pipeline
 from phasegate.errors import ConfigError
 
@@ -71,7 +71,7 @@ def command(
         cause=matcher.get("cause"),
     )
     wiring.alerts.silences.add(silence)
-    click.echo(f"silence {silence.id} until {ends:%Y-%m-%d %H:%M} UTC: {_match_text(silence)}")
+    click.echo(f"silence {silence.id} until {end_text(ends)}: {_match_text(silence)}")
     return 0
 
 
@@ -129,9 +129,7 @@ def _list(silences: Sequence[Silence], form: str) -> None:
         click.echo(json.dumps(rows, ensure_ascii=False))
         return
     for silence in silences:
-        click.echo(
-            f"{silence.id}  until {silence.until:%Y-%m-%d %H:%M} UTC  {_match_text(silence)}  by {silence.by}: {silence.why}"
-        )
+        click.echo(f"{silence.id}  until {end_text(silence.until)}  {_match_text(silence)}  by {silence.by}: {silence.why}")
     click.echo(f"{len(silences)} {'silence' if len(silences) == 1 else 'silences'}" if silences else "no silences")
 
 

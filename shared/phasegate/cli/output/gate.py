@@ -12,7 +12,7 @@ from phasegate.cli.output.checks import print_checks
 from phasegate.cli.output.terminal import Sign, console, sign
 from phasegate.cli.output.text import visible
 from phasegate.core.gates.actions import active_decisions
-from phasegate.core.gates.gate import Gate, GatesByPhase, GateState, effective_state, release_without
+from phasegate.core.gates.gate import Gate, GatesByPhase, GateState, effective_state, end_text, release_without
 from phasegate.core.gates.pause import Pause
 from phasegate.core.gates.verdict import PhaseVerdict
 from phasegate.core.pipeline.model import Pipeline
@@ -112,7 +112,7 @@ def _history(events: Sequence[Event], pauses: Sequence[Pause]) -> Iterator[tuple
         # A pause that ended before the gate had a history has no part in it.
         if (pause.ended_at or pause.until) < events[0].at:
             continue
-        until = f"{pause.until:%Y-%m-%d %H:%M} UTC"
+        until = end_text(pause.until)
         yield pause.at, f"by hand: {pause.by}: pause of {pause.subject} until {until}: {pause.why}"
         if pause.ended_at:
             why = f": {pause.ended_why}" if pause.ended_why else ""

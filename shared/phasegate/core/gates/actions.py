@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from phasegate.core.field_syntax import Span
 from phasegate.core.gates.decide import WAIVABLE, Case
-from phasegate.core.gates.gate import AcceptedGap, Gate, GateState, Hold, Override, is_live
+from phasegate.core.gates.gate import AcceptedGap, Gate, GateState, Hold, Override, end_text, is_live
 from phasegate.core.pipeline.model import Pipeline
 from phasegate.errors import ActionRefused
 
@@ -27,7 +27,7 @@ class Waive:
     until: datetime
 
     def __str__(self) -> str:
-        return f"override of {', '.join(self.checks)} until {_moment(self.until)}: {self.why}"
+        return f"override of {', '.join(self.checks)} until {end_text(self.until)}: {self.why}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ class PutHold:
     until: datetime | None = None
 
     def __str__(self) -> str:
-        return f"hold{f' until {_moment(self.until)}' if self.until else ''}: {self.why}"
+        return f"hold{f' until {end_text(self.until)}' if self.until else ''}: {self.why}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +84,7 @@ class AcceptGap:
 
     def __str__(self) -> str:
         owner = f", owner: {self.owner}" if self.owner else ""
-        return f"gap accepted until {_moment(self.until)}{owner}: {self.why}"
+        return f"gap accepted until {end_text(self.until)}{owner}: {self.why}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,13 +161,13 @@ def active_decisions(gate: Gate, now: datetime) -> tuple[str, ...]:
     for override in gate.overrides:
         if is_live(override, now):
             checks = ", ".join(override.checks)
-            decisions.append((Waive, f"{checks} waived by {override.by} until {_moment(override.until)}: {override.why}"))
+            decisions.append((Waive, f"{checks} waived by {override.by} until {end_text(override.until)}: {override.why}"))
     if gate.hold is not None and is_live(gate.hold, now):
-        until = f" until {_moment(gate.hold.until)}" if gate.hold.until else ""
+        until = f" until {end_text(gate.hold.until)}" if gate.hold.until else ""
         decisions.append((PutHold, f"held by {gate.hold.by} since {_moment(gate.hold.at)}{until}: {gate.hold.why}"))
     if gate.gap is not None and is_live(gate.gap, now):
         owner = f", owner: {gate.gap.owner}" if gate.gap.owner else ""
-        decisions.append((AcceptGap, f"gap accepted by {gate.gap.by} until {_moment(gate.gap.until)}{owner}: {gate.gap.why}"))
+        decisions.append((AcceptGap, f"gap accepted by {gate.gap.by} until {end_text(gate.gap.until)}{owner}: {gate.gap.why}"))
     run, day = gate.run, Span(gate.run.run_date, gate.run.run_date)
     return tuple(f"{text} (to end it: {undo_of(kind, run.pipeline, run.phase, day)})" for kind, text in decisions)
 
@@ -177,7 +177,7 @@ def _check(action: Waive | PutHold | AcceptGap, case: Case, by: str) -> None:
     if case.gate.state is GateState.OFF or not case.pipeline.runs(run.phase, run.run_date):
         raise ActionRefused(f"{run}: no run is expected on this date")
     if action.until is not None and action.until <= case.now:
-        raise ActionRefused(f"{run}: {_moment(action.until)} is in the past; choose a later end")
+        raise ActionRefused(f"{run}: {end_text(action.until)} is in the past; choose a later end")
     if not action.why.strip() or not by.strip():
         raise ActionRefused(f"{run}: a manual action needs a reason and a name")
 

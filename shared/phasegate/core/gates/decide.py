@@ -21,6 +21,7 @@ from phasegate.core.gates.gate import (
     Override,
     Reason,
     decision_id,
+    end_text,
     is_live,
     is_released,
     may_start,
@@ -710,7 +711,7 @@ def _stopped(case: Case) -> str:
     hold = case.live_hold
     if hold is None:
         return _paused(case)
-    until = f" until {hold.until:%Y-%m-%d %H:%M} UTC" if hold.until else ""
+    until = f" until {end_text(hold.until)}" if hold.until else ""
     return f"put on hold by {hold.by}{until}: {hold.why}"
 
 
@@ -745,7 +746,7 @@ def _accept(case: Case, rule: str) -> Decision:
     gap = case.gate.gap
     assert gap is not None
     owner = f" (owner: {gap.owner})" if gap.owner and gap.owner != gap.by else ""
-    detail = f"{gap.by} accepted the gap until {gap.until:%Y-%m-%d %H:%M} UTC{owner}: {gap.why}"
+    detail = f"{gap.by} accepted the gap until {end_text(gap.until)}{owner}: {gap.why}"
     decision = _stay_closed(case, rule, Cause(GateState.ACCEPTED, Reason.GAP_ACCEPTED, (), detail), alert=False)
     alerts = _recovery(case, GateState.ACCEPTED, detail)
     return replace(decision, gate=replace(decision.gate, alert=None), alerts=alerts)

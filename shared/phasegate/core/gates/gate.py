@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from enum import StrEnum
 from typing import Any
 
@@ -104,6 +104,13 @@ class Hold:
     why: str
     at: datetime
     until: datetime | None = None
+
+
+def end_text(end: datetime) -> str:
+    """When a person's decision ends, as it was given: a last day as its date, a time in UTC."""
+    if end.time() == time.max:
+        return str(end.date())
+    return f"{end.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
 
 
 def is_live(decision: Override | AcceptedGap | Hold, now: datetime) -> bool:

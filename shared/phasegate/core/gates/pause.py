@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from phasegate.core.gates.gate import end_text
 from phasegate.errors import ActionRefused
 
 
@@ -32,7 +33,7 @@ class Pause:
         return self.at <= now < (self.ended_at or self.until)
 
     def __str__(self) -> str:
-        return f"{self.subject} is paused by {self.by} until {self.until:%Y-%m-%d %H:%M} UTC: {self.why}"
+        return f"{self.subject} is paused by {self.by} until {end_text(self.until)}: {self.why}"
 
     @property
     def undo(self) -> str:
@@ -65,7 +66,7 @@ def begin(history: PauseHistory, new: Pause) -> PauseHistory:
         ActionRefused: It would end before it begins, has no reason, or does not say who wants it.
     """
     if new.until <= new.at:
-        raise ActionRefused(f"{new.subject}: {new.until:%Y-%m-%d %H:%M} UTC is in the past; choose a later end")
+        raise ActionRefused(f"{new.subject}: {end_text(new.until)} is in the past; choose a later end")
     if not new.why.strip() or not new.by.strip():
         raise ActionRefused(f"{new.subject}: a pause needs a reason and a name")
     return (*_ended(history, new.at, new.by, "replaced"), new)[-HISTORY_LENGTH:]

@@ -13,7 +13,16 @@ from phasegate.core.field_syntax import Span
 from phasegate.core.gates.actions import PutHold, undo_of
 from phasegate.core.gates.completion import RunKey
 from phasegate.core.gates.decide import Case
-from phasegate.core.gates.gate import Gate, GatesByPhase, GateState, effective_state, is_released, lets_start, release_without
+from phasegate.core.gates.gate import (
+    Gate,
+    GatesByPhase,
+    GateState,
+    effective_state,
+    end_text,
+    is_released,
+    lets_start,
+    release_without,
+)
 from phasegate.core.gates.pause import Pause
 from phasegate.core.gates.verdict import why_off
 from phasegate.core.pipeline.model import Pipeline
@@ -304,7 +313,7 @@ def _pause(start: PreflightCase) -> Iterator[PreflightPoint]:
     if start.pause is not None:
         yield PreflightPoint(Topic.PAUSE, PointOutcome.NO, str(start.pause), "once the pause has ended", (start.pause.undo,))
     if (hold := case.live_hold) is not None:
-        end = f" until {_minute(hold.until)}" if hold.until else ""
+        end = f" until {end_text(hold.until)}" if hold.until else ""
         cure = "once the hold has ended" if hold.until else "once a person ends the hold"
         day = Span(start.run.run_date, start.run.run_date)
         release = undo_of(PutHold, start.pipeline.name, start.run.phase, day)
