@@ -22,6 +22,9 @@ MAX_GROUP_WAIT = timedelta(hours=1)
 SLOWEST_REMINDER = timedelta(hours=24)
 """The longest interval between reminders, unless the route sets a longer one; the shortest once somebody acknowledged."""
 
+CAUSED_BY_UPSTREAM = frozenset({Reason.UPSTREAM_SHUT, Reason.RAN_BEFORE_UPSTREAM})
+"""Causes that an upstream's own alert reports: the follower waits for it, or ran without waiting."""
+
 UPSTREAM_GRACE = timedelta(minutes=2)
 """How long the alert of a late follower waits: for the alert of its upstream, or for its own recovery after its upstream's."""
 
@@ -347,14 +350,14 @@ class Topology:
 
     def muted_until(self, incident: Incident, now: datetime) -> datetime | None:
         """Until when, at least, an upstream reports an incident; None when none does."""
-        if incident.cause != Reason.UPSTREAM_SHUT or incident.pipeline not in self.pipelines:
+        if incident.cause not in CAUSED_BY_UPSTREAM or incident.pipeline not in self.pipelines:
             return None
         ends = [self._member_muted_until(incident, member, now) for member in incident.open_members]
         # If no upstream reports one of several run dates, the incident is sent, with all of its dates.
         return None if None in ends else min((end for end in ends if end is not None), default=None)
 
     def _member_muted_until(self, incident: Incident, member: Member, now: datetime) -> datetime | None:
-        newest = member.since
+        newest, grace = member.since, UPSTREAM_GRACE
         for upstream in member.about:
             board = self.boards.get(f"{incident.pipeline}/{upstream}")
             for other in board.incidents.values() if board else ():
@@ -364,8 +367,11 @@ class Topology:
                 if cause.is_open:
                     return now + UPSTREAM_GRACE
                 newest = max(newest, cause.over_at or member.since)
+                if incident.cause == Reason.RAN_BEFORE_UPSTREAM:
+                    # The upstream's go-signal has just started it again, and it takes as long as a late run may.
+                    grace = max(grace, self.pipelines[incident.pipeline].phase(incident.subject).late_by)
         # No upstream has a problem now. Its alert may still be on its way, or the follower's own recovery: wait for both.
-        return newest + UPSTREAM_GRACE if now < newest + UPSTREAM_GRACE else None
+        return newest + grace if now < newest + grace else None
 
     def with_followers(self, incident: Incident) -> Incident:
         """The incident with the late followers that it reports, directly and through others."""
@@ -383,10 +389,10 @@ class Topology:
         waiting = {}
         for other in pipeline.phases:
             board = self.boards.get(f"{pipeline.name}/{other}")
-            own = board.incidents.get(Reason.UPSTREAM_SHUT) if board else None
-            member = own.members.get(name) if own else None
-            if member is not None and member.is_open:
-                waiting[other] = member.about
+            for own in board.incidents.values() if board else ():
+                member = own.members.get(name)
+                if own.cause in CAUSED_BY_UPSTREAM and member is not None and member.is_open:
+                    waiting[other] = member.about
         late = {phase}
         while more := {other for other, upstreams in waiting.items() if late.intersection(upstreams)} - late:
             late |= more
