@@ -259,6 +259,8 @@ class Season:
             self._done(phase, day, everything, late)
 
         self.happens(silence.at + silence.after, make_up)
+        # What one of several producers makes up for settles first.
+        self._at(_minute(silence.at + silence.after + declared.settle) + 2 * MINUTE, self._tick)
 
     def _done(self, phase: str, day: date, tables: Sequence[str], producers: Sequence[str]) -> None:
         for table in tables:

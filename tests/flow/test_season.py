@@ -134,7 +134,7 @@ SILENCES = (
         phase="feeds",
         day=date(2026, 2, 21),
         cause="quorum",
-        mentions="released without feeds.north, north",
+        mentions="released without table feeds.north; north has not reported",
         fills=("feeds.east", "feeds.west"),
         reporting=("east", "west"),
     ),

@@ -47,6 +47,15 @@ def test_a_lone_late_file_gets_through(tmp_path: Path) -> None:
     assert len(world.warehouse.queries) == queries, "what is settled is not measured again"
 
 
+@pytest.mark.parametrize("again", [("one", "two"), ("two",)])
+def test_the_release_after_it_has_settled_starts_the_followers(tmp_path: Path, again: tuple[str, ...]) -> None:
+    world = released(tmp_path)
+    world.loaded(*again, rows=20)
+    world.tick(12)
+    (signal,) = [message.body for message in world.bus.taken if message.key == f"p/{G2}"]
+    assert signal["start"] == ["next"]
+
+
 def test_a_producer_that_reports_again_begins_the_wait_anew(tmp_path: Path) -> None:
     world = released(tmp_path)
     for rows in (20, 21):

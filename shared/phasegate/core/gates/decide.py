@@ -526,6 +526,7 @@ def _release(case: Case, rule: str, why: tuple[Reason, str] | None = None) -> De
         degraded=bool(missing),
         missing=missing,
         alert=None,
+        flaw=None,
     )
     signal = _signal(case, opened)
     alerts = _recovery(case, GateState.OPEN, detail)
