@@ -24,7 +24,7 @@ from pydantic.json_schema import GenerateJsonSchema
 from pydantic_core import ErrorDetails, core_schema
 from yaml.nodes import MappingNode, Node, ScalarNode
 
-from phasegate.app.yaml_file import STR, At, YamlFile, describe, printable
+from phasegate.app.yaml_file import NULL, STR, At, YamlFile, describe, printable
 from phasegate.core.checks.kinds import KINDS, Check
 from phasegate.core.field_syntax import EXACT, Between, Exact, FieldSyntax, Tagged
 from phasegate.core.pipeline.model import Pipeline
@@ -50,11 +50,32 @@ def load(path: Path, *, more: ExtraProblems | None = None) -> Pipeline:
         file.add((*problems(pipeline), *(more(pipeline) if more else ())))
     except ValidationError as error:
         _note_errors(error, file)
+        file.add(_further_problems(error, file, more))
     except OverflowError:
         file.note((), "expected dates before the year 10000")
     if file.problems:
         raise ConfigError(problems=file.problems)
     return pipeline
+
+
+def _further_problems(error: ValidationError, file: YamlFile, more: ExtraProblems | None) -> Sequence[Problem]:
+    """What is wrong besides the checks at fault, so that one broken check does not hide the rest of the file."""
+    content = json.loads(file.json)
+    for each in error.errors(include_url=False):
+        loc = each["loc"]
+        if "checks" not in loc[:-1]:
+            return ()
+        at = loc.index("checks") + 1
+        checks = content
+        for key in loc[:at]:
+            checks = checks[key]
+        # In its place stands a check without problems, under a name that no other has: the places of the others stay.
+        checks[loc[at]] = {"row_count": {"at_least": 1, "name": f"{EXACT}{loc[:at]}{loc[at]}"}}
+    try:
+        pipeline = _adapter().validate_json(json.dumps(content))
+    except (ValidationError, OverflowError):
+        return ()
+    return (*problems(pipeline), *(more(pipeline) if more else ()))
 
 
 def load_all(path: Path, *, more: ExtraProblems | None = None) -> tuple[Pipeline, ...]:
@@ -149,7 +170,7 @@ def _hint(error: ErrorDetails, node: Node) -> str:
     match error["type"]:
         case "enum" if close := get_close_matches(text, re.findall("'(.*?)'", error["ctx"]["expected"]), n=1):
             return f"did you mean {close[0]}?"
-        case "string_type" if text and node.tag != STR:
+        case "string_type" if text and node.tag not in (STR, NULL):
             return f'write "{text}"'
         case "tuple_type" if text and node.tag == STR:
             return f"write [{text}]"

@@ -2,7 +2,9 @@
 
 from collections.abc import Callable, Iterator
 
+from phasegate.core.checks.kinds import Matches
 from phasegate.core.checks.sql import SqlKind
+from phasegate.core.field_syntax import place
 from phasegate.core.pipeline.model import Pipeline
 from phasegate.core.pipeline.sql import sql_texts
 from phasegate.errors import ConfigError, Problem
@@ -13,15 +15,30 @@ SqlCheck = Callable[[str, SqlKind], str | None]
 
 def syntax_problems(pipeline: Pipeline, check: SqlCheck) -> Iterator[Problem]:
     """The pieces of SQL in a pipeline file that do not parse."""
-    for place, text, kind in sql_texts(pipeline):
+    for path, text, kind in sql_texts(pipeline):
         try:
             check(text, kind)
         except ConfigError as error:
-            yield Problem(place, str(error))
+            yield Problem(path, str(error))
+
+
+PatternCheck = Callable[[str], str | None]
+"""Why RE2 does not take a pattern; None when it does."""
+
+
+def pattern_problems(pipeline: Pipeline, check: PatternCheck) -> Iterator[Problem]:
+    """The patterns in a pipeline file that RE2 does not take."""
+    for name, phase in pipeline.phases.items():
+        for group, tables in (("needs", phase.needs), ("outputs", phase.outputs)):
+            for table, declared in tables.items():
+                for n, each in enumerate(declared.checks):
+                    if isinstance(each, Matches) and (reason := check(each.pattern)):
+                        path = place("phases", name, group, table, "checks", n, each.kind, "pattern")
+                        yield Problem(path, f"expected a pattern that RE2 takes ({reason})", f'"{each.pattern}"')
 
 
 def bigquery_only(pipeline: Pipeline, check: SqlCheck) -> Iterator[Problem]:
     """The pieces of SQL that DuckDB may not answer as BigQuery does, each with the reason."""
-    for place, text, kind in sql_texts(pipeline):
+    for path, text, kind in sql_texts(pipeline):
         if reason := check(text, kind):
-            yield Problem(place, reason)
+            yield Problem(path, reason)

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from phasegate.adapters.state.sqlite import SQLiteHistory
     from phasegate.alerts.ack_page import AckPage
     from phasegate.alerts.dispatch import AlertDispatch
-    from phasegate.app.pipeline_sql import SqlCheck
+    from phasegate.app.pipeline_sql import PatternCheck, SqlCheck
     from phasegate.gates.preflight import PreflightChecks
     from phasegate.gates.replay import Replay
     from phasegate.gates.tick import Hook, Tick
@@ -390,6 +390,15 @@ class Wiring:
         from phasegate.adapters.warehouse.googlesql import check_sql
 
         return check_sql
+
+    @cached_property
+    def check_pattern(self) -> "PatternCheck":
+        """Checks a pattern of a pipeline file where DuckDB is installed; elsewhere any pattern is taken."""
+        try:
+            from phasegate.adapters.warehouse.re2 import pattern_problem
+        except ModuleNotFoundError:
+            return lambda _pattern: None
+        return pattern_problem
 
 
 def _duckdb(wiring: Wiring) -> DescribedWarehouse:

@@ -1,13 +1,18 @@
 """`phasegate config`: check pipeline files, print their schema, show settings."""
 
 import os
-from functools import partial
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from phasegate.app.settings import Settings
 from phasegate.cli.options import example, location_options
+from phasegate.errors import Problem
+
+if TYPE_CHECKING:
+    from phasegate.core.pipeline.model import Pipeline
 
 
 @click.group(epilog=example("phasegate config check shared/pipelines/flights.yaml"))
@@ -25,13 +30,18 @@ def check(path: Path | None, secrets: bool, pipelines: str | None) -> int:
     Reports every problem with its line. SQL is parsed, too; SQL that runs only on BigQuery is a note, not a problem.
     """
     from phasegate.app.pipeline_file import load_all
-    from phasegate.app.pipeline_sql import bigquery_only, syntax_problems
+    from phasegate.app.pipeline_sql import bigquery_only, pattern_problems, syntax_problems
     from phasegate.app.wiring import Wiring
 
     # A file can be checked where there is no state and no warehouse, as in CI.
     settings = Settings.resolve({"pipelines": str(path) if path else pipelines}, os.environ, Path())
     wiring = Wiring(settings)
-    loaded = load_all(settings.pipelines, more=partial(syntax_problems, check=wiring.check_sql))
+
+    def more(pipeline: "Pipeline") -> Iterator[Problem]:
+        yield from syntax_problems(pipeline, wiring.check_sql)
+        yield from pattern_problems(pipeline, wiring.check_pattern)
+
+    loaded = load_all(settings.pipelines, more=more)
     if secrets:
         wiring.check_secrets()
     for pipeline in loaded:

@@ -4,10 +4,11 @@ A new kind is one class here and its entry in `Check`. What else must know it as
 can declare, and docs/extending.md for the steps.
 """
 
+import re
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from fractions import Fraction
 from typing import Annotated, ClassVar, TypeAlias, get_args
 
@@ -78,6 +79,12 @@ class RowCount(BoundedCheck):
     rerun_may_help: ClassVar[bool] = True
     per: str | PerTable | None = None
     """The denominator: `expected` (the calendar's count), or another table of the pipeline."""
+
+    def __post_init__(self) -> None:
+        BoundedCheck.__post_init__(self)
+        stated = (*self.bounds, *(self.acceptable or ()))
+        if self.per is None and any(bound is not None and exact(bound) % 1 for bound in stated):
+            raise ValueError("whole numbers of rows, or per, of which they are shares")
 
     @property
     def per_table(self) -> PerTable | None:
@@ -297,6 +304,13 @@ class AcceptedValues(_RowWiseCheck):
         return f".{self.column} is not {_listed(self.values, 'or')}"
 
 
+def _require_moment(text: str) -> None:
+    try:
+        datetime.fromisoformat(text)
+    except ValueError:
+        raise ValueError(f"a date or time of the calendar, like 2013-02-08 or 2013-02-08 06:00:00, not {text}") from None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InRange(_RowWiseCheck):
     """*column* lies between *min* and *max*, both inclusive; NaN is a violation, null is not."""
@@ -313,6 +327,9 @@ class InRange(_RowWiseCheck):
         if self.min is None and self.max is None:
             raise ValueError("min, max or both")
         ShareCheck.__post_init__(self)
+        for bound in (self.min, self.max):
+            if isinstance(bound, str) and re.match(r"\d{4}-\d", bound):
+                _require_moment(bound)
         if self.min is None or self.max is None:
             return
         # As text, dates and times in ISO format sort as they should.
@@ -356,6 +373,11 @@ class Matches(_RowWiseCheck):
     rerun_may_help: ClassVar[bool] = False
     column: Column
     pattern: str
+
+    def __post_init__(self) -> None:
+        ShareCheck.__post_init__(self)
+        if beyond := re.search(r"\(\?<?[=!]|\(\?>|\(\?P=|\\[1-9]", self.pattern):
+            raise ValueError(f"a pattern that RE2 takes, which has no {beyond[0]} (no look-around and no back-references)")
 
     @property
     def subject(self) -> str:

@@ -21,8 +21,11 @@ from phasegate.errors import Problem
 
 def problems(pipeline: Pipeline) -> Iterator[Problem]:
     """Every problem that involves several parts of a pipeline file."""
+    names: set[str] = set()
     for name, phase in pipeline.phases.items():
         yield from _phase_problems(pipeline, name, phase)
+        yield from _table_problems(pipeline, phase, phase.needs, set(), "phases", name, "needs")
+        yield from _table_problems(pipeline, phase, phase.outputs, names, "phases", name, "outputs")
     yield from _order_problems(pipeline)
     yield from _alert_problems(pipeline)
 
@@ -58,12 +61,12 @@ def _phase_problems(pipeline: Pipeline, name: str, phase: Phase) -> Iterator[Pro
     yield from _signal_problems(phase, *at, "signal")
     if phase.quorum is not None:
         yield from _quorum_problems(phase, phase.quorum, *at, "quorum")
-    yield from _table_problems(pipeline, phase, phase.needs, *at, "needs")
-    yield from _table_problems(pipeline, phase, phase.outputs, *at, "outputs")
 
 
-def _table_problems(pipeline: Pipeline, phase: Phase, tables: Mapping[str, Output | Need], *at: str | int) -> Iterator[Problem]:
-    names: set[str] = set()
+def _table_problems(
+    pipeline: Pipeline, phase: Phase, tables: Mapping[str, Output | Need], names: set[str], *at: str | int
+) -> Iterator[Problem]:
+    """The problems of some tables and their checks; *names* has the names of checks so far."""
     for table, declared in tables.items():
         if (column := pipeline.date_columns.get(table, declared.date)) != declared.date:
             yield Problem(place(*at, table, "date"), f"expected {column}, as elsewhere for this table", declared.date)
