@@ -360,7 +360,7 @@ WRONG_VALUES = {
         "from": "TODAY",
         "weekdays": "monday",
         "closed": [1],
-        "expected": {"date": "a b", "count": 1},
+        "expected": {"date": "a;b", "count": 1},
         "parts": {"a": {"days": 0}},
     },
     "messages": {"phase": 1, "status": {"done": "ok"}},

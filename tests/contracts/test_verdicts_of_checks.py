@@ -1,5 +1,6 @@
 """What checks of small tables in files say, from the pipeline file to the message."""
 
+import json
 from datetime import UTC, date, datetime
 from pathlib import Path
 
@@ -8,6 +9,7 @@ from phasegate.adapters.warehouse.duckdb import DuckDBWarehouse
 from phasegate.app.pipeline_file import load
 from phasegate.core.field_syntax import Span
 from phasegate.core.gates.verdict import PhaseVerdict, Verdict, judge_phase
+from phasegate.errors import ConfigError
 from phasegate.gates.measurement import measure
 
 DAY, NEXT = date(2021, 1, 1), date(2021, 1, 2)
@@ -143,3 +145,33 @@ def test_what_may_be_empty_is_judged_only_where_there_are_rows(tmp_path, check, 
 def test_a_row_count_that_allows_no_rows_stands_in_place_of_the_implied_one(tmp_path):
     found = judged(tmp_path, "row_count: {between: [0, 10]}", day=NEXT)
     assert (found.verdict, [each.name for each in found.outputs[1].results]) == (Verdict.PASS, ["raw.orders.row_count"])
+
+
+def test_columns_and_tables_may_have_any_name_that_bigquery_allows(tmp_path):
+    (tmp_path / "2024_raw").mkdir()
+    (tmp_path / "2024_raw/Bestellungen für-alle 1.csv").write_text(
+        "Tag der Bestellung,Order ID,größe,2nd-try\n2021-01-01,1,2,x\n"
+    )
+    (tmp_path / "shop.yaml").write_text(
+        "pipeline: shop\ncalendar: {from: 2021-01-01}\nphases: {raw: {outputs: {'2024_raw.Bestellungen für-alle 1': "
+        "{date: Tag der Bestellung, key: [Order ID], checks: [in_range: {column: größe, max: 1}, "
+        "accepted_values: {column: 2nd-try, values: [x]}, invariant: {that: '`Order ID` = 1'}]}}}}\n"
+    )
+    pipeline = load(tmp_path / "shop.yaml")
+    answers = measure(DuckDBWarehouse(tmp_path), pipeline, ["raw"], Span(DAY, DAY))
+    found = judge_phase(pipeline, "raw", DAY, answers)
+    assert [str(each.outcome) for each in found.results] == ["passed", "failed", "passed", "passed", "passed"]
+
+
+@pytest.mark.parametrize("name", ['a"b', "a`b", "a\\b", "a.b", "a;b", " a", "a ", "a\nb", "a(b)"])
+def test_a_name_can_not_end_its_quotes(tmp_path, name):
+    with pytest.raises(ConfigError, match="expected a column name"):
+        judged(tmp_path, f"not_null: {{columns: [{json.dumps(name)}]}}")
+
+
+@pytest.mark.parametrize(
+    ("bound", "outcome"), [("max: 2021-01-02", "passed"), ("max: 2021-01-01", "failed"), ("min: 2021-01-03", "failed")]
+)
+def test_a_date_means_the_whole_day_of_a_timestamp(tmp_path, bound, outcome):
+    found = judged(tmp_path, f"in_range: {{column: loaded_at, {bound}, where: id = 2}}")
+    assert str(next(each for each in found.results if each.kind == "in_range").outcome) == outcome

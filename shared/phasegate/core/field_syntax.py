@@ -218,10 +218,14 @@ def _matching(pattern: str, expected: str) -> Callable[[str], str]:
     return parse
 
 
-_NAME = r"[A-Za-z_][A-Za-z0-9_]*"
+_DATASET = r"[A-Za-z0-9_]+"
+_FORBIDDEN = r'!"$()*,./;?@\[\\\]^`{}~\x00-\x1f\x7f'  # fmt: skip
+"""No column has these in its name, nor control characters. Source: BigQuery, "Flexible column names"."""
+NAME = rf"[^\s{_FORBIDDEN}]([^{_FORBIDDEN}]{{0,298}}[^\s{_FORBIDDEN}])?"
+"""The name of a column or table, as BigQuery allows it: also with spaces, umlauts, dashes, leading digits. SQL quotes it."""
 _PROJECT = r"[a-z][a-z0-9-]{4,28}[a-z0-9]"
-_TABLE = rf"({_PROJECT}\.)?{_NAME}\.{_NAME}"
-_TABLES = rf"({_PROJECT}\.)?{_NAME}\.[A-Za-z0-9_*]+"
+_TABLE = rf"({_PROJECT}\.)?{_DATASET}\.{NAME}"
+_TABLES = rf"({_PROJECT}\.)?{_DATASET}\.([A-Za-z0-9_*]+|{NAME})"
 _REFERENCE = r"secret://[A-Za-z0-9_-]+"
 _HOST = r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?"
 _ADDRESS = r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?"
@@ -235,7 +239,7 @@ Weekdays = Annotated[frozenset[int], FieldSyntax(parse_weekdays, r"^[a-z]{3}([-,
 Daily = Annotated[time, FieldSyntax(parse_daily, rf"^daily {_CLOCK}$", "daily 08:00")]
 Hours = Annotated[tuple[time, time], FieldSyntax(parse_hours, rf"^{_CLOCK}-{_CLOCK}$", "22:00-07:00")]
 Zone = Annotated[str, FieldSyntax(parse_zone, r"^[A-Za-z][\w+-]*(/[\w+-]+)*$", "America/New_York")]
-Column = Annotated[str, FieldSyntax(_matching(_NAME, "a column name"), rf"^{_NAME}$", "flight_date")]
+Column = Annotated[str, FieldSyntax(_matching(NAME, "a column name"), rf"^{NAME}$", "flight_date")]
 Table = Annotated[
     str,
     FieldSyntax(_matching(_TABLE, "a table name like dataset.table"), rf"^{_TABLE}$", "raw.flights"),

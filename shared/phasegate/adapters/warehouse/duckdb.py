@@ -23,7 +23,7 @@ from phasegate.core.checks.metrics import (
     Source,
     Unmeasured,
 )
-from phasegate.core.field_syntax import Span
+from phasegate.core.field_syntax import NAME, Span
 from phasegate.errors import WarehouseError
 from phasegate.installation import platform as described
 
@@ -135,7 +135,7 @@ def _make_views(connection: duckdb.DuckDBPyConnection, folder: Path) -> Iterator
 
 
 def _is_name(text: str) -> bool:
-    return re.fullmatch(r"[A-Za-z_]\w*", text, re.ASCII) is not None
+    return re.fullmatch(NAME, text) is not None
 
 
 def _reader(path: Path) -> str | None:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from phasegate.core.checks.metrics import Aggregate, AnyMetric, Number
 from phasegate.core.checks.sql import SqlKind
+from phasegate.core.field_syntax import NAME
 from phasegate.errors import ConfigError
 
 if TYPE_CHECKING:  # sqlglot costs 0.1 s, which a pipeline with plain conditions need not pay
@@ -437,7 +438,7 @@ def _distinct(node: "exp.Expr") -> "exp.Expr":
 
 
 def _table(node: "exp.Expr") -> "exp.Expr":
-    if not re.fullmatch(r"\w+", node.name, re.ASCII):
+    if not re.fullmatch(NAME, node.name):
         raise _unsupported(node, hint="name one table")
     node.set("catalog", None)  # the project, which DuckDB does not have
     return node
