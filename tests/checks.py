@@ -3,6 +3,7 @@
 from datetime import timedelta
 
 from phasegate.core.checks.base import BaseCheck
+from phasegate.core.checks.bounds import Denominator
 from phasegate.core.checks.kinds import (
     AcceptedValues,
     AggregateCheck,
@@ -43,6 +44,8 @@ EXAMPLES: tuple[BaseCheck, ...] = (
     AggregateCheck(sql="SUM(a)", above=1, below=9),
     AggregateCheck(sql="SUM(a)", between=(1, 9), acceptable=(0, 10)),
     DistinctCheck(column="a", at_least=2, at_most=9),
+    DistinctCheck(column="a", per=Denominator.EXPECTED, at_least=1),
+    AggregateCheck(sql="SUM(a)", per=Denominator.EXPECTED, at_least=1),
     DistinctCheck(column="a", above=1, below=9),
     DistinctCheck(column="a", between=(2, 9), acceptable=(1, 10)),
     SchemaCheck(columns={"Flight_Date": "date", "carrier": "STRING"}, exact=True, ordered=True),

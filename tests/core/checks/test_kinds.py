@@ -19,6 +19,7 @@ from phasegate.core.checks.base import (
     evaluate,
     plan,
 )
+from phasegate.core.checks.bounds import Denominator
 from phasegate.core.checks.kinds import (
     KINDS,
     AcceptedValues,
@@ -579,6 +580,34 @@ def test_aggregate(number, null_ok, outcome, message):
 def test_distinct_catches_a_constant_column(number, outcome, message):
     judged = result(DistinctCheck(column="origin", at_least=2), {Distinct("origin"): number})
     assert (judged.outcome, judged.measured, judged.message) == (outcome, number, message)
+
+
+@pytest.mark.parametrize(
+    ("check", "numbers", "outcome", "message"),
+    [
+        (
+            DistinctCheck(column="origin", per=Denominator.EXPECTED, between=(1, 1)),
+            {Distinct("origin"): 99, **expects(100)},
+            FAILED,
+            "raw.flights.origin has 99 distinct values, 0.99 × the 100 expected, expected 1 of 100",
+        ),
+        (
+            AggregateCheck(sql="COUNT(x)", per=Denominator.EXPECTED, at_least=0.98),
+            {Aggregate("COUNT(x)"): 98, **expects(100)},
+            PASSED,
+            "COUNT(x) of raw.flights is 98, 0.98 × the 100 expected",
+        ),
+        (
+            AggregateCheck(sql="SUM(x)", per=Denominator.EXPECTED, at_least=0),
+            {Aggregate("SUM(x)"): float("inf"), **expects(100)},
+            FAILED,
+            "SUM(x) of raw.flights is infinity against the 100 expected, expected at least 0 of 100",
+        ),
+    ],
+)
+def test_a_number_may_be_a_share_of_what_is_expected(check, numbers, outcome, message):
+    judged = result(check, {Rows(): 5, **numbers})
+    assert (judged.outcome, judged.message) == (outcome, message)
 
 
 SCHEMA = SchemaCheck(columns={"Flight_Date": "date", "carrier": "STRING"})

@@ -6,10 +6,12 @@ size. Messages have as many digits as it takes to see on which side of its bound
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import date
+from enum import StrEnum
 from fractions import Fraction
 from typing import Annotated, TypeAlias
 
-from phasegate.core.checks.base import BaseCheck, Judgement, Outcome
+from phasegate.core.checks.base import Answers, BaseCheck, Judgement, Outcome
 from phasegate.core.checks.exact import exact, percent, percent_bound, spell, spell_bound
 from phasegate.core.checks.metrics import Number
 from phasegate.core.field_syntax import Between, Exact, Share
@@ -140,6 +142,37 @@ class BoundedCheck(BaseCheck):
         """A number with enough digits to see on which side of the bounds it is."""
         ends = (*self.bounds, *(self.acceptable or ()))
         return spell(number, [bound for bound in ends if bound is not None])
+
+
+class Denominator(StrEnum):
+    """What a number is divided by."""
+
+    EXPECTED = "expected"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PerExpectedCheck(BoundedCheck):
+    """A check of one number, alone or divided by the count of entities that the calendar expects."""
+
+    per: Denominator | None = None
+    """`expected`: the bounds are for the number divided by the calendar's count."""
+
+    @property
+    def counts_expected(self) -> bool:
+        """True when it compares with what the calendar expects."""
+        return self.per is Denominator.EXPECTED
+
+    def judge_number(self, number: Number, sentence: str, answers: Answers, day: date) -> Judgement:
+        """Judge a number; *sentence* is what is said of it."""
+        if not self.counts_expected:
+            return judgement(self.outcome(number), number, self.expected(), sentence)
+        whole = answers.expected(day)
+        expected, against = f"{self.expected()} of {spell(whole)}", f"the {spell(whole)} expected"
+        value = exact(number)
+        if not whole or isinstance(value, float):  # the calendar's 0 means that no run is expected
+            return judgement(Outcome.FAILED, None, expected, f"{sentence} against {against}")
+        ratio = value / exact(whole)
+        return judgement(self.outcome(ratio), float(ratio), expected, f"{sentence}, {self.spelled(ratio)} × {against}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -26,6 +26,7 @@ from phasegate.core.checks.base import (
 from phasegate.core.checks.bounds import (
     BoundedCheck,
     Count,
+    PerExpectedCheck,
     ShareCheck,
     count_of,
     judge_tolerated,
@@ -586,7 +587,7 @@ def _hours(span: timedelta) -> str:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AggregateCheck(BoundedCheck):
+class AggregateCheck(PerExpectedCheck):
     """A GoogleSQL aggregate expression is within bounds; null fails, unless *null_ok*."""
 
     kind: ClassVar[str] = "aggregate"
@@ -610,14 +611,15 @@ class AggregateCheck(BoundedCheck):
         number = answers.number(context.source, Aggregate(self.sql, self.where), day)
         if number is None and (self.null_ok or self.spares(answers, context, day)):
             return None
-        outcome = Outcome.FAILED if number is None else self.outcome(number)
-        shown = "null" if number is None else self.spelled(number)
-        sentence = f"{self.sql} of {context.source.table}{only(self.where)} is {shown}"
-        return judgement(outcome, number, self.expected(), sentence)
+        sentence = f"{self.sql} of {context.source.table}{only(self.where)} is "
+        if number is None:
+            return judgement(Outcome.FAILED, None, self.expected(), f"{sentence}null")
+        shown = spell(number) if self.counts_expected else self.spelled(number)
+        return self.judge_number(number, sentence + shown, answers, day)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DistinctCheck(BoundedCheck):
+class DistinctCheck(PerExpectedCheck):
     """The number of distinct values of *column* is within bounds; catches a constant column."""
 
     kind: ClassVar[str] = "distinct"
@@ -636,7 +638,7 @@ class DistinctCheck(BoundedCheck):
         if not number and self.spares(answers, context, day):
             return None
         sentence = f"{context.source.table}.{self.column} has {count_of(number, 'distinct value')}{only(self.where)}"
-        return judgement(self.outcome(number), number, self.expected(), sentence)
+        return self.judge_number(number, sentence, answers, day)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
