@@ -57,6 +57,7 @@ class Wiring:
         account: Gives the owner of the credentials; asks Google, when left out.
         log: Takes what the alert desk logs; the functions' log, when left out.
         digest: Of the source that the functions should run; empty when that is not known.
+        reads_only: Never create a state store that is missing; raise instead.
     """
 
     def __init__(
@@ -68,8 +69,10 @@ class Wiring:
         account: Callable[[], str] | None = None,
         log: Log = log,
         digest: str = "",
+        reads_only: bool = False,
     ) -> None:
         self.settings = settings
+        self.reads_only = reads_only
         self._digest = digest
         self._clock = clock
         self._screen = screen
@@ -417,7 +420,7 @@ def _bigquery(wiring: Wiring) -> DescribedWarehouse:
 def _sqlite(wiring: Wiring) -> Store:
     from phasegate.adapters.state.sqlite import SQLiteStore
 
-    return SQLiteStore(wiring.settings.state.address)
+    return SQLiteStore(wiring.settings.state.address, must_exist=wiring.reads_only)
 
 
 def _firestore(wiring: Wiring) -> Store:

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from phasegate.cli.options import example, format_option, location_options, wired
+from phasegate.cli.options import example, format_option, location_options, wired, wired_to_read
 from phasegate.core.alerts.delivery import Delivery, DestinationHealth
 from phasegate.core.alerts.wording import for_machines
 
@@ -25,7 +25,7 @@ def command(context: click.Context, /, deliveries: bool, form: str, **where: str
         return 0
     from phasegate.cli.output.alerts import print_deliveries, print_incidents
 
-    alerts = wired(**where).alerts
+    alerts = wired_to_read(**where).alerts
     incidents = alerts.incidents.still_open()
     rows, destinations = (alerts.ledger.deliveries(), alerts.destinations.health()) if deliveries else ((), ())
     if form == "json":

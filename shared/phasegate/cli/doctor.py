@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import click
 
-from phasegate.cli.options import example, format_option, location_options, wired
+from phasegate.cli.options import example, format_option, location_options, wired_to_read
 from phasegate.core.field_syntax import parse_duration
 from phasegate.core.installation.finding import Finding, Health
 from phasegate.errors import ConfigError
@@ -29,7 +29,7 @@ def command(
 
     Exits with 1 when something is wrong, with 3 when nothing is wrong but something could not be checked.
     """
-    wiring = wired(pipelines=pipelines, warehouse=warehouse, state=state, bus=bus)
+    wiring = wired_to_read(pipelines=pipelines, warehouse=warehouse, state=state, bus=bus)
     until = time.monotonic() + _parse_wait(wait).total_seconds()
     findings = wiring.doctor.examine()
     # Right after a deployment, grants and subscriptions can take minutes to take effect.

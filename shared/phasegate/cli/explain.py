@@ -2,7 +2,7 @@
 
 import click
 
-from phasegate.cli.options import choose_pipeline, example, location_options, pipeline_option, wired
+from phasegate.cli.options import choose_pipeline, example, location_options, pipeline_option, wired_to_read
 from phasegate.core.gates.completion import RunKey
 from phasegate.core.gates.gate import Gate
 from phasegate.core.gates.verdict import judge_phase
@@ -33,7 +33,7 @@ def command(
     """
     from phasegate.cli.output.gate import Explanation, print_gate
 
-    wiring = wired(pipelines=pipelines, warehouse=warehouse, state=state)
+    wiring = wired_to_read(pipelines=pipelines, warehouse=warehouse, state=state)
     pipeline = choose_pipeline(wiring, pipeline_name)
     pipeline.phase(phase)  # an unknown phase is refused, not shown as one without reports
     now = wiring.clock.now()

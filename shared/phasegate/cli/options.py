@@ -1,7 +1,7 @@
 """Options that commands share, and the values they stand for."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, time
 from pathlib import Path
 from typing import Any, TypeVar
@@ -60,9 +60,19 @@ UNTIL = "24h, a last day like 2013-02-09, or a time like 2013-02-09T12:00."
 
 def wired(**options: str | None) -> Wiring:
     """The wiring that options, environment and defaults make together."""
+    return _wired(options, reads_only=False)
+
+
+def wired_to_read(**options: str | None) -> Wiring:
+    """The same for a command that stores nothing: a state store that is missing is an error, and is not created."""
+    return _wired(options, reads_only=True)
+
+
+def _wired(options: Mapping[str, str | None], *, reads_only: bool) -> Wiring:
     # `main` hands its clock down as the context's object, so that a test can set the time.
     clock: Clock | None = click.get_current_context().obj
-    return Wiring(Settings.resolve(options, os.environ, Path()), clock=clock, log=silent, digest=os.environ.get(DIGEST, ""))
+    settings = Settings.resolve(options, os.environ, Path())
+    return Wiring(settings, clock=clock, log=silent, digest=os.environ.get(DIGEST, ""), reads_only=reads_only)
 
 
 def choose_pipeline(wiring: Wiring, name: str | None) -> Pipeline:

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from phasegate.cli.options import example, location_options, parse_time, text_format_option, wired
+from phasegate.cli.options import example, location_options, parse_time, text_format_option, wired, wired_to_read
 from phasegate.cli.output.text import visible
 from phasegate.errors import ConfigError
 from phasegate.gates.replay import MAX_MESSAGES, retained_messages
@@ -28,12 +28,13 @@ def command(ids: tuple[str, ...], replay_all: bool, since: str | None, dry_run: 
     Without an ID, --all or --since, the stored messages are listed. A message that was already processed changes nothing. One
     that is still invalid stays in the list, and the command exits with 1.
     """
-    wiring = wired(**where)
+    lists = not (ids or replay_all or since)
+    wiring = (wired_to_read if lists or dry_run else wired)(**where)
     if replay_all and (ids or since):
         raise ConfigError("expected either --all, or IDs or --since")
     begin = None if since is None else parse_time(since, "--since", wiring.clock.now())
     stored = retained_messages(wiring.store, MAX_MESSAGES, begin)
-    if not (ids or replay_all or since):
+    if lists:
         _print_list(stored, form)
         return 0
     # The list is newest first. The oldest is replayed first, so that reports come in the order in which they were made.

@@ -7,7 +7,7 @@ from difflib import get_close_matches
 
 import click
 
-from phasegate.cli.options import UNTIL, by_option, example, format_option, location_options, parse_until, wired
+from phasegate.cli.options import UNTIL, by_option, example, format_option, location_options, parse_until, wired, wired_to_read
 from phasegate.core.alerts.causes import TroubleCause
 from phasegate.core.alerts.routing import Silence
 from phasegate.core.gates.gate import Reason, end_text
@@ -46,7 +46,7 @@ def command(
     # click calls a group's function before its subcommand, too.
     if context.invoked_subcommand is not None:
         return 0
-    wiring = wired(**where)
+    wiring = (wired_to_read if match is None else wired)(**where)
     if match is None:
         if why or until or by:
             raise ConfigError("--match is missing: name what to mute, like phase=raw")

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import click
 
-from phasegate.cli.options import choose_pipeline, example, location_options, pipeline_option, wired
+from phasegate.cli.options import choose_pipeline, example, location_options, pipeline_option, wired_to_read
 from phasegate.core.field_syntax import Span
 from phasegate.core.gates.reruns import needed_reruns, total_look_back
 from phasegate.gates.backfill import parse_range
@@ -29,7 +29,7 @@ def command(dates: str | None, pipeline_name: str | None, pipelines: str | None,
     """
     from phasegate.cli.output.status import Status, print_status
 
-    wiring = wired(pipelines=pipelines, state=state)
+    wiring = wired_to_read(pipelines=pipelines, state=state)
     pipeline = choose_pipeline(wiring, pipeline_name)
     store, now = wiring.store, wiring.clock.now()
     if dates is None:

@@ -1,8 +1,10 @@
 """State in a SQLite file: gates, handled messages, outbox and history in one commit; and the history for analysis."""
 
 import json
+import os
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -49,30 +51,55 @@ _RECORD = "SELECT kind, key, body, version, due, expires FROM record WHERE kind 
 _PARKED = "SELECT message, attempts, error FROM outbox WHERE sent_at IS NULL AND parked ORDER BY seq"
 
 
+_PATIENCE_SECONDS = 30
+"""How long to wait for other processes."""
+
+
 class _SQLiteFile:
-    """A SQLite file; safe for several threads and processes.
+    """A SQLite file; safe for several threads and processes. Reading works where nothing can be written.
 
     Args:
         path: The file, created with its folder when missing; `:memory:` keeps everything in this object.
         schema: Statements that are harmless to repeat.
+        must_exist: Raise instead of creating the file.
     """
 
-    def __init__(self, path: str, schema: str) -> None:
+    def __init__(self, path: str, schema: str, *, must_exist: bool = False) -> None:
         self._path = path
         self._memory: sqlite3.Connection | None = None
         self._turn = threading.Lock()  # in memory all threads share one connection, and so one transaction
+        self._read_only = False
         if path == ":memory:":
             self._memory = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
             self._memory.executescript(schema)
             return
+        if Path(path).exists():
+            self._read_only = not all(os.access(each, os.W_OK) for each in (Path(path), Path(path).resolve().parent))
+        elif must_exist:
+            raise StateError(f"no state at {path}; check the path, or start phasegate serve, which creates it", retryable=False)
         try:
             Path(path).parent.mkdir(parents=True, exist_ok=True)
         except OSError as exc:
             raise StateError(f"no state at {path}: {exc.strerror}", retryable=False) from exc
-        with self._connected() as connection:
-            # With a write-ahead log readers don't wait for a writer, nor a writer for readers.
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.executescript(schema)
+        if not self._read_only:
+            self._prepare(schema)
+
+    def _prepare(self, schema: str) -> None:
+        """Create what is missing. SQLite does not wait when two processes change the mode of a new file, so this does."""
+        until = time.monotonic() + _PATIENCE_SECONDS
+        while True:
+            try:
+                with self._connected() as connection:
+                    # With a write-ahead log readers don't wait for a writer, nor a writer for readers.
+                    if connection.execute("PRAGMA journal_mode").fetchone() != ("wal",):
+                        connection.execute("PRAGMA journal_mode = WAL")
+                    connection.executescript(schema)
+            except StateError as error:
+                if not error.retryable or time.monotonic() > until:
+                    raise
+                time.sleep(0.02)
+            else:
+                return
 
     @contextmanager
     def _connected(self) -> Iterator[sqlite3.Connection]:
@@ -82,8 +109,7 @@ class _SQLiteFile:
                 with self._turn:
                     yield self._memory
                 return
-            # Without an isolation level Python opens no transactions of its own.
-            connection = sqlite3.connect(self._path, timeout=30, isolation_level=None)
+            connection = self._open_read_only() if self._read_only else self._open(self._path)
             try:
                 # With NORMAL, the default of some builds in WAL mode, a power cut may lose the last commits.
                 connection.execute("PRAGMA synchronous = FULL")
@@ -94,8 +120,28 @@ class _SQLiteFile:
             retryable = isinstance(exc, sqlite3.OperationalError) and "lock" in str(exc)
             raise StateError(f"state at {self._path}: {exc}", retryable=retryable) from exc
 
+    def _open(self, path: str, *, uri: bool = False) -> sqlite3.Connection:
+        # Without an isolation level Python opens no transactions of its own.
+        return sqlite3.connect(path, timeout=_PATIENCE_SECONDS, isolation_level=None, uri=uri)
+
+    def _open_read_only(self) -> sqlite3.Connection:
+        address = Path(self._path).absolute().as_uri()
+        connection = self._open(f"{address}?mode=ro", uri=True)
+        try:
+            connection.execute("SELECT COUNT(*) FROM sqlite_master")
+        except sqlite3.OperationalError:
+            connection.close()
+            # The write-ahead log needs a file next to it, which can't be created here. An empty log has nothing to tell.
+            log = Path(f"{self._path}-wal")
+            if log.exists() and log.stat().st_size:
+                raise
+            return self._open(f"{address}?immutable=1", uri=True)
+        return connection
+
     @contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
+        if self._read_only:
+            raise StateError(f"state at {self._path}: it can be read, but not written", retryable=False)
         with self._connected() as connection:
             # IMMEDIATE takes the write lock before the first read. A transaction that upgrades later fails at once with
             # "database is locked" when another wrote since its read, however long the timeout is.
@@ -110,10 +156,10 @@ class _SQLiteFile:
 
 
 class SQLiteStore(_SQLiteFile):
-    """State store, records and outbox in one SQLite file; `path` as in `_SQLiteFile`."""
+    """State store, records and outbox in one SQLite file; arguments as in `_SQLiteFile`."""
 
-    def __init__(self, path: str) -> None:
-        super().__init__(path, _SCHEMA)
+    def __init__(self, path: str, *, must_exist: bool = False) -> None:
+        super().__init__(path, _SCHEMA, must_exist=must_exist)
 
     def load(self, pipeline: str, span: Span) -> Mapping[date, GatesByPhase]:
         """See `StateStore.load`."""
