@@ -1,7 +1,12 @@
 """Mails to a real server with TLS and a login."""
 
+import re
+import socket
+import ssl
+import threading
 import traceback
 from collections.abc import Iterator
+from contextlib import contextmanager
 from time import monotonic
 
 import pytest
@@ -166,3 +171,81 @@ def test_a_long_subject_is_not_folded(mails: Mailer, mailbox: Mailbox) -> None:
     mails.notify(notice(subject=long))
     assert mailbox.mails[0]["Subject"] == f"CRITICAL: {long}"
     assert f"Subject: CRITICAL: {long}\r\n".encode() in mailbox.raw[0]
+
+
+@contextmanager
+def scripted_server(*answers: str) -> Iterator[tuple[int, list[str]]]:
+    """The port of a server without TLS that greets, then answers each line as scripted and hangs up; and the lines it got."""
+    lines: list[str] = []
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def talk() -> None:
+            connection, _ = listening.accept()
+            with connection, connection.makefile("rwb") as stream:
+                stream.write(b"220 ready\r\n")
+                stream.flush()
+                for answer in answers:
+                    lines.append(stream.readline().decode().strip())
+                    stream.write(answer.encode() + b"\r\n")
+                    stream.flush()
+
+        thread = threading.Thread(target=talk, daemon=True)
+        thread.start()
+        yield listening.getsockname()[1], lines
+        thread.join(5)
+
+
+@pytest.mark.parametrize(
+    ("answer", "again"),
+    [("421 go away, [127.0.0.1]", True), ("504 need a full name", False), ("550 no", False), ("450 4.7.1 greylisted", True)],
+)
+def test_a_refused_greeting_is_told_in_the_words_of_the_server(store: Store, answer: str, again: bool) -> None:
+    with scripted_server(answer) as (port, lines):
+        error = error_of(mailer(port, store, implicit_tls=False))
+    assert lines == ["ehlo example.com"]
+    assert str(error) == f'answered {answer[:3]} to the EHLO: "{answer[4:]}"'
+    assert (error.status, error.retryable, error.maybe_sent) == (int(answer[:3]), again, False)
+
+
+@pytest.mark.parametrize(
+    ("ways", "problem"),
+    [
+        ("AUTH XOAUTH2", "no login with a password, only XOAUTH2"),
+        ("AUTH OAUTHBEARER XOAUTH2", "no login with a password, only OAUTHBEARER, XOAUTH2"),
+        ("8BITMIME", "no login with a password"),
+    ],
+)
+def test_a_server_that_takes_no_password_is_no_server_that_is_down(
+    trusted: trustme.CA, store: Store, ways: str, problem: str
+) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    trusted.issue_cert("localhost").configure_cert(context)
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def talk() -> None:
+            connection, _ = listening.accept()
+            with context.wrap_socket(connection, server_side=True) as secured, secured.makefile("rwb") as stream:
+                stream.write(b"220 ready\r\n")
+                stream.flush()
+                stream.readline()
+                stream.write(f"250-mail.example.com\r\n250 {ways}\r\n".encode())
+                stream.flush()
+                stream.readline()
+
+        thread = threading.Thread(target=talk, daemon=True)
+        thread.start()
+        error = error_of(mailer(listening.getsockname()[1], store, implicit_tls=True))
+        thread.join(5)
+    assert not error.retryable
+    assert str(error) == f"the server offers {problem}; nothing was sent to it"
+
+
+@pytest.mark.parametrize("text", ["Bestellungen für " + "Köln, " * 30, "売上" * 60, "a" * 90 + "é", "🙂" * 40])
+def test_encoded_words_have_75_characters_at_most(mails: Mailer, mailbox: Mailbox, text: str) -> None:
+    mails.notify(notice(subject=text))
+    assert str(mailbox.mails[0]["Subject"]) == f"CRITICAL: {text.strip()}"
+    head = mailbox.raw[0].partition(b"\r\n\r\n")[0]
+    words = re.findall(rb"=\?\S+\?=", head)
+    assert words
+    assert all(len(word) <= 75 for word in words)
+    assert all(len(line) <= 78 for line in head.splitlines() if b"=?" in line)

@@ -1,6 +1,8 @@
 """Notices as mails: HTML, and the same as plain text."""
 
+import re
 from collections.abc import Iterator, Sequence
+from email.header import Header
 from email.message import EmailMessage
 from email.policy import SMTP
 from email.utils import format_datetime, formataddr
@@ -52,7 +54,13 @@ def render(notice: Notice, *, sender: str, to: Sequence[str]) -> EmailMessage:
 def as_sent(mail: EmailMessage) -> bytes:
     """The mail as it is sent."""
     # The usual limit of 78 characters would fold a long subject and put a space into it; RFC 5322 allows 998.
-    return mail.as_bytes(policy=mail.policy.clone(max_line_length=998))
+    raw = mail.as_bytes(policy=mail.policy.clone(max_line_length=998))
+    text = str(mail["Subject"])
+    if text.isascii():
+        return raw
+    # An encoded word has at most 75 characters, and the line breaks between two of them are no part of the text. RFC 2047.
+    words = Header(text, "utf-8", header_name="Subject", maxlinelen=75).encode(linesep="\r\n")
+    return re.sub(rb"(?m)^Subject:.*\r\n([ \t].*\r\n)*", lambda _: f"Subject: {words}\r\n".encode(), raw, count=1)
 
 
 def subject(notice: Notice) -> str:

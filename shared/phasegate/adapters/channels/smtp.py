@@ -61,8 +61,8 @@ class Mailer:
         session = _SmtpSession(self._server, password, self._timeouts, implicit_tls=self._implicit_tls)
         try:
             within(self._timeouts.whole, lambda: session.run(self._server.from_, self._to, as_sent(mail)))
-        except smtplib.SMTPNotSupportedError:
-            return NotifyError("the server offers no TLS or no login; nothing was sent to it", retryable=False)
+        except smtplib.SMTPNotSupportedError as exc:
+            return NotifyError(f"the server offers {exc}; nothing was sent to it", retryable=False)
         except smtplib.SMTPResponseException as exc:
             answer = exc.smtp_error.decode(errors="replace") if isinstance(exc.smtp_error, bytes) else str(exc.smtp_error)
             quote = clean(password.redact(answer), 160)  # some servers repeat the password
@@ -89,6 +89,9 @@ class Mailer:
         return NotifyError(f"{problem} (at the {session.stage})", retryable=True, maybe_sent=session.has_sent)
 
 
+_LOGINS = frozenset({"CRAM-MD5", "LOGIN", "PLAIN"})
+"""Ways to log in with a password, as servers name them."""
+
 _LOGIN_REFUSED = frozenset({534, 535})
 """Answers to a wrong password."""
 
@@ -106,8 +109,8 @@ class _SmtpSession:
         self.has_sent = False
 
     def run(self, sender: str, to: Sequence[str], mail: bytes) -> None:
-        # smtplib would look up this machine's name, which can take longer than everything else.
-        own_name, timeout = "[127.0.0.1]", self._timeouts.connect
+        # smtplib would look up this machine's name, which can take longer than everything else. Relays refuse a bare address.
+        own_name, timeout = sender.rpartition("@")[2], self._timeouts.connect
         if self._implicit_tls:
             smtp: smtplib.SMTP = smtplib.SMTP_SSL(
                 self._server.host, self._server.port, local_hostname=own_name, timeout=timeout, context=tls()
@@ -117,10 +120,18 @@ class _SmtpSession:
         self._smtp = smtp
         if smtp.sock is not None:
             smtp.sock.settimeout(self._timeouts.silence)
+        self._greet(smtp)
         if not self._implicit_tls:
             self.stage = "STARTTLS"
+            if not smtp.has_extn("starttls"):
+                raise smtplib.SMTPNotSupportedError("no TLS")
             smtp.starttls(context=tls())
+            self._greet(smtp)
         self.stage = "login"
+        ways = smtp.esmtp_features.get("auth", "").upper().split()
+        if not _LOGINS.intersection(ways):
+            only = f", only {', '.join(clean(way, 30) for way in ways)}" if ways else ""
+            raise smtplib.SMTPNotSupportedError(f"no login with a password{only}")
         smtp.login(self._server.user, self._password.reveal())
         self.stage = "sender"
         _check(smtp.mail(sender))
@@ -135,6 +146,13 @@ class _SmtpSession:
         _check(smtp.data(mail))
         for address, (code, _) in refused.items():
             log("recipient_refused", severity="WARNING", address=address, status=code)
+
+    def _greet(self, smtp: smtplib.SMTP) -> None:
+        # Not left to smtplib: it follows a refused EHLO with HELO, and loses the server's words.
+        self.stage = "EHLO"
+        code, text = smtp.ehlo()
+        if code != 250:
+            raise smtplib.SMTPResponseException(code, text)
 
     def end(self) -> None:
         """Close the connection, and wake a thread that still reads from it."""
