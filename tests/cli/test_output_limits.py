@@ -1,6 +1,8 @@
 """What commands print of more, fewer and worse things than a small shop has: golden files, as in test_output."""
 
+import re
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
@@ -278,3 +280,19 @@ def test_as_drawn(name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Cap
         to(monkeypatch, columns)
         DRAWN[name]()
         check(f"{name}.{form}", capsys.readouterr().out)
+
+
+@pytest.mark.parametrize("columns", [60, 80, 120])
+@pytest.mark.parametrize("phase", ["raw", "raw_orders_of_the_northern_shops_with_returns_and_refunds"])
+def test_a_month_is_shown_in_weeks_and_no_name_is_cut(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], columns: int, phase: str
+) -> None:
+    phases = {phase: SHOP.phases["raw"], f"{phase}_2": SHOP.phases["raw"]}
+    to_terminal(monkeypatch, columns)
+    shown = status(pipeline=replace(SHOP, phases=phases), span=Span(date(2026, 2, 1), date(2026, 2, 28)))
+    print_status(shown)
+    text = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out)
+    assert "…" not in text.replace("… ", "")  # the sign of a gate that waits
+    assert [f"{day:%m-%d}" for day in shown.days] == re.findall(r"\d\d-\d\d", text)
+    assert all(len(line) <= columns for line in text.splitlines())
+    assert text.count("_2") == text.count("shop ")

@@ -25,6 +25,8 @@ def print_checks(out: Console, results: Sequence[CheckResult]) -> None:
     """The results of a phase, failed ones first, each with the points of the score that it costs."""
     order, lost = list(_OUTCOMES), points_lost(results)
     table = Table(box=None, padding=(0, 1), show_header=False)
+    for _ in range(5):
+        table.add_column(overflow="fold")  # names that differ at their ends must not look the same
     for result in sorted(results, key=lambda result: order.index(result.outcome)):
         notes = [f"−{lost[result.name]:.1f} points"] if result.name in lost else []
         if result.severity is Severity.WARN and result.outcome is Outcome.FAILED:

@@ -20,6 +20,10 @@ from phasegate.core.gates.reruns import Rerun
 from phasegate.core.pipeline.model import Pipeline
 
 _MAX_RERUNS = 50
+_WEEK = 7
+_DAY_WIDTH = len("02-08")
+_MAX_NAME_WIDTH = 30
+"""Longer names of phases are folded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,14 +81,18 @@ def print_status(status: Status) -> None:
 
 
 def _print_grid(out: Console, status: Status) -> None:
-    """A row per phase, a column per date, and what the signs mean."""
-    table = Table(box=None, padding=(0, 1), header_style="dim")
-    table.add_column(status.pipeline.name)
-    for day in status.days:
-        table.add_column(f"{day:%m-%d}", justify="center")
-    for phase in status.pipeline.phases:
-        table.add_row(phase, *(_cell(status, phase, day) for day in status.days))
-    out.print(table)
+    """A row per phase, a column per date, and what the signs mean. A span that is too long for the lines is shown in parts."""
+    days = status.days
+    for first in range(0, len(days), per_part := _columns(out, status)):
+        if first:
+            out.print()
+        table = Table(box=None, padding=(0, 1), header_style="dim")
+        table.add_column(status.pipeline.name, overflow="fold")
+        for day in days[first : first + per_part]:
+            table.add_column(f"{day:%m-%d}", justify="center", no_wrap=True, min_width=_DAY_WIDTH)
+        for phase in status.pipeline.phases:
+            table.add_row(phase, *(_cell(status, phase, day) for day in days[first : first + per_part]))
+        out.print(table)
     used = {status.state(phase, day) for day in status.days for phase in status.pipeline.phases}
     legend = [sign(STATES[state]) + Text(f" {state}", style="dim") for state in GateState if state in used]
     if any(_is_degraded(status, phase, day) for day in status.days for phase in status.pipeline.phases):
@@ -99,6 +107,13 @@ def _sign(status: Status, phase: str, day: date) -> Text:
 def _is_degraded(status: Status, phase: str, day: date) -> bool:
     gate = status.gate(phase, day)
     return gate is not None and gate.degraded and status.state(phase, day) is GateState.OPEN
+
+
+def _columns(out: Console, status: Status) -> int:
+    """How many dates fit: all of them, or whole weeks where at least one does."""
+    names = min(max(map(len, (status.pipeline.name, *status.pipeline.phases))), _MAX_NAME_WIDTH)
+    fit = max((out.width - names - 2) // (_DAY_WIDTH + 2), 1)
+    return fit if fit >= len(status.days) or fit < _WEEK else fit // _WEEK * _WEEK
 
 
 def _cell(status: Status, phase: str, day: date) -> Text:
