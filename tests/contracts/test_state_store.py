@@ -96,6 +96,9 @@ FULL = Gate(
         "k", RUN, AlertSeverity.CRITICAL, AlertState.FIRING, Reason.QUORUM, ("a",), GateState.HELD, "d", ("e", "f"), "eff", NOW, NOW
     ),
     unproven=True,
+    first_report_at=NOW,
+    rerun=("a",),
+    flaw=GateState.SETTLING,
     retries=Retries(3, NOW, NOW, answered=False, given_up=True),
 )  # fmt: skip
 

@@ -367,7 +367,7 @@ class Topology:
                 if cause.is_open:
                     return now + UPSTREAM_GRACE
                 newest = max(newest, cause.over_at or member.since)
-                if incident.cause == Reason.RAN_BEFORE_UPSTREAM:
+                if incident.cause == Reason.RAN_BEFORE_UPSTREAM and newest > member.since:
                     # The upstream's go-signal has just started it again, and it takes as long as a late run may.
                     grace = max(grace, self.pipelines[incident.pipeline].phase(incident.subject).late_by)
         # No upstream has a problem now. Its alert may still be on its way, or the follower's own recovery: wait for both.
