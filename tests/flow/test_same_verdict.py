@@ -37,15 +37,16 @@ def store(demo_warehouse: Path) -> SQLiteStore:
     store, clock = SQLiteStore(":memory:"), ManualClock()
     warehouse = DuckDBWarehouse(str(demo_warehouse))
     monitor = Monitor([PIPELINE], warehouse=warehouse, store=store, outbox=store, publisher=LocalBus(), clock=clock)
+    per_day = sum(len(PIPELINE.producers(phase)) for phase in PIPELINE.phases)
     for n, body in enumerate(completions(PIPELINE)):
-        clock.set(morning_after(body["run_date"]) + timedelta(seconds=n))
+        clock.set(morning_after(body["run_date"]) + timedelta(seconds=n % per_day))
         monitor.handle(Envelope(f"m{n}", json.dumps({**body, "started_at": clock.now().isoformat()}).encode(), {}))
     return store
 
 
 def morning_after(run_date: str) -> datetime:
-    """Before the phase is due, so that it is judged exactly when its last producer reports."""
-    return datetime.combine(date.fromisoformat(run_date) + timedelta(days=1), time(5), UTC)
+    """After the rows were loaded, and before the phase is due: it is judged exactly when its last producer reports."""
+    return datetime.combine(date.fromisoformat(run_date) + timedelta(days=1), time(5, 45), PIPELINE.zone).astimezone(UTC)
 
 
 def completions(pipeline: Pipeline) -> Iterator[dict[str, str]]:
