@@ -9,8 +9,11 @@ from collections.abc import Iterator, Mapping
 from contextlib import chdir
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import numpy as np
 import phasegate
@@ -273,8 +276,16 @@ def test_a_run_may_begin_before_the_block_and_use_another_topic(bus, clock, envi
         ({"run_date": "TODAY"}, 'run_date: expected a date like 2013-02-08, got "TODAY"'),
         ({"run_date": NOW}, "run_date: expected a date, got the time 2026-03-03 05:00:00+00:00; its date depends on the time zone"),
         ({"run_date": date(2027, 1, 1)}, "run_date 2027-01-01 is too far in the future; the latest accepted date is 2026-03-10"),
-        ({"started_at": datetime(2026, 3, 3)}, "started_at: expected a time with its time zone, got 2026-03-03 00:00:00"),
+        ({"run_date": None}, 'run_date: expected a date like 2013-02-08, got "None"'),
+        ({"started_at": "soon"}, "started_at: expected a time, its text, or seconds since 1970, got 'soon'"),
+        ({"started_at": NOW.timestamp() * 1e6}, "started_at: expected a time, its text, or seconds since 1970, got 1772514000000000.0"),
+        ({"started_at": DAY}, "started_at: expected a time, its text, or seconds since 1970, got datetime.date(2026, 3, 2)"),
         ({"attempt": -1}, "attempt must be a whole number ≥ 0, got -1"),
+        ({"attempt": 1.5}, "attempt must be a whole number ≥ 0, got 1.5"),
+        ({"attempt": True}, "attempt must be a whole number ≥ 0, got True"),
+        ({"attempt": float("nan")}, "attempt must be a whole number ≥ 0, got nan"),
+        ({"run_id": b"r1"}, "run_id: expected text or a number, got b'r1'"),
+        ({"correlation_id": ["c"]}, "correlation_id: expected text or a number, got ['c']"),
         ({"pipeline": "shp"}, 'unknown pipeline "shp"; known pipelines: shop'),
     ],
 )  # fmt: skip
@@ -294,7 +305,58 @@ def test_missing_or_wrong_settings_raise_before_the_job_begins(bus, clock, envir
             phasegate.report("clean", run_date=DAY, clock=clock, environ=environ)
 
 
-@pytest.mark.parametrize("rows", [np.int64(930), 930])
+ID = UUID("8c8f5f5e-0f5e-4d5e-9c5e-0f5e8c8f5f5e")
+
+
+@pytest.mark.parametrize(
+    ("given", "text"),
+    [
+        (17, "17"),
+        (0, "0"),
+        (np.int64(17), "17"),
+        (np.str_("r"), "r"),
+        (ID, str(ID)),
+        (Decimal("17"), "17"),
+        (10**30, "1" + "0" * 30),
+    ],
+)
+def test_any_id_that_a_job_has_is_reported_as_text(given, text, bus, clock, environ):
+    with job(bus, clock, environ, run_id=given, correlation_id=given) as run:
+        assert run.run_id == text
+    report = understood(bus.taken[0], environ).report
+    assert (report.run_id, report.correlation_id) == (text, text)
+
+
+@pytest.mark.parametrize("attempt", [2, np.int8(2), np.float64(2), Decimal("2.0"), Fraction(4, 2), "2"])
+def test_any_whole_number_is_an_attempt(attempt, bus, clock, environ):
+    with job(bus, clock, environ, attempt=attempt):
+        pass
+    assert understood(bus.taken[0], environ).report.attempt == 2
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        datetime(2026, 3, 3, 3),
+        "2026-03-03T03:00",
+        "2026-03-03T02:00:00Z",
+        datetime(2026, 3, 3, 2, tzinfo=UTC).timestamp(),
+        np.float64(datetime(2026, 3, 3, 2, tzinfo=UTC).timestamp()),
+    ],
+)
+def test_a_start_without_a_zone_is_the_local_time_of_the_pipeline(given, bus, clock, tmp_path):
+    file = written(tmp_path / "shop.yaml", FILE + "timezone: Europe/Berlin\n")
+    with job(bus, clock, {"PHASEGATE_PIPELINES": str(file)}, started_at=given):
+        pass
+    assert bus.taken[0].body["started_at"] == "2026-03-03T02:00:00+00:00"
+
+
+def test_without_the_pipeline_file_a_start_needs_its_zone(bus, clock, tmp_path):
+    with chdir(tmp_path), pytest.raises(ConfigError, match="started_at: expected a time with its time zone, got 2026-03-03"):
+        job(bus, clock, {}, pipeline="shop", started_at=datetime(2026, 3, 3))
+
+
+@pytest.mark.parametrize("rows", [np.int64(930), 930, 930.0, Decimal(930)])
 def test_any_kind_of_integer_is_a_number_of_rows(rows, bus, clock, environ):
     with job(bus, clock, environ) as run:
         run.rows = rows

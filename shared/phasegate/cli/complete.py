@@ -62,7 +62,8 @@ def command(
         day = parse_day(date)
     except ValueError as error_in_date:
         raise ConfigError(f'expected {error_in_date}, got "{date}"') from None
-    start, end = parse_time(started, "--started", now), parse_time(finished, "--finished", now)
+    local = now.astimezone(pipeline.zone)
+    start, end = parse_time(started, "--started", local), parse_time(finished, "--finished", local)
     name = producer or next(iter(declared))
     report = Report(name, Status(status), now, run_id, None, start, end, rows, None, error)
     # As a message, through the parser of producers' reports: what it refuses from them is refused here, too. The id is new each

@@ -6,8 +6,8 @@ import os
 import re
 import traceback
 import uuid
-from collections.abc import Mapping
-from datetime import date, datetime
+from collections.abc import Collection, Mapping
+from datetime import UTC, date, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -71,10 +71,10 @@ def report(
     run_date: date | str,
     producer: str | None = None,
     pipeline: str | None = None,
-    run_id: str | None = None,
-    attempt: int | None = None,
-    started_at: datetime | None = None,
-    correlation_id: str | None = None,
+    run_id: object = None,
+    attempt: object = None,
+    started_at: datetime | str | float | None = None,
+    correlation_id: object = None,
     traceparent: str | None = None,
     topic: str | None = None,
     strict: bool = False,
@@ -102,10 +102,11 @@ def report(
         run_date: A date, or its text in the form YYYY-MM-DD.
         producer: Not needed when the phase has only one.
         pipeline: Not needed when there is only one pipeline file.
-        run_id: Random, when left out.
-        attempt: From `PHASEGATE_ATTEMPT`, or `CLOUD_RUN_TASK_ATTEMPT` plus 1, when left out.
-        started_at: When the run began, if that was before the block.
-        correlation_id: From `PHASEGATE_CORRELATION_ID`, when left out.
+        run_id: Text, a number, a UUID; random, when left out.
+        attempt: Any kind of whole number; from `PHASEGATE_ATTEMPT`, or `CLOUD_RUN_TASK_ATTEMPT` plus 1, when left out.
+        started_at: When the run began, if that was before the block: a time, its text, or seconds since 1970. Without a time
+            zone it is the pipeline's local time, which only the pipeline file knows.
+        correlation_id: As run_id; from `PHASEGATE_CORRELATION_ID`, when left out.
         traceparent: The trace to continue, in W3C form; from `TRACEPARENT`, when left out.
         topic: Without the prefix; `<pipeline>-<phase>-complete`, when left out.
         strict: Raise when the message could not be published. A job that failed raises its own exception instead.
@@ -121,10 +122,10 @@ def report(
         producer or "",
         Status.DONE,
         wiring.clock.now(),
-        run_id or str(uuid.uuid4()),
-        _attempt(environ) if attempt is None else attempt,
-        _zoned(started_at),
-        correlation_id=correlation_id or environ.get("PHASEGATE_CORRELATION_ID") or None,
+        _identifier("run_id", run_id) or str(uuid.uuid4()),
+        _attempt(environ) if attempt is None else _whole("attempt", attempt),
+        _moment(started_at, declared),
+        correlation_id=_identifier("correlation_id", correlation_id) or environ.get("PHASEGATE_CORRELATION_ID") or None,
         traceparent=read_traceparent(traceparent or environ.get("TRACEPARENT")),
     )
     run = RunKey(declared.name if declared else pipeline or "", phase, run_day(run_date))
@@ -224,18 +225,46 @@ def _shortened(text: object) -> str:
 
 
 def _row_count(rows: Any) -> int | None:
-    """The number of rows as a plain integer, from any kind of integer; anything else is left out, with a warning in the log."""
+    """The number of rows as a plain integer, from any kind of whole number; else None, with a warning in the log."""
     if rows is None:
         return None
     try:
-        count = operator.index(rows)
-    except TypeError:
-        count = -1
-    if count >= 0:
-        return count
-    # It would make the monitor reject the whole message, and the table is counted anyway.
-    log("rows_not_reported", severity="WARNING", expected="a whole number ≥ 0", got=repr(rows))
-    return None
+        return _whole("rows", rows)
+    except ConfigError:
+        # It would make the monitor reject the whole message, and the table is counted anyway.
+        log("rows_not_reported", severity="WARNING", expected="a whole number ≥ 0", got=repr(rows))
+        return None
+
+
+def _whole(name: str, value: Any) -> int:
+    """A plain integer from any kind of whole number: of numpy, a Decimal, text, a float without a fraction.
+
+    Raises:
+        ConfigError: It is none, or negative.
+    """
+    try:
+        number = int(value) if isinstance(value, str) else operator.index(value)
+    except (TypeError, ValueError):
+        try:
+            number = int(value)
+            if number != value:
+                number = -1
+        except (TypeError, ValueError, ArithmeticError):
+            number = -1
+    if number < 0 or isinstance(value, bool):
+        raise ConfigError(f"{name} must be a whole number ≥ 0, got {value!r}")
+    return number
+
+
+def _identifier(name: str, value: object) -> str | None:
+    """An id as text: of text, a number, a UUID.
+
+    Raises:
+        ConfigError: It is bytes, or a collection.
+    """
+    if isinstance(value, bytes | bytearray | Collection) and not isinstance(value, str):
+        raise ConfigError(f"{name}: expected text or a number, got {value!r}")
+    return None if value is None else str(value)
 
 
 def run_day(value: date | str) -> date:
@@ -244,20 +273,39 @@ def run_day(value: date | str) -> date:
     Raises:
         ConfigError: It is not a date, or it is a time.
     """
-    if isinstance(value, str):
-        try:
-            return parse_day(value)
-        except ValueError as wrong:
-            raise ConfigError(f'run_date: expected {wrong}, got "{value}"') from None
     if isinstance(value, datetime):
         raise ConfigError(f"run_date: expected a date, got the time {value}; its date depends on the time zone")
-    return value
+    if isinstance(value, date):
+        return value
+    try:
+        return parse_day(str(value))
+    except ValueError as wrong:
+        raise ConfigError(f'run_date: expected {wrong}, got "{value}"') from None
 
 
-def _zoned(moment: datetime | None) -> datetime | None:
-    if moment is not None and moment.tzinfo is None:
-        raise ConfigError(f"started_at: expected a time with its time zone, got {moment}")
-    return moment
+def _moment(value: Any, pipeline: Pipeline | None) -> datetime | None:
+    """A time in UTC, from a time, its text, or seconds since 1970.
+
+    Raises:
+        ConfigError: It is none of these, or its time zone is not known.
+    """
+    if value is None:
+        return None
+    try:
+        if isinstance(value, datetime):
+            moment = value
+        elif isinstance(value, str):
+            moment = datetime.fromisoformat(value)
+        else:
+            moment = datetime.fromtimestamp(float(value), UTC)
+        if moment.tzinfo is None:
+            if pipeline is None:
+                raise ConfigError(f"started_at: expected a time with its time zone, got {moment}")
+            moment = moment.replace(tzinfo=pipeline.zone)
+        return moment.astimezone(UTC)
+    except (TypeError, ValueError, OverflowError, OSError):
+        expected = "a time, its text, or seconds since 1970"
+        raise ConfigError(f"started_at: expected {expected}, got {value!r}") from None
 
 
 def _attempt(environ: Mapping[str, str]) -> int | None:

@@ -498,15 +498,17 @@ def test_the_latest_date_is_a_week_ahead_in_the_zone_of_the_pipeline():
 @pytest.mark.parametrize(
     ("text", "moment"),
     [
-        ("2013-02-09T05:20:00", datetime(2013, 2, 9, 5, 20, tzinfo=UTC)),
-        ("2013-02-09 05:20", datetime(2013, 2, 9, 5, 20, tzinfo=UTC)),
+        ("2013-02-09T00:20:00", datetime(2013, 2, 9, 5, 20, tzinfo=UTC)),
+        ("2013-02-09 00:20", datetime(2013, 2, 9, 5, 20, tzinfo=UTC)),
+        ("2012-07-09 00:20", datetime(2012, 7, 9, 4, 20, tzinfo=UTC)),
         ("2013-02-09T05:20:00.123456789Z", PUBLISHED),
         ("2013-02-09T06:20:00+01:00", datetime(2013, 2, 9, 5, 20, tzinfo=UTC)),
         (" 2013-02-09T05:20:00Z ", datetime(2013, 2, 9, 5, 20, tzinfo=UTC)),
     ],
 )
-def test_a_time_without_a_zone_is_utc(text, moment):
-    assert parsed(valid(finished_at=text)).report.finished_at == moment
+def test_a_time_without_a_zone_is_the_local_time_of_the_pipeline(text, moment):
+    report = parsed(valid(started_at=text, finished_at=text)).report
+    assert report.started_at == report.finished_at == moment
 
 
 def test_a_time_in_the_future_is_refused():

@@ -9,7 +9,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta, tzinfo
 from enum import StrEnum
 from typing import Any
 
@@ -187,8 +187,11 @@ def _time_or_none(text: object) -> datetime | None:
         return None
 
 
-def parse_time(text: object) -> datetime:
-    """A time as messages write it; UTC where no zone is given.
+def parse_time(text: object, zone: tzinfo = UTC) -> datetime:
+    """A time as messages write it, in UTC.
+
+    Args:
+        zone: Of a time that is written without one.
 
     Raises:
         ValueError: The text is not a time.
@@ -198,7 +201,7 @@ def parse_time(text: object) -> datetime:
         raise ValueError("not text")
     # Pub/Sub writes up to nine decimals of a second; Python reads six.
     moment = datetime.fromisoformat(re.sub(r"(\.\d{6})\d+", r"\1", text.strip()))
-    return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return (moment if moment.tzinfo else moment.replace(tzinfo=zone)).astimezone(UTC)
 
 
 def parse_completion(envelope: Envelope, pipelines: Sequence[Pipeline], *, now: datetime) -> Completion:
@@ -221,8 +224,8 @@ def parse_completion(envelope: Envelope, pipelines: Sequence[Pipeline], *, now: 
         received_at=min(envelope.published_at or now, now),
         run_id=_text(fields.get(names.run_id)),
         attempt=_whole(fields.get(names.attempt), names.attempt),
-        started_at=_moment(fields.get(names.started), names.started, latest=latest),
-        finished_at=_moment(fields.get(names.finished), names.finished, latest=latest),
+        started_at=_moment(fields.get(names.started), names.started, latest=latest, zone=pipeline.zone),
+        finished_at=_moment(fields.get(names.finished), names.finished, latest=latest, zone=pipeline.zone),
         rows=_whole(fields.get(names.rows), names.rows),
         correlation_id=_text(fields.get(names.correlation_id)),
         error=_text(fields.get(names.error)),
@@ -366,11 +369,11 @@ def _whole(value: object, name: str) -> int | None:
     raise MessageError(f"{name} must be a whole number ≥ 0, got {_shown(value)}")
 
 
-def _moment(value: object, name: str, *, latest: datetime) -> datetime | None:
+def _moment(value: object, name: str, *, latest: datetime, zone: tzinfo) -> datetime | None:
     if value is None:
         return None
     try:
-        moment = parse_time(value)
+        moment = parse_time(value, zone)
     except (ValueError, OverflowError):
         raise MessageError(f"{name} must be a time like 2013-02-09T05:20:00Z, got {_shown(value)}") from None
     if moment > latest:
