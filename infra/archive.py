@@ -45,7 +45,7 @@ def sources(repo: Path, pipelines: Path) -> Mapping[str, bytes]:
         "shared": [repo / "shared/pyproject.toml", *package],
     }
     named = {part: {path.relative_to(repo).as_posix(): path.read_bytes() for path in paths} for part, paths in parts.items()}
-    named["pipelines"] = {f"shared/pipelines/{path.name}": path.read_bytes() for path in pipelines.glob("*.yaml")}
+    named["pipelines"] = {f"shared/pipelines/{path.name}": path.read_bytes() for path in pipelines.glob("[!.]*.yaml")}
     if missing := [part for part, files in named.items() if not files]:
         raise FileNotFoundError(f"nothing to deploy in {', '.join(missing)}")
     files = {name: content for part in named.values() for name, content in part.items()}

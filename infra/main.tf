@@ -3,6 +3,7 @@
 locals {
   pipelines = {
     for file in fileset(var.pipelines, "*.yaml") : trimsuffix(file, ".yaml") => yamldecode(file("${var.pipelines}/${file}"))
+    if !startswith(file, ".") # editors leave hidden files
   }
 
   # By "pipeline/phase". The stem is unique, because neither name has a dash.

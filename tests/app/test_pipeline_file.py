@@ -503,6 +503,15 @@ def test_a_folder_gives_its_pipelines_by_file_name(tmp_path):
     assert [pipeline.name for pipeline in load_all(tmp_path / "b.yaml")] == ["orders"]
 
 
+def test_hidden_files_are_no_pipelines(tmp_path):
+    (tmp_path / "a.yaml").write_text(MINIMAL)
+    (tmp_path / ".#a.yaml").symlink_to("nobody@nowhere")
+    (tmp_path / "._a.yaml").write_bytes(b"\x00\x05\x16\x07")
+    (tmp_path / ".b.yaml").write_text(MINIMAL)
+    (tmp_path / ".c.yml").write_text(MINIMAL)
+    assert [pipeline.name for pipeline in load_all(tmp_path)] == ["orders"]
+
+
 def test_a_folder_reports_the_problems_of_all_files(tmp_path):
     """Among them a file with the wrong ending and a name that is used twice."""
     for name, content in {"a.yaml": MINIMAL, "b.yaml": "[]", "c.yaml": MINIMAL, "d.yml": MINIMAL}.items():

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import chdir
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import phasegate
@@ -24,6 +25,7 @@ from phasegate.client.report import Reporter
 from phasegate.core.checks.metrics import Rows
 from phasegate.core.gates.completion import Completion, Envelope, RunKey, Status, parse_completion
 from phasegate.core.pipeline.model import Pipeline
+from phasegate.errors import ConfigError
 from phasegate.gates.monitor import Monitor
 from phasegate.messaging.bodies import ALERTS, EVENTS
 from phasegate.ports import Outgoing
@@ -160,8 +162,8 @@ def test_the_airflow_callback_reports_success_and_failure():
         try_number = 2
         start_date = NOW
 
-    space: dict[str, Any] = {}
-    exec(compile(code.replace("import phasegate\n", ""), "wiring.md", "exec"), {"phasegate": Told}, space)  # noqa: S102
+    space: dict[str, Any] = {"phasegate": Told}
+    exec(compile(code.replace("import phasegate\n", ""), "wiring.md", "exec"), space)  # noqa: S102
     context = {"ds": "2013-02-06", "run_id": "scheduled__2013-02-06", "ti": TaskInstance()}
     space["callbacks"]["on_success_callback"](context)
     space["callbacks"]["on_failure_callback"](context | {"exception": ValueError("no file")})
@@ -171,6 +173,18 @@ def test_the_airflow_callback_reports_success_and_failure():
         (Status.FAILED, "no file", 2),
     ]
     assert told[0].started_at == NOW
+    # Runs without a logical date: triggered by assets, or started manually.
+    event = SimpleNamespace(extra={"run_date": "2013-02-07"})
+    untimed = {
+        "run_id": "asset_triggered__1",
+        "ti": TaskInstance(),
+        "dag_run": SimpleNamespace(conf={"run_date": "2013-02-08"}),
+    }
+    space["callbacks"]["on_success_callback"](untimed | {"triggering_asset_events": {"a": [event], "b": [event]}})
+    space["callbacks"]["on_success_callback"](untimed)
+    assert [body["run_date"] for body in reported[2:]] == ["2013-02-07", "2013-02-08"]
+    with pytest.raises(ConfigError, match="run_date"):
+        space["callbacks"]["on_success_callback"](untimed | {"dag_run": SimpleNamespace(conf=None)})
 
 
 def test_the_consumer_starts_each_phase_once(tmp_path):

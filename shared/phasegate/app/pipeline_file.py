@@ -87,9 +87,10 @@ def load_all(path: Path, *, more: ExtraProblems | None = None) -> tuple[Pipeline
     if not path.is_dir():
         return (load(path, more=more),)
     by_name: dict[str, tuple[Path, Pipeline]] = {}
+    # Not hidden files, which editors and archivers leave, like .#shop.yaml and ._shop.yaml.
     # Terraform reads *.yaml only. A file that nobody reads would look like a pipeline without problems.
-    problems = [Problem(str(file), "expected the ending .yaml") for file in sorted(path.glob("*.yml"))]
-    for file in sorted(path.glob("*.yaml")):
+    problems = [Problem(str(file), "expected the ending .yaml") for file in sorted(path.glob("[!.]*.yml"))]
+    for file in sorted(path.glob("[!.]*.yaml")):
         try:
             pipeline = load(file, more=more)
         except ConfigError as error:
