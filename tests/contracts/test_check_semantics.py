@@ -18,7 +18,7 @@ from phasegate.gates.measurement import measure
 from tests.check_reference import COLUMNS, DAYS, Check, Row, a_check, a_table, outcomes
 
 TABLES = int(os.environ.get("CHECKED_TABLES", "500"))
-"""20,000 were compared when this was written, without a difference."""
+"""How many are compared; set it higher to compare more."""
 AT_ONCE = 250
 
 
