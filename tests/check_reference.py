@@ -230,7 +230,9 @@ def _sql(said: Row, _: Sequence[Row], __: Sequence[Row], here: Sequence[Row], ro
 
 KINDS: Mapping[str, tuple[Callable[[random.Random], dict[str, Any]], Callable[..., bool | None]]] = {
     "row_count": (
-        lambda dice: _bounds(dice, SMALL) | ({"per": "raw.other"} if dice.random() < 0.4 else {}),
+        lambda dice: (
+            _bounds(dice, SMALL) | {"per": "raw.other"} if dice.random() < 0.4 else _bounds(dice, ["0", "1", "2", "2.0", "3"])
+        ),
         _row_count,
     ),
     "unique": (
