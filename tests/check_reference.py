@@ -71,7 +71,8 @@ def outcomes(checks: Sequence[Check], rows: Sequence[Row], other: Sequence[Row],
 
 
 def _counts_all(check: Check) -> bool:
-    return "row_count" in check and not {"where", "per"} & {*check["row_count"]}
+    keys = {*check.get("row_count", {})}
+    return bool(keys & {"between", "at_least", "above"}) and not keys & {"where", "per"}
 
 
 def outcome(check: Check, rows: Sequence[Row], other: Sequence[Row], day: date) -> str:
