@@ -65,5 +65,5 @@ def test_no_answer_of_google_is_an_error_without_secrets(error: Exception) -> No
 
 def test_missing_credentials_are_an_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path / "nowhere.json"))
-    with pytest.raises(ConfigError, match="no credentials to tell who acts"):
+    with pytest.raises(ConfigError, match="no credentials that identify you"):
         account()

@@ -161,7 +161,7 @@ def test_aliases_may_repeat_values(tmp_path):
         ("row_count: {between: [1, 2, 3]}", [f"{CHECK}.row_count.between: expected a list of 2, got a list of 3"]),
         ("row_count: {between: 1}", [f"{CHECK}.row_count.between: expected a list, got 1"]),
         ("row_count: {between: [1, b]}", [f'{CHECK}.row_count.between[1]: expected a number, got "b"']),
-        ("row_count: {between: [2, 1]}", [f"{CHECK}.row_count: expected bounds whose first number is not above the second"]),
+        ("row_count: {between: [2, 1]}", [f"{CHECK}.row_count: expected bounds with the smaller number first"]),
         ("row_count: {per: [a], at_least: 1}", [f"{CHECK}.row_count.per: expected text or a mapping, got a list of 1"]),
         (
             "row_count: {per: {}, at_least: 1}",
@@ -347,7 +347,7 @@ def test_all_problems_are_reported_together_by_line(tmp_path):
         'o.yaml:3: calendar: missing key "from"',
         "o.yaml:4: calendar.closed[0]: expected a date like 2013-12-25 or a range like 2013-12-24..2014-01-02, "
         'got "2013-02-30"',
-        'o.yaml:4: calendar.closed[1]: expected a range whose first date is not after its last, got "2013-02-02..2013-02-01"',
+        'o.yaml:4: calendar.closed[1]: expected a range with the earlier date first, got "2013-02-02..2013-02-01"',
         'o.yaml:7: phases.raw.outputs["raw.a"]: missing key "date"',
         'o.yaml:7: phases.raw.outputs["raw.b"]: expected a mapping, got a list of 1',
     ]
@@ -521,7 +521,7 @@ def test_a_folder_reports_the_problems_of_all_files(tmp_path):
     assert str(caught.value).replace(f"{tmp_path}/", "").splitlines() == [
         "d.yml: expected the ending .yaml",
         "b.yaml:1: expected a mapping, got a list of 0",
-        'c.yaml: pipeline: expected another name than in a.yaml, got "orders"',
+        'c.yaml: pipeline: expected a name that differs from the one in a.yaml, got "orders"',
     ]
 
 

@@ -185,7 +185,7 @@ def test_several_dates_need_a_confirmation(folder: Path) -> None:
     assert (done.returncode, done.stdout) == (2, "")
     assert "flights/raw/2013-12-30 would be accepted: " in done.stderr
     assert "Apply this to 3 gates (gap accepted until 2999-01-01: no weather in winter)? [y/N]" in done.stderr
-    assert "nothing was done; use --yes" in done.stderr
+    assert "nothing was changed; use --yes" in done.stderr
     assert "gap accepted" not in run(folder, "status", RANGE).stdout
     done = run(folder, *ACCEPT, typed="y\n")
     assert done.returncode == 0, done.stderr
@@ -200,7 +200,7 @@ def test_several_dates_need_a_confirmation(folder: Path) -> None:
 def test_without_a_terminal_nothing_is_done(held: Path) -> None:
     done = run(held, *ACCEPT)
     assert (done.returncode, done.stdout) == (2, "")
-    assert "error: nothing was done; use --yes to act on several gates without being asked" in done.stderr
+    assert "error: nothing was changed; use --yes to act on several gates without a question" in done.stderr
 
 
 def test_a_dry_run_shows_several_dates(held: Path) -> None:
@@ -273,7 +273,7 @@ def test_in_the_cloud_the_credentials_name_the_actor(monkeypatch: pytest.MonkeyP
     monkeypatch.delenv("FIRESTORE_EMULATOR_HOST", raising=False)
     cloud = wiring("firestore:my-project/gates", lambda: "ann@example.com")
     assert cloud.actor(None) == "ann@example.com"
-    with pytest.raises(ConfigError, match="the credentials say who acts"):
+    with pytest.raises(ConfigError, match="your credentials identify you"):
         cloud.actor("bob")
 
 

@@ -206,7 +206,7 @@ def deliveries() -> None:
 def findings() -> None:
     print_findings(
         [
-            Finding("table raw.orders", Health.OK, "4 columns are there"),
+            Finding("table raw.orders", Health.OK, "all 4 columns exist"),
             Finding(
                 "subscription phasegate-ticks",
                 Health.NOT_CHECKED,

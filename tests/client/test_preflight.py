@@ -127,7 +127,7 @@ def test_the_function_gives_the_same_answer(environ: dict[str, str], tmp_path: P
         ({"run_date": "TODAY"}, "run_date: expected a date like 2013-02-08"),
         ({"run_date": datetime(2026, 3, 2)}, "run_date: expected a date, got the time"),
         ({"pipeline": "trains"}, "pipeline: expected one of shop"),
-        ({"lease": "1h"}, "lease: expected claim with it"),
+        ({"lease": "1h"}, "lease: expected a claim with it"),
         ({"claim": "a", "lease": "soon"}, "lease: expected a duration"),
         ({"address": "preflight.example.com"}, "PHASEGATE_PREFLIGHT: expected an address"),
         ({"address": "https://me:secret@example.com"}, "PHASEGATE_PREFLIGHT: expected an address"),
@@ -192,21 +192,26 @@ def test_a_transient_error_of_the_function_is_retried() -> None:
 @pytest.mark.parametrize(
     ("status", "body", "said", "times"),
     [
-        (503, b'{"go": false, "error": "could not be found out: state"}', "gives no answer: could not be found out: state", 5),
-        (500, b"<html>", "gives no answer: status 500", 5),
+        (
+            503,
+            b'{"go": false, "error": "could not be found out: state"}',
+            "answered with an error: could not be found out: state",
+            5,
+        ),
+        (500, b"<html>", "answered with an error: status 500", 5),
         (403, b"<html>Forbidden", "status 403; the caller needs roles/run.invoker", 1),
         (404, b"", "status 404", 1),
         (302, b"", "status 302", 1),
         (200, b"", "status 200", 1),
-        (200, b"{}", "did not answer as a pre-flight does", 1),
-        (200, b'{"go": true}', "did not answer as a pre-flight does", 1),
+        (200, b"{}", "did not send a valid preflight answer", 1),
+        (200, b'{"go": true}', "did not send a valid preflight answer", 1),
         (200, b"true", "status 200", 1),
-        (200, encoded(go="true"), "did not answer as a pre-flight does", 1),
-        (200, encoded(reasons=[]), "did not answer as a pre-flight does", 1),
+        (200, encoded(go="true"), "did not send a valid preflight answer", 1),
+        (200, encoded(reasons=[]), "did not send a valid preflight answer", 1),
         (200, encoded(reasons=[{**GO["reasons"][0], "word": "no"}]), "the reasons say otherwise", 1),  # type: ignore[index]
-        (200, encoded(reasons=[{**GO["reasons"][0], "word": "perhaps"}]), "did not answer as a pre-flight does", 1),  # type: ignore[index]
-        (200, encoded(phase="raw"), "answered about shop/raw/2026-03-02, which was not the question", 1),
-        (200, encoded(date="2026-03-03"), "which was not the question", 1),
+        (200, encoded(reasons=[{**GO["reasons"][0], "word": "perhaps"}]), "did not send a valid preflight answer", 1),  # type: ignore[index]
+        (200, encoded(phase="raw"), "answered about shop/raw/2026-03-02, not about the run in the request", 1),
+        (200, encoded(date="2026-03-03"), "not about the run in the request", 1),
     ],
 )
 def test_a_malformed_answer_is_never_a_go(status: int, body: bytes, said: str, times: int) -> None:

@@ -61,8 +61,8 @@ def judged(folder: Path, check: str, *, day: date = DAY, empty: bool = False) ->
         ("aggregate: {sql: 'COALESCE(SUM(id), 0)', where: id < 0, at_most: 0}", "passed", "is 0"),
         ("aggregate: {sql: SUM(id), where: id < 0, at_most: 0}", "failed", "is null, expected at most 0"),
         # Rows against nothing, and rows without a date.
-        ("row_count: {per: raw.items, between: [1, 1]}", "failed", "has 2 rows against the 0 rows of raw.items"),
-        ("row_count: {per: raw.items, at_most: 5}", "failed", "has 2 rows against the 0 rows of raw.items"),
+        ("row_count: {per: raw.items, between: [1, 1]}", "failed", "has 2 rows, compared with the 0 rows of raw.items"),
+        ("row_count: {per: raw.items, at_most: 5}", "failed", "has 2 rows, compared with the 0 rows of raw.items"),
         ("row_count: {per: raw.items, where: id < 0, at_most: 5}", "not_evaluated", "nothing to judge"),
         (f"sql: {{query: '{UNDATED}'}}", "not_evaluated", "the query returns rows whose run_date is null"),
         # Infinity is a number.

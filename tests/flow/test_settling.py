@@ -25,7 +25,7 @@ def released(folder: Path, **lines: str) -> World:
 def test_a_rerun_of_both_is_one_release(tmp_path: Path) -> None:
     world = released(tmp_path)
     world.loaded("one", rows=20)
-    assert (world.state(), world.gate().detail) == (GateState.SETTLING, "waits for two to report again, until 10:13")
+    assert (world.state(), world.gate().detail) == (GateState.SETTLING, "waiting for two to report again, until 10:13")
     world.tick(3)
     world.loaded("two", rows=20)
     assert [key for key in world.signals if key.startswith("raw")] == [G1, G2]
@@ -81,7 +81,7 @@ def test_no_follower_starts_on_input_that_settles(tmp_path: Path) -> None:
     world.loaded("one", rows=20)
     asked = world.may_start()
     assert not asked.go
-    assert "settling: waits for two to report again, until 10:13" in asked.objections[0].detail
+    assert "settling: waiting for two to report again, until 10:13" in asked.objections[0].detail
     world.loaded("two", rows=20)
     assert world.may_start().go
 

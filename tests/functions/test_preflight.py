@@ -1,4 +1,4 @@
-"""The pre-flight on the demo's pipeline: command and function give the same answers."""
+"""The preflight on the demo's pipeline: command and function give the same answers."""
 
 import json
 import subprocess
@@ -118,7 +118,7 @@ def test_of_several_concurrent_jobs_one_may_start(served: Served) -> None:
         ("GET", {"phase": "features", "date": DAY, "pipeline": "trains"}, None, 400, 'pipeline: expected one of flights, got "trains"'),
         ("GET", {"phase": "features", "date": DAY, "clam": "me"}, None, 400, 'unknown field "clam" (known: phase, date'),
         ("GET", {"phase": "features", "date": DAY, "claim": "me"}, None, 400, "claim: expected POST"),
-        ("GET", {"phase": "features", "date": DAY, "lease": "1h"}, None, 400, "lease: expected claim with it"),
+        ("GET", {"phase": "features", "date": DAY, "lease": "1h"}, None, 400, "lease: expected a claim with it"),
         ("POST", {}, b'{"phase": "raw", "date": "2013-02-09", "claim": "me", "lease": "99d"}', 400, "lease: expected at most 7d"),
         ("POST", {}, b'{"phase": "raw", "date": "2013-02-09", "producer": "nobody"}', 400, "producer: expected one of flights_loader, weather_loader"),
         ("POST", {}, b'{"phase": ["raw"], "date": 20130209}', 400, "phase: expected text, got ['raw']"),
@@ -147,7 +147,7 @@ def test_an_invalid_request_is_refused_with_its_faults(
     [
         (["enrch", DAY], 2, 'phase: expected one of raw, clean, features, predictions, got "enrch"'),
         (["features", "TODAY"], 2, 'date: expected a date like 2013-02-08, got "TODAY"'),
-        (["features", DAY, "--lease", "1h"], 2, "lease: expected claim with it"),
+        (["features", DAY, "--lease", "1h"], 2, "lease: expected a claim with it"),
         (["features", DAY, "--claim", "a", "--unclaim", "b"], 2, "either --claim or --unclaim"),
         (["features", DAY, "--state", "sqlite:/dev/null/x"], 3, "no state at /dev/null/x"),
     ],

@@ -38,9 +38,9 @@ def account(credentials: Credentials | None = None, session: Session = Authorize
             return str(email)
         answer = session(credentials).get(USERINFO, timeout=30)
     except DefaultCredentialsError as exc:
-        raise ConfigError(f"no credentials to tell who acts: {exc}") from exc
+        raise ConfigError(f"no credentials that identify you: {exc}") from exc
     except (GoogleAuthError, OSError) as exc:  # errors of `requests` are OSErrors
-        raise AdapterError(f"Google did not answer whose credentials these are: {type(exc).__name__}", retryable=True) from exc
+        raise AdapterError(f"Google did not say who owns the credentials: {type(exc).__name__}", retryable=True) from exc
     if answer.status_code != 200 or not answer.json().get("email"):
         raise ConfigError("the credentials have no known owner; run gcloud auth application-default login")
     return str(answer.json()["email"])

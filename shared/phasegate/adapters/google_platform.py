@@ -129,7 +129,7 @@ class GooglePlatform:
             try:
                 return parsedate_to_datetime(answer.headers.get("Date", ""))
             except ValueError:
-                raise PlatformError(f"{self._hosts['clock']} gives no time", retryable=True) from None
+                raise PlatformError(f"{self._hosts['clock']} sent no time", retryable=True) from None
 
     def _own(self, name: str) -> Iterator[str]:
         """The last part of a name, if the resource belongs to the installation."""

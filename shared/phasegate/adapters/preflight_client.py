@@ -1,4 +1,4 @@
-"""A client of the pre-flight function, for jobs.
+"""A client of the preflight function, for jobs.
 
 It needs only the standard library: a job may run without Google's libraries, and then calls a URL that needs no token.
 """
@@ -68,7 +68,7 @@ class PreflightClient:
 
         Raises:
             ConfigError: The function rejects the question as invalid.
-            AdapterError: There is no answer, or not one of a pre-flight. That is never a *go*.
+            AdapterError: There is no answer, or it is not a valid preflight answer. That is never a *go*.
         """
         headers = {"Content-Type": "application/json", "Accept": "application/json"}
         if self._token and (token := self._token(self._audience)):
@@ -82,7 +82,7 @@ class PreflightClient:
                 return self._read(exc.code, exc.read(MAX_ANSWER_BYTES))
         except (URLError, HTTPException, OSError) as exc:
             reason = exc.reason if isinstance(exc, URLError) else exc
-            raise AdapterError(f"the pre-flight at {self._address} does not answer: {reason}", retryable=True) from exc
+            raise AdapterError(f"the preflight function at {self._address} does not answer: {reason}", retryable=True) from exc
 
     def _read(self, status: int, body: bytes) -> Mapping[str, Any]:
         try:
@@ -96,4 +96,6 @@ class PreflightClient:
             raise ConfigError(error)
         hint = "; the caller needs roles/run.invoker on the function" if status in (401, 403) else ""
         retryable = status == 429 or status >= 500
-        raise AdapterError(f"the pre-flight at {self._address} gives no answer: {error}{hint}", retryable=retryable)
+        raise AdapterError(
+            f"the preflight function at {self._address} answered with an error: {error}{hint}", retryable=retryable
+        )

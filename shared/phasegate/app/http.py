@@ -39,7 +39,7 @@ class Request(Protocol):
 
 
 class PreflightQuery(Request, Protocol):
-    """What is needed of a Flask request for a pre-flight answer."""
+    """What is needed of a Flask request for a preflight answer."""
 
     @property
     def query_string(self) -> bytes: ...  # noqa: D102

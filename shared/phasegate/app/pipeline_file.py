@@ -98,7 +98,9 @@ def load_all(path: Path, *, more: ExtraProblems | None = None) -> tuple[Pipeline
             continue
         other, _ = by_name.setdefault(pipeline.name, (file, pipeline))
         if other != file:
-            problems.append(Problem(f"{file}: pipeline", f"expected another name than in {other}", f'"{pipeline.name}"'))
+            problems.append(
+                Problem(f"{file}: pipeline", f"expected a name that differs from the one in {other}", f'"{pipeline.name}"')
+            )
     if not by_name and not problems:
         problems.append(Problem(str(path), "expected at least one file *.yaml"))
     if problems:

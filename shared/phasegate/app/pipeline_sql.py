@@ -34,7 +34,7 @@ def pattern_problems(pipeline: Pipeline, check: PatternCheck) -> Iterator[Proble
                 for n, each in enumerate(declared.checks):
                     if isinstance(each, Matches) and (reason := check(each.pattern)):
                         path = place("phases", name, group, table, "checks", n, each.kind, "pattern")
-                        yield Problem(path, f"expected a pattern that RE2 takes ({reason})", f'"{each.pattern}"')
+                        yield Problem(path, f"expected a pattern that RE2 accepts ({reason})", f'"{each.pattern}"')
 
 
 def bigquery_only(pipeline: Pipeline, check: SqlCheck) -> Iterator[Problem]:

@@ -79,12 +79,12 @@ def _alternatives(name: str) -> str:
 
 
 DESCRIPTIONS: Mapping[str, str] = {
-    "pipelines": "a pipeline file, or a folder of them",
+    "pipelines": "a pipeline file, or a folder of pipeline files",
     "warehouse": f"{_alternatives('warehouse')}; jobs run in LOCATION (default: where the tables are)",
     "state": _alternatives("state"),
     "bus": f"{_alternatives('bus')}; topic names start with PREFIX (default: phasegate)",
     "secrets": f"where `secret://NAME` in a pipeline file is looked up: {_alternatives('secrets')}",
-    "acknowledge_url": "the public address of the function `acknowledge`, for links in alerts; without it alerts have none",
+    "acknowledge_url": "the public address of the function `acknowledge`, for links in alerts; without it there are none",
     "link_key": "`secret://NAME`: the key that signs these links",
     "maximum_bytes_billed": "the most bytes that one BigQuery query may be billed; a larger query is refused",
 }

@@ -150,7 +150,7 @@ class Wiring:
         if not self.settings.has_shared_state or os.environ.get("FIRESTORE_EMULATOR_HOST"):
             return by or getuser()
         if by is not None:
-            raise ConfigError("--by: with the state in the cloud, the credentials say who acts")
+            raise ConfigError("--by: not allowed when the state is in the cloud; your credentials identify you")
         if self._account is not None:
             return self._account()
         from phasegate.adapters.google_account import account

@@ -13,8 +13,8 @@ from phasegate.cli.options import by_option, example, location_options, wired
 def command(incident: str, by: str | None, note: str, **where: str | None) -> int:
     """Acknowledge an incident, so that its escalation stops.
 
-    INCIDENT is its name as its messages show it, like flights/raw/checks_failed. You own it then, and reminders come only once
-    a day, until it recovers or gets worse.
+    INCIDENT is its name as its alerts show it, like flights/raw/checks_failed. You then own the incident, and reminders come
+    only once a day, until it recovers or gets worse.
     """
     wiring = wired(**where)
     acknowledged = wiring.alerts.incidents.acknowledge(incident, by=wiring.actor(by), note=note)

@@ -44,7 +44,7 @@ def gate_action(function: F) -> F:
             click.argument("dates"),
             pipeline_option,
             by_option,
-            click.option("--yes", is_flag=True, help="Act on several dates without being asked."),
+            click.option("--yes", is_flag=True, help="Act on several dates without asking first."),
             dry_run_option,
             location_options("pipelines", "warehouse", "state"),
         )
@@ -123,7 +123,7 @@ def release(why: str, **where: Any) -> int:
 )
 @gate_action
 @required_reason
-@click.option("--owner", metavar="WHO", help="Who owns the gap; by default who accepts it.")
+@click.option("--owner", metavar="WHO", help="Who owns the gap; by default the person who accepts it.")
 @required_until
 def accept_gap(why: str, owner: str | None, until: str, **where: Any) -> int:
     """Accept a gap in the data until a given time.
@@ -189,7 +189,7 @@ def pause(
 def resume(phase: str | None, pipeline_name: str | None, by: str | None, dry_run: bool, why: str, **where: str | None) -> int:
     """End a pause.
 
-    The next tick continues with what has arrived for PHASE; without PHASE, for the pipeline.
+    The next tick processes what has arrived for PHASE; without PHASE, for the whole pipeline.
     """
     wiring = wired(**where)
     ended = wiring.pauses.resume(choose_pipeline(wiring, pipeline_name), phase, by=wiring.actor(by), why=why, dry_run=dry_run)
@@ -254,7 +254,7 @@ def _confirm(planned: Sequence[ActionResult], action: Action) -> Sequence[RunKey
     try:
         click.confirm(f"Apply this to {len(runs)} gates ({action})?", abort=True, err=True)
     except click.Abort:
-        raise ConfigError("nothing was done; use --yes to act on several gates without being asked") from None
+        raise ConfigError("nothing was changed; use --yes to act on several gates without a question") from None
     return runs
 
 

@@ -11,7 +11,7 @@ from phasegate.core.alerts.wording import for_machines
 
 
 @click.group(invoke_without_command=True, epilog=example("phasegate alerts --deliveries"))
-@click.option("--deliveries", is_flag=True, help="Show what each destination was sent, too, and whether it works.")
+@click.option("--deliveries", is_flag=True, help="Also show what each destination was sent, and whether it works.")
 @format_option
 @location_options("pipelines", "state")
 @click.pass_context

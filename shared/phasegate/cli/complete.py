@@ -49,8 +49,8 @@ def command(
 ) -> int:
     """Report a phase as done, or failed, and check its tables.
 
-    This does what a report of a producer of PHASE for DATE would do. Exits with 1 when the gate does not open, with 3 when its
-    tables could not be measured.
+    It has the same effect as a report for DATE from a producer of PHASE. Exits with 1 when the gate does not open, with 3 when
+    its tables could not be measured.
     """
     wiring = wired(pipelines=pipelines, warehouse=warehouse, state=state)
     pipeline = choose_pipeline(wiring, pipeline_name)

@@ -22,12 +22,12 @@ def command() -> None:
 
 @command.command(epilog=example("phasegate config check shared/pipelines/flights.yaml"))
 @click.argument("path", type=click.Path(path_type=Path), required=False)
-@click.option("--secrets", is_flag=True, help="Check the secrets that alert destinations need, too.")
+@click.option("--secrets", is_flag=True, help="Also check the secrets that alert destinations need.")
 @location_options("pipelines")
 def check(path: Path | None, secrets: bool, pipelines: str | None) -> int:
     """Check a pipeline file, or all files of a folder.
 
-    Reports every problem with its line. SQL is parsed, too; SQL that runs only on BigQuery is a note, not a problem.
+    Reports every problem with its line. SQL is also parsed; SQL that runs only on BigQuery is a note, not a problem.
     """
     from phasegate.app.pipeline_file import load_all
     from phasegate.app.pipeline_sql import bigquery_only, pattern_problems, syntax_problems

@@ -21,8 +21,8 @@ FOLDER = Path(".phasegate/demo")
 def command(folder: Path, pipelines: str | None) -> int:
     """Play a week of a real pipeline on this machine.
 
-    Shows what breaks with the flights from New York in February 2013, how gates are held, and how each problem is repaired. The
-    warehouse, the state and the mails stay in the folder, where the other commands find them.
+    The data are flights from New York in February 2013. The demo shows what breaks, how gates are held, and how each problem is
+    repaired. The warehouse, the state and the mails stay in the folder, where the other commands find them.
     """
     from phasegate.cli.output.validation import print_validation
     from phasegate.demo.story import Story

@@ -94,10 +94,10 @@ class Commands(click.Group):
 
 
 @click.command(cls=Commands, epilog=EXIT_CODES + "\n\nExample: phasegate validate 2013-02-01..2013-02-28")
-@click.option("--debug", is_flag=True, help="Print the traceback of an error, too.")
+@click.option("--debug", is_flag=True, help="Also print the traceback of an error.")
 @click.version_option(package_name="phasegate")
 def phasegate(debug: bool) -> None:
-    """Open or hold the gates between the phases of a data pipeline, by what each phase wrote."""
+    """Open or hold the gates between the phases of a data pipeline, depending on what each phase wrote."""
 
 
 def main(args: list[str] | None = None, *, clock: "Clock | None" = None) -> None:

@@ -43,7 +43,7 @@ pipeline_option = click.option(
 by_option = click.option(
     "--by",
     metavar="WHO",
-    help="Your name; by default the login name. In the cloud the credentials name you, and --by is refused.",
+    help="Your name; by default the login name. In the cloud your credentials identify you, and --by is refused.",
 )
 
 format_option = click.option(

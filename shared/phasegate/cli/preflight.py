@@ -17,9 +17,11 @@ _SIGNS = {PointOutcome.YES: "●", PointOutcome.WARNING: "◐", PointOutcome.NO:
 @click.argument("date")
 @pipeline_option
 @click.option("--producer", metavar="NAME", help="Which of the phase's jobs wants to start; by default all.")
-@click.option("--claim", metavar="OWNER", help="On a go, claim the run: other owners get a no until it has reported.")
-@click.option("--lease", metavar="TIME", help="How long the claim holds if no report ends it, like 90m; by default 2h.")
-@click.option("--unclaim", metavar="OWNER", help="Check nothing; end the claim of OWNER, because its run is dead.")
+@click.option(
+    "--claim", metavar="OWNER", help="If the answer is go, claim the run: other owners get a no-go until it has reported."
+)
+@click.option("--lease", metavar="TIME", help="How long the claim lasts if no report ends it, like 90m; by default 2h.")
+@click.option("--unclaim", metavar="OWNER", help="Check nothing; only end the claim of OWNER, whose run has died.")
 @text_format_option
 @location_options("pipelines", "warehouse", "state")
 def command(
@@ -35,8 +37,8 @@ def command(
 ) -> int:
     """Check whether a phase may start, and print what blocks it.
 
-    Each obstacle for PHASE on DATE comes with what removes it. Exits with 0 for go, with 1 for no-go, with 3 when it is a no-go
-    only because something could not be checked.
+    Each reason why PHASE must not start for DATE is printed with its fix. Exits with 0 for go, with 1 for no-go, with 3 when it
+    is a no-go only because something could not be checked.
     """
     if claim and unclaim:
         raise click.UsageError("expected either --claim or --unclaim, got both")

@@ -18,7 +18,9 @@ _MAX_SHOWN = 300
 @click.command(epilog=example("phasegate replay --all --dry-run"))
 @click.argument("ids", nargs=-1, metavar="[ID]...")
 @click.option("--all", "replay_all", is_flag=True, help="Reprocess all stored messages.")
-@click.option("--since", metavar="TIME", help="Reprocess those since then, like 2013-02-09 or 2013-02-09T05:20:00Z.")
+@click.option(
+    "--since", metavar="TIME", help="Reprocess messages stored since this time, like 2013-02-09 or 2013-02-09T05:20:00Z."
+)
 @click.option("--dry-run", is_flag=True, help="Show what each would do, and change nothing.")
 @text_format_option
 @location_options("pipelines", "warehouse", "state", "bus")

@@ -15,7 +15,7 @@ from phasegate.cli.options import example, location_options
     "--host",
     default="127.0.0.1",
     show_default=True,
-    help="Address to bind. Requests are not authenticated: put an authenticating proxy in front before you bind another one.",
+    help="Address to bind to. Requests are not authenticated: put an authenticating proxy in front of any other address.",
 )
 @click.option("--port", type=click.IntRange(0, 65535), default=8080, show_default=True, help="Port; 0 takes a free one.")
 @location_options("pipelines", "warehouse", "state", "bus")

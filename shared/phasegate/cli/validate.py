@@ -28,7 +28,7 @@ _BAR_FROM = 31
     show_default=True,
     help="Output format.",
 )
-@click.option("--strict", is_flag=True, help="Exit with 4 when there are warnings: something is acceptable, but amber.")
+@click.option("--strict", is_flag=True, help="Exit with 4 when there are warnings: results that are acceptable, but amber.")
 @location_options("pipelines", "warehouse", "state")
 def command(
     dates: str,
@@ -40,7 +40,7 @@ def command(
     warehouse: str | None,
     state: str | None,
 ) -> int:
-    """Validate past dates by the rules of the gates.
+    """Validate past dates with the same rules as the gates.
 
     DATES is a date, or FIRST..LAST, both included. Each table is queried once, however long the range is. Nothing is written.
     The worst problems come first, grouped by cause.

@@ -73,10 +73,10 @@ def _from_function(wiring: Wiring, address: str, fields: Mapping[str, str]) -> C
     try:
         clearance = read_clearance(body)
     except (KeyError, TypeError, ValueError) as exc:
-        raise AdapterError(f"{address} did not answer as a pre-flight does: {exc!r}"[:300], retryable=False) from exc
+        raise AdapterError(f"{address} did not send a valid preflight answer: {exc!r}"[:300], retryable=False) from exc
     run = clearance.run
     if (run.phase, str(run.run_date)) != (fields["phase"], fields["date"]) or fields.get(
         "pipeline", run.pipeline
     ) != run.pipeline:
-        raise AdapterError(f"{address} answered about {run}, which was not the question", retryable=False)
+        raise AdapterError(f"{address} answered about {run}, not about the run in the request", retryable=False)
     return clearance

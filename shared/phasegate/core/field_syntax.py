@@ -110,7 +110,7 @@ def parse_span(text: str) -> Span:
     except ValueError:
         raise ValueError("a date like 2013-12-25 or a range like 2013-12-24..2014-01-02") from None
     if span.last < span.first:
-        raise ValueError("a range whose first date is not after its last")
+        raise ValueError("a range with the earlier date first")
     return span
 
 

@@ -117,14 +117,14 @@ def _lease(texts: Mapping[str, str], problems: list[Problem]) -> timedelta:
     if text is None:
         return LEASE
     if "claim" not in texts:
-        problems.append(Problem("lease", "expected claim with it", "nothing"))
+        problems.append(Problem("lease", "expected a claim with it", "nothing"))
     try:
         lease = parse_duration(text)
     except ValueError as wrong:
         problems.append(Problem("lease", f"expected {wrong}", f'"{_shown(text)}"'))
         return LEASE
     if not timedelta() < lease <= LONGEST_LEASE:
-        problems.append(Problem("lease", "expected at most 7d, and more than nothing", text))
+        problems.append(Problem("lease", "expected more than 0 and at most 7d", text))
     return lease
 
 

@@ -331,7 +331,7 @@ def _grants(installed: _Installed) -> Iterator[Finding]:
         ]
         public = sorted({member for members in grants.values() for member in members} & {"allUsers", "allAuthenticatedUsers"})
         faults += [(f"it is public: {member} has a role", _policy_command(installed, resource)) for member in public]
-        yield from _verdict(subject, f"all {len(wanted)} are there" if len(wanted) > 1 else "it is there", faults)
+        yield from _verdict(subject, f"all {len(wanted)} exist" if len(wanted) > 1 else "it exists", faults)
 
 
 def _is_granted(members: frozenset[str], wanted: str) -> bool:
@@ -419,7 +419,7 @@ def _tables(installed: _Installed) -> Iterator[Finding]:
                 yield Finding(subject, Health.WRONG, message, fix)
             else:
                 partitioned = f", partitioned by {table.partition}" if table.partition else ""
-                exist = "1 column is there" if len(columns) == 1 else f"{len(columns)} columns are there"
+                exist = "its column exists" if len(columns) == 1 else f"all {len(columns)} columns exist"
                 yield from _verdict(subject, exist + partitioned, _table_faults(pipeline, name, columns, table))
 
 

@@ -207,7 +207,7 @@ def test_only_a_whole_https_address_is_posted_to(kind: str, address: str, store:
     store.values["hook"] = address + "#" + canary("address")
     error = error_of(kind, store)
     assert not error.retryable
-    assert str(error) == "secret://hook holds no address that begins with https://"
+    assert str(error) == "secret://hook contains no address that begins with https://"
 
 
 @pytest.mark.parametrize("kind", ["webhook"])

@@ -210,7 +210,7 @@ PER_WINDY = RowCount(per=PerTable("raw.weather", "wind > 3"), at_least=1, where=
             FAILED,
             None,
             "0.98 to 1.02 of 0",
-            "table raw.flights has 5 rows against the 0 expected",
+            "table raw.flights has 5 rows, compared with the 0 expected",
         ),
         (
             PER_WEATHER,
@@ -227,7 +227,7 @@ PER_WINDY = RowCount(per=PerTable("raw.weather", "wind > 3"), at_least=1, where=
             FAILED,
             None,
             "at least 0.5 of 0",
-            "table raw.flights has 12 rows against the 0 rows of raw.weather",
+            "table raw.flights has 12 rows, compared with the 0 rows of raw.weather",
         ),
         (
             PER_WINDY,
@@ -601,7 +601,7 @@ def test_distinct_catches_a_constant_column(number, outcome, message):
             AggregateCheck(sql="SUM(x)", per=Denominator.EXPECTED, at_least=0),
             {Aggregate("SUM(x)"): float("inf"), **expects(100)},
             FAILED,
-            "SUM(x) of raw.flights is infinity against the 100 expected, expected at least 0 of 100",
+            "SUM(x) of raw.flights is infinity, compared with the 100 expected, expected at least 0 of 100",
         ),
     ],
 )
@@ -782,9 +782,9 @@ def test_types_are_requested_only_when_a_check_needs_them():
     [
         (lambda: RowCount(), "one of between, at_least, at_most, above, below"),
         (lambda: RowCount(between=(1, 2), at_least=1), "either between, or at_least and at_most, not both"),
-        (lambda: RowCount(between=(2, 1)), "bounds whose first number is not above the second"),
-        (lambda: RowCount(at_least=2, at_most=1), "bounds whose first number is not above the second"),
-        (lambda: RowCount(at_least=2, acceptable=(9, 1)), "bounds whose first number is not above the second"),
+        (lambda: RowCount(between=(2, 1)), "bounds with the smaller number first"),
+        (lambda: RowCount(at_least=2, at_most=1), "bounds with the smaller number first"),
+        (lambda: RowCount(at_least=2, acceptable=(9, 1)), "bounds with the smaller number first"),
         (lambda: RowCount(at_least=2, acceptable=(3, 9)), "an acceptable band that includes the passing one"),
         (lambda: RowCount(between=(2, 8), acceptable=(1, 7)), "an acceptable band that includes the passing one"),
         (lambda: AggregateCheck(sql="SUM(a)"), "one of between, at_least, at_most, above, below"),
@@ -796,9 +796,9 @@ def test_types_are_requested_only_when_a_check_needs_them():
         (lambda: AcceptedValues(column="a", values=("x", 1)), "values of one type"),
         (lambda: AcceptedValues(column="a", values=(True, 1)), "values of one type"),
         (lambda: InRange(column="a"), "min, max or both"),
-        (lambda: InRange(column="a", min=2, max=1), "min and max of one type, min not above max"),
-        (lambda: InRange(column="a", min="2013-01-01", max=1), "min and max of one type, min not above max"),
-        (lambda: InRange(column="a", min="2013-01-02", max="2013-01-01"), "min and max of one type, min not above max"),
+        (lambda: InRange(column="a", min=2, max=1), "min and max of one type, with min ≤ max"),
+        (lambda: InRange(column="a", min="2013-01-01", max=1), "min and max of one type, with min ≤ max"),
+        (lambda: InRange(column="a", min="2013-01-02", max="2013-01-01"), "min and max of one type, with min ≤ max"),
         (lambda: References(columns=(), table="t.t"), "at least one column"),
         (lambda: References(columns=("a",), table="t.t", to=("b", "c")), "as many columns in to as in columns"),
         (lambda: Coverage(of="t.t", key=()), "at least one column"),
@@ -806,7 +806,7 @@ def test_types_are_requested_only_when_a_check_needs_them():
         (lambda: Coverage(of="t.t", key=("a",), where="x"), "of_where instead of where: the condition is on the other table"),
         (lambda: SchemaCheck(columns={}), "at least one column"),
         (lambda: Sql(query="SELECT d FROM t"), "a query that filters on @from and @to"),
-        (lambda: Sql(query=QUERY, where="x"), "the condition within the query, not where"),
+        (lambda: Sql(query=QUERY, where="x"), "the condition inside the query instead of where"),
     ],
 )
 def test_a_check_that_makes_no_sense_is_refused(make, problem):

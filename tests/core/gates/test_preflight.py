@@ -98,8 +98,8 @@ def test_nothing_blocks_the_start() -> None:
         (Topic.CALENDAR, PointOutcome.YES, "a run is expected on 2026-03-02"),
         (Topic.UPSTREAM, PointOutcome.YES, "raw is open, generation 1"),
         (Topic.UPSTREAM, PointOutcome.YES, "stock is open, generation 1"),
-        (Topic.INPUTS, PointOutcome.YES, "rates.daily is as needed, with 1,772,514,000 rows"),
-        (Topic.INPUTS, PointOutcome.YES, "ads.clicks is as needed, with 50 rows"),
+        (Topic.INPUTS, PointOutcome.YES, "rates.daily passes its checks, with 1,772,514,000 rows"),
+        (Topic.INPUTS, PointOutcome.YES, "ads.clicks passes its checks, with 50 rows"),
         (Topic.RUNNING, PointOutcome.YES, "no other run has claimed this gate"),
     }
 
@@ -184,7 +184,7 @@ def test_an_upstream_that_is_off_or_accepted_blocks_nothing(state: GateState) ->
     ("changes", "topic", "detail"),
     [
         ({"stored": [gate("raw", degraded=True, missing=("raw.extra",))]}, Topic.UPSTREAM, "raw was released without table raw.extra"),
-        ({"stored": [gate("raw", GateState.HELD, date(2026, 2, 28))]}, Topic.LOOK_BACK, "report looks back on raw, but that is not released for 2026-02-28"),
+        ({"stored": [gate("raw", GateState.HELD, date(2026, 2, 28))]}, Topic.LOOK_BACK, "report reads earlier dates of raw, but these are not released: 2026-02-28"),
         ({"numbers": {("ads.clicks", DAY): 101}}, Topic.INPUTS, "table ads.clicks has 101 rows, expected at most 100"),
         ({"broken": ["ads.clicks"]}, Topic.INPUTS, "ads.clicks could not be measured"),
         ({"stored": [gate("report")]}, Topic.GATE, "report is already released, generation 1"),

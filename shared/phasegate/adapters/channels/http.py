@@ -101,7 +101,7 @@ def post(
     """
     # Errors are raised here: no error of the client is their context, and no local variable holds the address as text.
     if not is_address(address):
-        raise ConfigError(f"{name} holds no address that begins with https://")
+        raise ConfigError(f"{name} contains no address that begins with https://")
     answer, problem, has_sent = _exchange(address, body, headers, query, timeouts)
     if answer is None:
         raise NotifyError(problem, retryable=True, maybe_sent=has_sent)

@@ -109,7 +109,7 @@ class BoundedCheck(BaseCheck):
             raise ValueError("either at_least or above, and either at_most or below")
         for low, high in (self.bounds, self.acceptable or (None, None)):
             if low is not None and high is not None and exact(low) > exact(high):
-                raise ValueError("bounds whose first number is not above the second")
+                raise ValueError("bounds with the smaller number first")
         if self.acceptable and not all(is_inside(bound, self.acceptable) for bound in self.bounds if bound is not None):
             raise ValueError("an acceptable band that includes the passing one")
 
@@ -170,7 +170,7 @@ class PerExpectedCheck(BoundedCheck):
         expected, against = f"{self.expected()} of {spell(whole)}", f"the {spell(whole)} expected"
         value = exact(number)
         if not whole or isinstance(value, float):  # the calendar's 0 means that no run is expected
-            return judgement(Outcome.FAILED, None, expected, f"{sentence} against {against}")
+            return judgement(Outcome.FAILED, None, expected, f"{sentence}, compared with {against}")
         ratio = value / exact(whole)
         return judgement(self.outcome(ratio), float(ratio), expected, f"{sentence}, {self.spelled(ratio)} × {against}")
 
@@ -186,7 +186,7 @@ class ShareCheck(BaseCheck):
 
     def __post_init__(self) -> None:
         if self.acceptable is not None and exact(self.acceptable) < exact(self.at_most):
-            raise ValueError("an acceptable share that is not below at_most")
+            raise ValueError("an acceptable share ≥ at_most")
 
     def judge_share(self, violations: int, rows: int, table: str, *, valid: str, invalid: str) -> Judgement | None:
         """Judge a share of rows; without rows there is nothing to judge.

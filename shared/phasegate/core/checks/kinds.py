@@ -85,7 +85,7 @@ class RowCount(BoundedCheck):
         BoundedCheck.__post_init__(self)
         stated = (*self.bounds, *(self.acceptable or ()))
         if self.per is None and any(bound is not None and exact(bound) % 1 for bound in stated):
-            raise ValueError("whole numbers of rows, or per, of which they are shares")
+            raise ValueError("whole numbers of rows, or shares together with per")
 
     @property
     def per_table(self) -> PerTable | None:
@@ -133,7 +133,7 @@ class RowCount(BoundedCheck):
         whole = f"{spell(denominator)} {f'rows of {per.table}' if (per := self.per_table) else 'expected'}"
         expected = f"{bounds} of {spell(denominator)}"
         if not denominator:
-            return Judgement(Outcome.FAILED, None, expected, f"{sentence} against the {whole}") if rows else None
+            return Judgement(Outcome.FAILED, None, expected, f"{sentence}, compared with the {whole}") if rows else None
         ratio = Fraction(rows) / exact(denominator)
         outcome = self.outcome(ratio)
         sentence += f", {self.spelled(ratio)} × the {whole}"
@@ -276,7 +276,7 @@ class _RowWiseCheck(ShareCheck):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AcceptedValues(_RowWiseCheck):
-    """*column* contains only *values*; null is no violation."""
+    """*column* contains only *values*; nulls are allowed."""
 
     kind: ClassVar[str] = "accepted_values"
     rerun_may_help: ClassVar[bool] = False
@@ -314,7 +314,7 @@ def _require_moment(text: str) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InRange(_RowWiseCheck):
-    """*column* lies between *min* and *max*, both inclusive; NaN is a violation, null is not."""
+    """*column* lies between *min* and *max*, both inclusive; nulls are allowed, NaN is not."""
 
     kind: ClassVar[str] = "in_range"
     rerun_may_help: ClassVar[bool] = False
@@ -339,7 +339,7 @@ class InRange(_RowWiseCheck):
         else:
             ordered = exact(self.min) <= exact(self.max)
         if not ordered:
-            raise ValueError("min and max of one type, min not above max")
+            raise ValueError("min and max of one type, with min ≤ max")
 
     @property
     def subject(self) -> str:
@@ -378,7 +378,7 @@ class Matches(_RowWiseCheck):
     def __post_init__(self) -> None:
         ShareCheck.__post_init__(self)
         if beyond := re.search(r"\(\?<?[=!]|\(\?>|\(\?P=|\\[1-9]", self.pattern):
-            raise ValueError(f"a pattern that RE2 takes, which has no {beyond[0]} (no look-around and no back-references)")
+            raise ValueError(f"a pattern that RE2 accepts, without {beyond[0]} (it has no look-around and no back-references)")
 
     @property
     def subject(self) -> str:
@@ -396,7 +396,7 @@ class Matches(_RowWiseCheck):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Invariant(_RowWiseCheck):
-    """A GoogleSQL condition is true for every row; null is no violation."""
+    """A GoogleSQL condition is true for every row; a null result is allowed."""
 
     kind: ClassVar[str] = "invariant"
     rerun_may_help: ClassVar[bool] = False
@@ -467,7 +467,7 @@ class References(ShareCheck):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Coverage(BaseCheck):
-    """The share of another table's keys of the date that are present here is at least *at_least*."""
+    """The share of another table's keys for the run date that also occur here is at least *at_least*."""
 
     kind: ClassVar[str] = "coverage"
     rerun_may_help: ClassVar[bool] = True
@@ -490,7 +490,7 @@ class Coverage(BaseCheck):
         if self.where:
             raise ValueError("of_where instead of where: the condition is on the other table")
         if self.acceptable is not None and exact(self.acceptable) > exact(self.at_least):
-            raise ValueError("an acceptable share that is not above at_least")
+            raise ValueError("an acceptable share ≤ at_least")
 
     @property
     def subject(self) -> str:
@@ -524,7 +524,7 @@ class Coverage(BaseCheck):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fresh(BaseCheck):
-    """The newest value of *column* is at most *within* older than the time when the phase is due."""
+    """The newest value of *column* is at most *within* older than the due time of the phase."""
 
     kind: ClassVar[str] = "fresh"
     rerun_may_help: ClassVar[bool] = True
@@ -536,7 +536,7 @@ class Fresh(BaseCheck):
 
     def __post_init__(self) -> None:
         if self.acceptable is not None and self.acceptable < self.within:
-            raise ValueError("an acceptable time that is not shorter than within")
+            raise ValueError("an acceptable time at least as long as within")
 
     @property
     def subject(self) -> str:
@@ -657,7 +657,7 @@ class SchemaCheck(BaseCheck):
     def __post_init__(self) -> None:
         require_columns(tuple(self.columns))
         if len({column.lower() for column in self.columns}) < len(self.columns):
-            raise ValueError("each column once; upper and lower case do not tell columns apart")
+            raise ValueError("each column once; names that differ only in case are the same column")
         if self.where:
             raise ValueError("no where: columns are the same for all rows")
 
@@ -705,7 +705,7 @@ class Sql(BaseCheck):
         if "@from" not in self.query or "@to" not in self.query:
             raise ValueError("a query that filters on @from and @to")
         if self.where:
-            raise ValueError("the condition within the query, not where")
+            raise ValueError("the condition inside the query instead of where")
 
     @property
     def subject(self) -> str:

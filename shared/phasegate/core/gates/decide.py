@@ -802,12 +802,16 @@ def _settle(case: Case, rule: str) -> Decision:
     until = settles_at(case.pipeline, case.gate)
     assert until is not None, "producers are outstanding"
     at = until.astimezone(case.pipeline.zone)
-    return _stay_open(case, rule, Reason.SETTLING, f"waits for {', '.join(case.outstanding)} to report again, until {at:%H:%M}")
+    return _stay_open(
+        case, rule, Reason.SETTLING, f"waiting for {', '.join(case.outstanding)} to report again, until {at:%H:%M}"
+    )
 
 
 def _wait_for_input(case: Case, rule: str) -> Decision:
     inputs, name = ", ".join(case.unreleased_inputs), case.gate.run.phase
-    why = f"waits for {inputs} to settle" if case.inputs_settle else f"{inputs} was released again; {name} has not rerun since"
+    why = (
+        f"waiting for {inputs} to settle" if case.inputs_settle else f"{inputs} was released again; {name} has not rerun since"
+    )
     cause = Cause(GateState.WAITING, Reason.UPSTREAM_SETTLING, case.unreleased_inputs, why)
     return _stay_closed(case, rule, cause, alert=False)
 
@@ -844,14 +848,14 @@ RULES: tuple[Rule, ...] = (
     ),
     # Open gates: a release is never taken back, so none of these changes the state.
     Rule(
-        "the gate is open, but no run is expected on the date any more",
+        "the gate is open, but a run is no longer expected on the date",
         lambda c: c.gate.is_open and c.verdict is not None and c.verdict.verdict is Verdict.OFF,
         "open",
         "recovery, if an alert was raised",
         _open_off,
     ),
     Rule(
-        "the gate is open, its data changes in a re-run, and some producers have not reported again yet (for `settle` at most)",
+        "the gate is open, a rerun is changing its data, and some producers have not reported again yet (for at most `settle`)",
         lambda c: (
             c.gate.is_open
             and bool(c.outstanding)
@@ -884,7 +888,7 @@ RULES: tuple[Rule, ...] = (
         _open_unmeasured,
     ),
     Rule(
-        "the gate is open, and the tables pass with other data than was released",
+        "the gate is open, and the tables pass, but their data differs from what was released",
         lambda c: (
             c.gate.is_open
             and c.has_changed
@@ -897,7 +901,7 @@ RULES: tuple[Rule, ...] = (
         _release,
     ),
     Rule(
-        "the same, but the phase says `again: never` or is paused, or a person has put the gate on hold",
+        "as in the row above, but the phase has `again: never` or is paused, or a person has put the gate on hold",
         lambda c: c.gate.is_open and c.has_changed,
         "open",
         "recovery, if an alert was raised",
@@ -913,7 +917,7 @@ RULES: tuple[Rule, ...] = (
     # People's decisions: a hold blocks everything, and an accepted gap needs no reports or checks.
     Rule("a person has put the gate on hold", lambda c: c.live_hold is not None, "held", "–", _hold_manually),
     Rule(
-        "a person accepted the gap, and nothing that was reported or overridden since closes it",
+        "a person accepted the gap, and no later report or override lets the gate open",
         lambda c: c.has_accepted_gap and not (c.has_news_since_gap and c.is_satisfied and not c.unreleased_inputs),
         "accepted",
         "recovery, if an alert was raised",
@@ -922,7 +926,7 @@ RULES: tuple[Rule, ...] = (
     Rule("the phase is paused", lambda c: c.is_paused, "held", "–", _hold_paused),
     # Reports before tables: rows of a run that failed, or read half of its input, may look right.
     Rule(
-        "the phase is in observe mode; everyone has reported or one has failed, or it is due; no input is settling",
+        "the phase is in observe mode; all have reported, one has failed, or it is past due; no upstream gate is settling",
         lambda c: c.is_observed and c.is_over and not c.inputs_settle,
         "open, next generation",
         "go-signal; alert (warning) for what would have held it",
@@ -943,7 +947,7 @@ RULES: tuple[Rule, ...] = (
         _wait,
     ),
     Rule(
-        "an upstream gate is settling, or was released again after that and there is time to rerun",
+        "an upstream gate is settling, or was released again after settling and there is still time to rerun",
         lambda c: c.inputs_settle or c.must_run_again,
         "waiting",
         "–",
@@ -968,11 +972,11 @@ RULES: tuple[Rule, ...] = (
         "needed producers have not reported by the due time, and neither `message: optional` nor a quorum lets the gate open",
         lambda c: bool(c.unreported) and not c.is_satisfied,
         "overdue",
-        "alert: who is missing, and what the tables hold",
+        "alert: which producers are missing, and what the tables contain",
         _overdue,
     ),
     Rule(
-        "the policy is satisfied: all checks pass, failed ones are warnings or waived, or there is a quorum after due",
+        "the policy is satisfied: all checks pass, failed ones are warnings or waived, or a quorum is reached after due",
         lambda c: c.is_satisfied,
         "open, next generation",
         "go-signal; alert (warning) when amber, waived or degraded; recovery",
@@ -982,7 +986,7 @@ RULES: tuple[Rule, ...] = (
         "a blocking check could not be measured",
         lambda c: not c.is_measured,
         "unverified",
-        "alert after 10 minutes, when past due, or when retrying cannot help",
+        "alert after 10 minutes, when the phase is past due, or when retrying cannot help",
         _unverified,
     ),
     Rule("a blocking check fails", lambda _: True, "held", "alert: the failing checks", _hold_checks),

@@ -268,7 +268,7 @@ def _look_back(start: PreflightCase) -> Iterator[PreflightPoint]:
         ]
         if gaps:
             dates = ", ".join(map(str, gaps[:SHOWN_DATES])) + (f" and {n} more" if (n := len(gaps) - SHOWN_DATES) > 0 else "")
-            detail = f"{start.run.phase} looks back on {phase}, but that is not released for {dates}"
+            detail = f"{start.run.phase} reads earlier dates of {phase}, but these are not released: {dates}"
             yield PreflightPoint(Topic.LOOK_BACK, PointOutcome.WARNING, detail, next=(start.explain(phase, gaps[-1]),))
 
 
@@ -285,7 +285,9 @@ def _inputs(start: PreflightCase) -> Iterator[PreflightPoint]:
         if checks and not points:
             rows = start.answers.rows(checks[0].context.source, start.run.run_date)
             yield PreflightPoint(
-                Topic.INPUTS, PointOutcome.YES, f"{table} is as needed" + (f", with {rows:,} rows" if rows is not None else "")
+                Topic.INPUTS,
+                PointOutcome.YES,
+                f"{table} passes its checks" + (f", with {rows:,} rows" if rows is not None else ""),
             )
 
 

@@ -87,7 +87,7 @@ class Part:
         if (self.to is None) == (self.days is None):
             raise ValueError("either to or days")
         if self.last < self.from_:
-            raise ValueError("a last date that is not before from")
+            raise ValueError("a last date on or after from")
 
     @property
     def last(self) -> date:
@@ -114,7 +114,7 @@ class Calendar:
 
     def __post_init__(self) -> None:
         if self.to is not None and self.to < self.from_:
-            raise ValueError("a last date that is not before from")
+            raise ValueError("a last date on or after from")
 
     def has_run(self, day: date) -> bool:
         """True when the date is a run date of the calendar; the expected count may still be 0."""
@@ -195,7 +195,7 @@ class Need:
 
     def __post_init__(self) -> None:
         if self.may_be_empty and not self.checks:
-            raise ValueError("checks when it may be empty; otherwise nothing is required of it")
+            raise ValueError("at least one check when it may be empty; otherwise nothing is checked")
 
 
 class QuorumWhen(StrEnum):
@@ -218,7 +218,7 @@ class Quorum:
 
     def __post_init__(self) -> None:
         if self.at_least > self.of:
-            raise ValueError("at_least not above of")
+            raise ValueError("at_least ≤ of")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -238,7 +238,7 @@ class Retry:
 
     def __post_init__(self) -> None:
         if self.first > self.at_most:
-            raise ValueError("first not above at_most")
+            raise ValueError("first ≤ at_most")
 
 
 class MessageNeed(StrEnum):
@@ -280,7 +280,7 @@ class Phase:
     late_by: Duration = timedelta(hours=1)
     """How long a run whose first report comes after the due time may take from there; a backfill, for example."""
     settle: Duration = timedelta(minutes=10)
-    """A re-run is released once every needed producer has reported again, or no report has come for this long."""
+    """A rerun is released once every needed producer has reported again, or no report has arrived for this long."""
     look_back: Duration | None = None
     """How far back it reads its inputs: a gap there contaminates its results."""
     only_in: tuple[Slug, ...] = ()

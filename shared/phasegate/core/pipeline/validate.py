@@ -77,7 +77,7 @@ def _table_problems(
                 yield Problem(place(*where), "expected a unique name", f'"{full}" twice', "give one of the two a name")
             names.add(full)
             yield from _check_problems(pipeline, phase, check, *where)
-            # A pre-flight needs no due time: it counts back from now.
+            # A preflight needs no due time: it counts back from now.
             if check.needs_due and isinstance(declared, Output) and phase.due is None:
                 yield Problem(place(*where), f"expected the phase to have a due time, from which {check.kind} counts back")
 
