@@ -1,6 +1,6 @@
 """Every kind of check: tables of numbers and the expected results."""
 
-from dataclasses import fields, replace
+from dataclasses import MISSING, fields, replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from inspect import isabstract
@@ -886,6 +886,15 @@ def test_every_key_of_a_kind_is_set_in_an_example(kind):
     examples = [check for check in EXAMPLES if check.kind == kind]
     unset = {name for name, default in own.items() if all(getattr(check, name) == default for check in examples)}
     assert not unset, f"set {unset} in an example of {kind} in tests/checks.py"
+
+
+@every_example
+def test_checks_of_different_columns_have_different_names(check):
+    """Otherwise a file could not have two checks of the kind on a table, unless one of them is given a name."""
+    for key in fields(check):
+        if key.name in ("column", "columns") and key.default is MISSING and isinstance(getattr(check, key.name), str | tuple):
+            other = replace(check, **{key.name: "z" if key.name == "column" else ("z",)})
+            assert other.subject != check.subject, f"{type(check).__name__}.subject does not depend on {key.name}"
 
 
 def other_table(source, metric):
