@@ -1,6 +1,7 @@
 """Every cause of an alert has its texts, and every check, whatever it is called, has a probable cause."""
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
@@ -22,7 +23,8 @@ from phasegate.core.gates.verdict import OutputVerdict, PhaseVerdict, judge
 from phasegate.messaging.bodies import alert_message
 from phasegate.schemas import schema
 
-FLIGHTS = load(Path(__file__).parents[3] / "shared/pipelines/flights.yaml")
+REPO = Path(__file__).parents[3]
+FLIGHTS = load(REPO / "shared/pipelines/flights.yaml")
 CHECKS = [(phase, placed) for phase in FLIGHTS.phases for checks in FLIGHTS.checks(phase).values() for placed in checks]
 DAY = date(2013, 2, 5)
 NOW = datetime(2013, 2, 6, 10, 31, tzinfo=UTC)
@@ -49,6 +51,14 @@ def test_every_kind_of_check_has_a_probable_cause() -> None:
 def test_every_cause_is_in_the_schemas(name: str, field: str, causes: Iterable[str]) -> None:
     missing = {str(cause) for cause in causes} - set(schema(name)["properties"][field]["enum"])
     assert not missing, f'add {", ".join(missing)} to the enum of "{field}" in schemas/{name}.schema.json'
+
+
+def test_every_cause_is_raised() -> None:
+    sources = [path for path in (REPO / "shared/phasegate").rglob("*.py") if path.name != "causes.py"]
+    used = set(re.findall(r"\b(?:Reason|TroubleCause)\.[A-Z_]+\b", "\n".join(path.read_text() for path in sources)))
+    missing = {f"{type(cause).__name__}.{cause.name}" for cause in (*Reason, *TroubleCause)} - used
+    where = "a TroubleCause by a Trouble, a Reason by a rule in core/gates/decide.py"
+    assert not missing, f"nothing raises {', '.join(missing)}: {where} (docs/extending.md, An alert cause)"
 
 
 def test_titles_tell_causes_apart() -> None:
