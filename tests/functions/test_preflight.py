@@ -119,7 +119,7 @@ def test_of_several_concurrent_jobs_one_may_start(served: Served) -> None:
         ("GET", {"phase": "features", "date": DAY, "clam": "me"}, None, 400, 'unknown field "clam" (known: phase, date'),
         ("GET", {"phase": "features", "date": DAY, "claim": "me"}, None, 400, "claim: expected POST"),
         ("GET", {"phase": "features", "date": DAY, "lease": "1h"}, None, 400, "lease: expected a claim with it"),
-        ("POST", {}, b'{"phase": "raw", "date": "2013-02-09", "claim": "me", "lease": "99d"}', 400, "lease: expected at most 7d"),
+        ("POST", {}, b'{"phase": "raw", "date": "2013-02-09", "claim": "me", "lease": "99d"}', 400, "lease: expected more than 0 and at most 7d"),
         ("POST", {}, b'{"phase": "raw", "date": "2013-02-09", "producer": "nobody"}', 400, "producer: expected one of flights_loader, weather_loader"),
         ("POST", {}, b'{"phase": ["raw"], "date": 20130209}', 400, "phase: expected text, got ['raw']"),
         ("POST", {}, b'{"phase": "raw", "date": "2013-02-09", "claim": "\\u001b[31m\\u202e"}', 400, "claim: expected a name"),
