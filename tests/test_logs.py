@@ -10,6 +10,7 @@ from typing import Any
 
 import duckdb
 import pytest
+from phasegate.app.http import handle_completion, handle_dead_letter, handle_preflight, handle_tick
 from phasegate.app.wiring import Wiring
 from phasegate.errors import AdapterError, StateError
 from phasegate.gates.heartbeat import Heartbeats
@@ -151,21 +152,21 @@ def test_a_start_without_routes_is_a_warning(environ: dict[str, str], capsys: py
 def test_a_rejected_message_is_a_warning(
     environ: dict[str, str], capsys: pytest.CaptureFixture[str], body: bytes, event: str, severity: str
 ) -> None:
-    Wiring.from_env(environ).handle_pubsub(Request(body))
+    handle_completion(Wiring.from_env(environ), Request(body))
     assert logged(capsys, event) == [severity]
 
 
 def test_an_undelivered_message_is_a_warning(environ: dict[str, str], capsys: pytest.CaptureFixture[str]) -> None:
     body = {"message": {"data": "e30=", "messageId": "m-1"}, "subscription": "projects/p/subscriptions/phasegate-dead"}
-    Wiring.from_env(environ).handle_dead_letter(Request(json.dumps(body).encode()))
+    handle_dead_letter(Wiring.from_env(environ), Request(json.dumps(body).encode()))
     assert logged(capsys, "kept") == ["WARNING"]
 
 
 @pytest.mark.parametrize(
     ("handle", "event"),
     [
-        (lambda wiring: wiring.handle_pubsub(Request(b'{"phase": "raw", "run_date": "2026-03-02"}')), "not_handled"),
-        (lambda wiring: wiring.handle_tick(Request()), "tick_failed"),
+        (lambda wiring: handle_completion(wiring, Request(b'{"phase": "raw", "run_date": "2026-03-02"}')), "not_handled"),
+        (lambda wiring: handle_tick(wiring, Request()), "tick_failed"),
     ],
 )
 def test_what_was_not_done_is_an_error(
@@ -183,7 +184,7 @@ def test_a_preflight_without_an_answer_is_an_error(
 ) -> None:
     (tmp_path / "state.sqlite").mkdir()
     request = Request(method="GET", query_string=b"phase=raw&date=2026-03-02")
-    assert Wiring.from_env(environ).handle_preflight(request)[1] == 503
+    assert handle_preflight(Wiring.from_env(environ), request)[1] == 503
     assert logged(capsys, "preflight_failed") == ["ERROR"]
 
 
@@ -192,5 +193,5 @@ def test_a_heartbeat_that_is_not_written_is_a_warning(capsys: pytest.CaptureFixt
         def find(self, kind: str, keys: object) -> object:
             raise StateError("the store is down", retryable=True)
 
-    Heartbeats(Down(), Down()).beat("watch", datetime.now(UTC))  # type: ignore[arg-type]
+    Heartbeats(Down(), Down()).record("watch", datetime.now(UTC))  # type: ignore[arg-type]
     assert logged(capsys, "heartbeat_not_written") == ["WARNING"]

@@ -79,7 +79,7 @@ def test_a_next_generation_waits_until_the_pause_ends(world: World) -> None:
     pause(world)
     world.warehouse.numbers["raw.orders", DAY] = 12
     world.clock.advance(MINUTE)
-    world.monitor.handle(world.done("raw", "orders"))
+    run_raw(world)
     ticking(world).run()
     assert world.gate("raw").generation == 1
     resume(world)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from phasegate.adapters.state.sqlite import SQLiteStore
 from phasegate.app.pipeline_file import load_all
 from phasegate.core.installation.finding import Finding, Health
 from phasegate.core.pipeline.model import Pipeline
@@ -303,6 +304,7 @@ def test_the_last_step_of_a_deployment_runs_the_doctor_with_the_deployed_setting
         "PHASEGATE_STATE": f"sqlite:{tmp_path / 'state.sqlite'}",
         "PHASEGATE_BUS": "local:",
     }
+    SQLiteStore(str(tmp_path / "state.sqlite"))  # the doctor only reads, and never creates a state
     (tmp_path / ".phasegate/deploy").mkdir(parents=True)
     (tmp_path / ".phasegate/deploy/settings.json").write_text(json.dumps(settings))
     environ = {**os.environ, "PROJECT": "some-project", "WAIT": "1s"}
