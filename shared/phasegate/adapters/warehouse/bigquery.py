@@ -382,8 +382,8 @@ class _Measurement:
             faults |= unusable(query.source, part)
         unmeasured = {metric: faults[metric] for metric in query.metrics if metric in faults}
         cost = Cost(self._jobs, self._billed)
-        found = numbers(query, self._isolated.parts, unmeasured)
-        return Answer(query, found, unmeasured, self._types(), cost, values_of_nothing(query.metrics))
+        by_date = numbers(query, self._isolated.parts, unmeasured)
+        return Answer(query, by_date, unmeasured, self._types(), cost, values_of_nothing(query.metrics))
 
     def _ruled_out(self) -> Mapping[AnyMetric, Unmeasured]:
         """The metrics that the metadata rules out."""
