@@ -1,6 +1,7 @@
 """The help of every command: one description, help for each option, and an example that parses."""
 
 import ast
+import os
 import shlex
 import subprocess
 import sys
@@ -117,3 +118,18 @@ def test_a_command_imports_no_other() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     loaded = {name for name in done.stdout.split() if name.startswith("phasegate.cli.")}
     assert loaded == {"phasegate.cli.encoding", "phasegate.cli.main", "phasegate.cli.options", "phasegate.cli.status"}
+
+
+@pytest.mark.parametrize(
+    ("instruction", "words", "answer"),
+    [
+        ("bash_source", {}, "complete -o nosort -F _phasegate_completion phasegate"),
+        ("bash_complete", {"COMP_WORDS": "phasegate val", "COMP_CWORD": "1"}, "plain,validate"),
+        ("bash_complete", {"COMP_WORDS": "phasegate validate --form", "COMP_CWORD": "2"}, "plain,--format"),
+    ],
+)
+def test_shells_can_ask_for_completions(instruction: str, words: dict[str, str], answer: str) -> None:
+    code = "from phasegate.cli.main import main; main([])"
+    environ = {**os.environ, "_PHASEGATE_COMPLETE": instruction, **words}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environ, check=True)
+    assert answer in done.stdout

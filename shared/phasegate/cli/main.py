@@ -51,6 +51,9 @@ Exit codes:
   141  the reader of the output has closed the pipe
 """
 
+_COMPLETE = "_PHASEGATE_COMPLETE"
+"""The variable in which a shell asks for completions; click's name for it."""
+
 _EXTRAS = {
     "duckdb": "local",
     "functions_framework": "functions",
@@ -126,7 +129,11 @@ def main(args: list[str] | None = None, *, clock: "Clock | None" = None) -> None
 
 
 def _run(arguments: list[str], clock: "Clock | None") -> int:
-    # Not `phasegate.main`: that exits with 1 when a pipe is closed.
+    # Not `phasegate.main`: that exits with 1 when a pipe is closed. So the shell's questions are answered here, too.
+    if instruction := os.environ.get(_COMPLETE):
+        from click.shell_completion import shell_complete
+
+        return shell_complete(phasegate, {}, "phasegate", _COMPLETE, instruction)
     with phasegate.make_context("phasegate", list(arguments), obj=clock) as context:
         code: Any = phasegate.invoke(context)
     return code if isinstance(code, int) else 0
