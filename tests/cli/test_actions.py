@@ -20,6 +20,8 @@ from phasegate.core.field_syntax import Span
 from phasegate.errors import ConfigError
 from phasegate.ports import Change, Clock
 
+pytestmark = pytest.mark.slow  # they act on the demo's year
+
 DAY = "2013-02-05"
 ROWS, KEY = "raw.flights.row_count", "raw.flights.key"
 

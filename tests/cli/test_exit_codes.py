@@ -13,6 +13,8 @@ from phasegate.cli import main as cli
 
 from tests.cli.test_actions import run
 
+pytestmark = pytest.mark.slow  # each test starts processes of its own
+
 PHASEGATE = Path(sys.executable).parent / "phasegate"
 PIPELINE = """
 pipeline: shop

@@ -13,6 +13,8 @@ from phasegate.adapters.state.sqlite import SQLiteHistory, SQLiteStore
 from phasegate.errors import StateError
 from phasegate.ports import Change
 
+pytestmark = pytest.mark.slow  # each test starts processes of its own
+
 PHASEGATE = Path(sys.executable).parent / "phasegate"
 PIPELINE = """
 pipeline: shop

@@ -17,6 +17,8 @@ from phasegate.gates.measurement import measure
 
 from tests.check_reference import COLUMNS, DAYS, Check, Row, a_check, a_table, outcomes
 
+pytestmark = pytest.mark.slow  # hundreds of random tables
+
 TABLES = int(os.environ.get("CHECKED_TABLES", "500"))
 """How many are compared; set it higher to compare more."""
 AT_ONCE = 250
