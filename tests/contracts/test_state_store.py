@@ -4,7 +4,7 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields, replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -406,6 +406,16 @@ def test_due_records_are_longest_due_first(store: Store) -> None:
     )
     assert [record.key for record in store.due("incident", NOW, 9)] == ["long ago", "before", "now"]
     assert [record.key for record in store.due("incident", NOW, 1)] == ["long ago"]
+
+
+def test_a_record_is_due_at_its_moment_whatever_its_zone(store: Store) -> None:
+    """An end that a person gives as a day is in the pipeline's zone."""
+    second = timedelta(seconds=1)
+    for name, zone in (("east", timezone(timedelta(hours=9))), ("west", timezone(timedelta(hours=-5)))):
+        due, later = incident(name, due=NOW.astimezone(zone)), incident(f"{name} later", due=(NOW + second).astimezone(zone))
+        store.commit(Change(records=(due, later)))
+    assert sorted(record.key for record in store.due("incident", NOW, 9)) == ["east", "west"]
+    assert len(store.due("incident", (NOW + second).astimezone(timezone(timedelta(hours=9))), 9)) == 4
 
 
 def test_contended_records_lose_nothing(store: Store) -> None:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -304,7 +304,8 @@ def _message(text: str) -> Outgoing:
 
 
 def _stamp(moment: datetime) -> str:
-    return moment.isoformat(timespec="microseconds")
+    # Compared as text, so in one zone.
+    return moment.astimezone(UTC).isoformat(timespec="microseconds")
 
 
 def _record(kind: str, key: str, body: str, version: int, due: str | None, expires: str | None) -> Record:
