@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import date
 from enum import StrEnum
 from fractions import Fraction
+from functools import lru_cache
 from typing import Annotated, TypeAlias
 
 from phasegate.core.checks.base import Answers, BaseCheck, Judgement, Outcome
@@ -25,7 +26,11 @@ Count = Annotated[int, Between(0)]
 
 def format_bounds(bounds: OpenBounds) -> str:
     """Two inclusive bounds for people: `0.98 to 1.02`, `at least 1`."""
-    low, high = bounds
+    return _format_bounds(*bounds)
+
+
+@lru_cache(maxsize=1024, typed=True)
+def _format_bounds(low: Number | None, high: Number | None) -> str:
     if low is not None and high is not None:
         return spell_bound(low) if exact(low) == exact(high) else f"{spell_bound(low)} to {spell_bound(high)}"
     if low is not None:

@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterable
 from decimal import Context, Decimal
 from fractions import Fraction
+from functools import lru_cache
 
 from phasegate.core.checks.metrics import Number
 
@@ -19,6 +20,12 @@ def exact(number: Number | Fraction) -> Fraction | float:
     >>> exact(0.1) == Fraction(1, 10), exact(2.0**70) == 2**70
     (True, True)
     """
+    return number if type(number) is Fraction else _exact(number)
+
+
+# A bound is compared and spelled again for each date. By type: a float and a Decimal that are equal may be two numbers here.
+@lru_cache(maxsize=4096, typed=True)
+def _exact(number: Number) -> Fraction | float:
     if isinstance(number, float):
         if not math.isfinite(number):
             return number
@@ -40,14 +47,15 @@ def spell(number: Number | Fraction | None, against: Iterable[Number | Fraction]
     value = exact(number)
     if isinstance(value, float):
         return "NaN" if math.isnan(value) else "infinity" if value > 0 else "-infinity"
-    bounds = [exact(bound) for bound in against]
+    sides = [(bound, _side(value, bound)) for bound in map(exact, against)]
     for digits in range(4, 100):
         rounded = _rounded(value, digits)
-        if all(_side(Fraction(rounded), bound) == _side(value, bound) for bound in bounds):
+        if all(_side(Fraction(rounded), bound) == side for bound, side in sides):
             break
     return _written(rounded)
 
 
+@lru_cache(maxsize=1024, typed=True)
 def spell_bound(number: Number | Fraction) -> str:
     """A bound with all digits that it was given with."""
     if isinstance(number, float):
@@ -64,6 +72,7 @@ def percent(share: Number | Fraction, against: Iterable[Number | Fraction] = ())
     return f"{spell(exact(share) * 100, [exact(bound) * 100 for bound in against])}%"
 
 
+@lru_cache(maxsize=1024, typed=True)
 def percent_bound(share: Number | Fraction) -> str:
     """The bound of a share, with all digits that it was given with."""
     return f"{spell_bound(exact(share) * 100)}%"
