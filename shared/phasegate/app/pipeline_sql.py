@@ -28,13 +28,9 @@ PatternCheck = Callable[[str], str | None]
 
 def pattern_problems(pipeline: Pipeline, check: PatternCheck) -> Iterator[Problem]:
     """The patterns in a pipeline file that RE2 does not take."""
-    for name, phase in pipeline.phases.items():
-        for group, tables in (("needs", phase.needs), ("outputs", phase.outputs)):
-            for table, declared in tables.items():
-                for n, each in enumerate(declared.checks):
-                    if isinstance(each, Matches) and (reason := check(each.pattern)):
-                        path = place("phases", name, group, table, "checks", n, each.kind, "pattern")
-                        yield Problem(path, f"expected a pattern that RE2 accepts ({reason})", f'"{each.pattern}"')
+    for at, each in pipeline.written_checks():
+        if isinstance(each, Matches) and (reason := check(each.pattern)):
+            yield Problem(place(*at, "pattern"), f"expected a pattern that RE2 accepts ({reason})", f'"{each.pattern}"')
 
 
 def bigquery_only(pipeline: Pipeline, check: SqlCheck) -> Iterator[Problem]:

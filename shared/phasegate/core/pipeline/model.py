@@ -453,7 +453,7 @@ class Pipeline:
     phases: Mapping[Slug, Phase]
     alerts: Alerts = Alerts()
     unwatched: tuple[Tables, ...] = ()
-    """Tables beside the outputs that need no checks, as `dataset.table`; `*` matches anything."""
+    """Tables other than the outputs that need no checks, as `dataset.table`; `*` matches anything."""
 
     def __post_init__(self) -> None:
         parse_zone(self.timezone)
@@ -564,6 +564,14 @@ class Pipeline:
         yield from _declared(output, context)
         if output.key:
             yield PlacedCheck(f"{table}.key", Key(columns=output.key), context)
+
+    def written_checks(self) -> Iterator[tuple[tuple[str | int, ...], WrittenCheck]]:
+        """Every check that the file has, with the keys that lead to it."""
+        for name, phase in self.phases.items():
+            for group, tables in (("needs", phase.needs), ("outputs", phase.outputs)):
+                for table, declared in tables.items():
+                    for n, check in enumerate(declared.checks):
+                        yield ("phases", name, group, table, "checks", n, check.kind), check
 
     def needs(self, phase: str, day: date, now: datetime) -> Mapping[str, tuple[PlacedCheck, ...]]:
         """The checks of each table that a phase needs on a date; the one that proves presence comes first."""

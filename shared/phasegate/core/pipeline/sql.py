@@ -14,10 +14,6 @@ def sql_texts(pipeline: Pipeline) -> Iterator[tuple[str, str, SqlKind]]:
             yield place("calendar", "expected", "where"), expected.where, SqlKind.CONDITION
         if expected.query is not None:
             yield place("calendar", "expected", "query"), expected.query, SqlKind.QUERY
-    for name, phase in pipeline.phases.items():
-        for group, tables in (("needs", phase.needs), ("outputs", phase.outputs)):
-            for table, declared in tables.items():
-                for n, check in enumerate(declared.checks):
-                    at = ("phases", name, group, table, "checks", n, check.kind)
-                    for sql in check.sql_texts():
-                        yield place(*at, *sql.key), sql.text, sql.kind
+    for at, check in pipeline.written_checks():
+        for sql in check.sql_texts():
+            yield place(*at, *sql.key), sql.text, sql.kind
