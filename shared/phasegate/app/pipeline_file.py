@@ -69,7 +69,7 @@ def _further_problems(error: ValidationError, file: YamlFile, more: ExtraProblem
         checks = content
         for key in loc[:at]:
             checks = checks[key]
-        # In its place stands a check without problems, under a name that no other has: the places of the others stay.
+        # A valid check with a unique name replaces it, so that the other checks keep their places.
         checks[loc[at]] = {"row_count": {"at_least": 1, "name": f"{EXACT}{loc[:at]}{loc[at]}"}}
     try:
         pipeline = _adapter().validate_json(json.dumps(content))

@@ -235,7 +235,7 @@ def _act(
     action, who, monitor = make(pipeline, now), wiring.actor(by), wiring.monitor
     runs: Sequence[RunKey] = [RunKey(pipeline.name, phase, day) for day in days]
     if len(runs) > 1 and not (yes or dry_run):
-        # The answer may come late: the action is then decided anew, on the gates as they are by that time.
+        # The answer may take long, so the action is decided again on the gates as they are then.
         runs = _confirm(monitor.act_on(runs, action, who, dry_run=True), action)
     results = monitor.act_on(runs, action, who, dry_run=dry_run)
     _print(_outcome(results, action, dry_run=dry_run), undo_of(type(action), pipeline.name, phase, span), dry_run)

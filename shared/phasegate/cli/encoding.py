@@ -1,4 +1,4 @@
-"""Output in a locale that lacks some characters: others are written instead, so that no command ends half-way."""
+"""Output in a locale that lacks some characters: each is replaced, so that no command stops halfway."""
 
 import codecs
 from io import TextIOWrapper
@@ -7,11 +7,11 @@ from typing import TextIO
 _ALTERNATIVES = str.maketrans(
     {"●": "o", "◐": "~", "✗": "x", "◇": "a", "↻": "r", "…": ".", "–": "-", "−": "-", "≥": ">=", "≤": "<=", "÷": "/"}
 )
-"""Signs of our own, and what stands for each."""
+"""The signs that we print, and what replaces each."""
 
 
 def tolerate(stream: TextIO | None) -> None:
-    """Let a stream write characters that its encoding lacks as other signs, or as escapes as JSON has them."""
+    """Make a stream replace the characters that its encoding lacks, by other signs or by JSON escapes."""
     if isinstance(stream, TextIOWrapper):
         stream.reconfigure(errors=_NAME)
 

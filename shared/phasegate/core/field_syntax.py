@@ -37,7 +37,7 @@ class Between:
 
 
 EXACT = "\ue000"
-"""Stands before a number that JSON can't carry: what follows are its digits."""
+"""Marks a text as the digits of a number that JSON can't carry."""
 
 
 @dataclass(frozen=True, slots=True)

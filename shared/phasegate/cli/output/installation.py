@@ -17,7 +17,7 @@ _MAX_SUBJECT_WIDTH = 60
 
 
 def print_findings(findings: Sequence[Finding]) -> None:
-    """A row for each thing that was checked, the worst first; its fix stands below on a line of its own, to paste."""
+    """A row for each thing that was checked, the worst first; its fix follows on a line of its own, to paste."""
     out = console()
     order = list(_HEALTHS)
     width = min(max((len(finding.subject) for finding in findings), default=0), _MAX_SUBJECT_WIDTH)

@@ -268,7 +268,7 @@ class BaseCheck(ABC):
 
     @property
     def replaces_presence(self) -> bool:
-        """True when it counts the rows of every date and holds the gate: it stands in place of the implied check."""
+        """True when it counts the rows of every date and holds the gate: it replaces the implied check."""
         return self.proves_presence
 
     def spares(self, answers: "Answers", context: CheckContext, day: date) -> bool:

@@ -570,7 +570,7 @@ class Fresh(BaseCheck):
 
 
 _CLOCK_SKEW = timedelta(minutes=1)
-"""By so much the clock of a loader may be ahead of ours."""
+"""How far the clock of a loader may be ahead of ours."""
 
 
 def _hours(span: timedelta) -> str:

@@ -347,7 +347,7 @@ def _with_flaw(case: Case, decision: Decision) -> Gate:
     flaws = {Reason.SETTLING: GateState.SETTLING, Reason.LATE_FAILURE: GateState.FAILING}
     flaw = flaws.get(decision.reason)
     if decision.reason is Reason.NOT_MEASURED and case.gate.flaw is GateState.FAILING:
-        flaw = GateState.FAILING  # an outage mends nothing
+        flaw = GateState.FAILING  # tables that could not be measured have not recovered
     gate = decision.gate
     overrides = gate.overrides
     if gate.is_open and case.is_measured:
