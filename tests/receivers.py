@@ -162,11 +162,19 @@ class Mailbox:
         self.raw: list[bytes] = []
         self.recipients: list[list[str]] = []
         self.passwords: list[str] = []
+        self.greetings: list[str] = []
         self.problems: list[str] = []
         self.password = canary("smtp")
         self.refused: dict[str, str] = {}
         self.answers: list[str] = []
         self.hang = 0.0
+
+    async def handle_EHLO(  # noqa: N802
+        self, server: SMTP, session: Session, envelope: Envelope, hostname: str, responses: list[str]
+    ) -> list[str]:
+        self.greetings.append(hostname)
+        session.host_name = hostname
+        return responses
 
     async def handle_RCPT(  # noqa: N802
         self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
@@ -222,6 +230,18 @@ def mail_server(authority: trustme.CA, mailbox: Mailbox, *, implicit_tls: bool) 
             yield port
         finally:
             controller.stop()
+
+
+@contextmanager
+def relay(mailbox: Mailbox) -> Iterator[int]:
+    """The port of an SMTP server without TLS and without a login, as it runs on many machines."""
+    port = free_port()
+    controller = Controller(mailbox, hostname="127.0.0.1", port=port)
+    controller.start()
+    try:
+        yield port
+    finally:
+        controller.stop()
 
 
 @contextmanager

@@ -221,7 +221,8 @@ def test_missing_secrets_are_reported_at_the_start_by_destination(tmp_path: Path
     told = [str(problem) for problem in secret_problems([shop], RememberedSecrets(environment(environ)))]
     assert told == [
         "shop: alerts.destinations.chat.webhook: secret://chat is missing: set PHASEGATE_SECRET_CHAT",
-        "shop: alerts.destinations.pager.webhook: expected secret://pager to hold an address that begins with https://",
+        "shop: alerts.destinations.pager.webhook: expected secret://pager to hold an address that begins with https://"
+        " (http:// is only for this machine)",
         "shop: alerts.destinations.pager.signing_key: secret://pager-key is missing: set PHASEGATE_SECRET_PAGER_KEY",
     ]
     environ |= {

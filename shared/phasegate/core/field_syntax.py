@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date, time, timedelta
 from decimal import Decimal
+from ipaddress import ip_address
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -262,6 +263,14 @@ Slug = Annotated[
 ]
 Share = Annotated[int | float | Decimal, Exact(0, 1)]
 """From 0 to 1, not a percentage."""
+
+
+def is_loopback(host: str) -> bool:
+    """True for a name or address of this machine itself, as far as it can be told without a lookup."""
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def place(*keys: str | int) -> str:

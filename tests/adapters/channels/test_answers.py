@@ -2,9 +2,12 @@
 
 import hashlib
 import hmac
+import json
+import threading
 import traceback
 from datetime import timedelta
 from email.utils import format_datetime
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from time import monotonic
 
@@ -193,7 +196,11 @@ def test_nothing_is_sent_to_a_server_with_an_untrusted_certificate(
 @pytest.mark.parametrize(
     "address",
     [
-        "http://localhost:1/x",
+        "http://chat.example.com/x",
+        "http://localhost.example.com/x",
+        "http://localhost@example.com/x",
+        "http://10.0.0.1/x",
+        "ftp://localhost/x",
         "localhost",
         "https://",
         "https://a b/",
@@ -207,7 +214,30 @@ def test_only_a_whole_https_address_is_posted_to(kind: str, address: str, store:
     store.values["hook"] = address + "#" + canary("address")
     error = error_of(kind, store)
     assert not error.retryable
-    assert str(error) == "secret://hook contains no address that begins with https://"
+    assert str(error) == (
+        "secret://hook does not contain an address that begins with https:// (http:// is only for this machine)"
+    )
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "127.1.2.3"])
+def test_a_receiver_on_this_machine_needs_no_tls(host: str, store: Store) -> None:
+    bodies: list[bytes] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            bodies.append(self.rfile.read(int(self.headers["Content-Length"])))
+            self.send_response(204)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = HTTPServer(("", 0), Handler)
+    threading.Thread(target=server.handle_request, daemon=True).start()
+    store.values["hook"] = f"http://{host}:{server.server_address[1]}/gates"
+    assert channel("webhook", store).notify(notice()).status == 204
+    assert json.loads(bodies[0])["key"] == short_hash(notice().key)
+    server.server_close()
 
 
 @pytest.mark.parametrize("kind", ["webhook"])

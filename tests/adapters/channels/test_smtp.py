@@ -18,7 +18,7 @@ from phasegate.errors import NotifyError
 
 from tests.adapters.channels.conftest import SHORT_TIMEOUTS, Store, notice
 from tests.canaries import canary, holds
-from tests.receivers import USER, Mailbox, mail_server, silent_server
+from tests.receivers import USER, Mailbox, mail_server, relay, silent_server
 
 TO = ("data@example.com", "on-call@example.com")
 
@@ -249,3 +249,28 @@ def test_encoded_words_have_75_characters_at_most(mails: Mailer, mailbox: Mailbo
     assert words
     assert all(len(word) <= 75 for word in words)
     assert all(len(line) <= 78 for line in head.splitlines() if b"=?" in line)
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1"])
+def test_a_relay_on_this_machine_needs_neither_tls_nor_a_login(host: str, mailbox: Mailbox, store: Store) -> None:
+    with relay(mailbox) as port:
+        server = Mail(host=host, port=port, from_="gates@example.com", hello="gates.example.com")
+        assert Mailer(server, to=TO, secrets=store.secrets, timeouts=SHORT_TIMEOUTS).notify(notice()).status == 250
+    assert mailbox.recipients == [list(TO)]
+    assert mailbox.greetings == ["gates.example.com"]
+
+
+@pytest.mark.parametrize(
+    ("given", "missing"),
+    [
+        ({"host": "smtp.example.com"}, "a user name in user"),
+        ({"host": "10.0.0.1"}, "a user name in user"),
+        ({"host": "localhost.example.com"}, "a user name in user"),
+        ({"host": "smtp.example.com", "user": "gates"}, "a password like secret://smtp-password"),
+        ({"host": "localhost", "user": "gates"}, "a password like secret://smtp-password"),
+        ({"host": "localhost", "password": "secret://smtp"}, "a user name in user"),
+    ],
+)
+def test_every_other_server_needs_a_login(given: dict[str, str], missing: str) -> None:
+    with pytest.raises(ValueError, match=missing):
+        Mail(**given, from_="gates@example.com")  # type: ignore[arg-type]

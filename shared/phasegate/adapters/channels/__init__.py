@@ -75,7 +75,7 @@ def secret_problems(pipelines: Iterable[Pipeline], secrets: Secrets) -> Iterator
     Raises:
         SecretError: The place where secrets are stored did not answer.
     """
-    from phasegate.adapters.channels.http import is_address
+    from phasegate.adapters.channels.http import AN_ADDRESS, is_address
 
     for pipeline in pipelines:
         for path, reference, is_webhook in _references(pipeline.alerts):
@@ -85,7 +85,7 @@ def secret_problems(pipelines: Iterable[Pipeline], secrets: Secrets) -> Iterator
                 yield Problem(f"{pipeline.name}: {path}", str(error))
                 continue
             if is_webhook and not is_address(secret):
-                yield Problem(f"{pipeline.name}: {path}", f"expected {reference} to hold an address that begins with https://")
+                yield Problem(f"{pipeline.name}: {path}", f"expected {reference} to hold {AN_ADDRESS}")
 
 
 def _references(alerts: Alerts) -> Iterator[tuple[str, str, bool]]:
@@ -96,5 +96,5 @@ def _references(alerts: Alerts) -> Iterator[tuple[str, str, bool]]:
             yield place(*path, "webhook"), destination.webhook, True
         if destination.signing_key is not None:
             yield place(*path, "signing_key"), destination.signing_key, False
-    if alerts.mail is not None:
+    if alerts.mail is not None and alerts.mail.password is not None:
         yield place("alerts", "mail", "password"), alerts.mail.password, False

@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from http.client import HTTPException, HTTPResponse, HTTPSConnection
+from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
 from queue import Empty, SimpleQueue
 from threading import Thread
 from time import monotonic
@@ -21,11 +21,15 @@ from urllib.parse import urlsplit
 
 from phasegate.adapters.channels.timeouts import DEFAULT_TIMEOUTS, Timeouts
 from phasegate.core.alerts.notice import clean
+from phasegate.core.field_syntax import is_loopback
 from phasegate.core.secret import Secret
 from phasegate.errors import ConfigError, NotifyError
 
 MAX_ANSWER_BYTES = 64 * 1024
 """Bytes of an answer's body that are read; the rest is ignored."""
+
+AN_ADDRESS = "an address that begins with https:// (http:// is only for this machine)"
+"""What a secret of a webhook must hold."""
 
 T = TypeVar("T")
 
@@ -96,12 +100,12 @@ def post(
         query: Added to the query of the address.
 
     Raises:
-        ConfigError: It is not a whole https address.
+        ConfigError: It is not such an address as `is_address` wants.
         NotifyError: There was no answer.
     """
     # Errors are raised here: no error of the client is their context, and no local variable holds the address as text.
     if not is_address(address):
-        raise ConfigError(f"{name} contains no address that begins with https://")
+        raise ConfigError(f"{name} does not contain {AN_ADDRESS}")
     answer, problem, has_sent = _exchange(address, body, headers, query, timeouts)
     if answer is None:
         raise NotifyError(problem, retryable=True, maybe_sent=has_sent)
@@ -109,14 +113,14 @@ def post(
 
 
 def is_address(address: Secret) -> bool:
-    """True when it is a whole https address, without spaces, control characters or a user name."""
+    """True when it is a whole https address, without spaces, control characters or a user name; http on this machine only."""
     text = address.reveal()
     try:
         parts = urlsplit(text)
         return bool(
             re.fullmatch(r"[!-~]+", text)
-            and parts.scheme == "https"
             and parts.hostname
+            and (parts.scheme == "https" or (parts.scheme == "http" and is_loopback(parts.hostname)))
             and parts.port != 0
             and parts.username is None
         )
@@ -130,7 +134,14 @@ def _exchange(
     """The answer, or None; why there is none; and whether the body may have arrived."""
     parts = urlsplit(address.reveal())
     target = f"{parts.path or '/'}?{'&'.join(part for part in (parts.query, query) if part)}".removesuffix("?")
-    exchange = _Exchange(HTTPSConnection(parts.hostname or "", parts.port, timeout=timeouts.connect, context=tls()), timeouts)
+    host, port, patience = parts.hostname or "", parts.port, timeouts.connect
+    is_plain = parts.scheme == "http"
+    connection = (
+        HTTPConnection(host, port, timeout=patience)
+        if is_plain
+        else HTTPSConnection(host, port, timeout=patience, context=tls())
+    )
+    exchange = _Exchange(connection, timeouts)
     try:
         within(timeouts.whole, lambda: exchange.run(target, body, headers))
     except TimeoutError:
@@ -157,7 +168,7 @@ def _exchange(
 class _Exchange:
     """One request, and its answer as far as it came."""
 
-    def __init__(self, connection: HTTPSConnection, timeouts: Timeouts) -> None:
+    def __init__(self, connection: HTTPConnection, timeouts: Timeouts) -> None:
         self._connection = connection
         self._timeouts = timeouts
         self.has_sent = False

@@ -1,4 +1,4 @@
-"""Mails over SMTP: with TLS, after a login, never over port 25."""
+"""Mails over SMTP: with TLS and after a login, except to a relay on this machine."""
 
 import smtplib
 import ssl
@@ -41,22 +41,24 @@ class Mailer:
         self._to = tuple(to)
         self._secrets = secrets
         self._timeouts = timeouts
-        self._implicit_tls = server.port == IMPLICIT_TLS_PORT if implicit_tls is None else implicit_tls
+        is_tls_port = server.port == IMPLICIT_TLS_PORT and not server.is_plain
+        self._implicit_tls = is_tls_port if implicit_tls is None else implicit_tls
 
     def notify(self, notice: Notice) -> Receipt:
         """See `Notifier.notify`."""
         mail = render(notice, sender=self._server.from_, to=self._to)
-        password = read_secret(self._secrets, self._server.password)
+        reference = self._server.password
+        password = None if reference is None else read_secret(self._secrets, reference)
         problem = self._send(mail, password)
-        if problem is not None and problem.status in _LOGIN_REFUSED:
+        if reference is not None and problem is not None and problem.status in _LOGIN_REFUSED:
             # Only with another password: repeated wrong logins lock accounts.
-            newer = read_secret(self._secrets, self._server.password, fresh=True)
+            newer = read_secret(self._secrets, reference, fresh=True)
             problem = self._send(mail, newer) if newer != password else problem
         if problem is not None:
             raise problem
         return Receipt(250, str(mail["Message-ID"]))
 
-    def _send(self, mail: EmailMessage, password: Secret) -> NotifyError | None:
+    def _send(self, mail: EmailMessage, password: Secret | None) -> NotifyError | None:
         """Send a mail; the error if that failed. It is returned, not raised, so that no error of the client is its context."""
         session = _SmtpSession(self._server, password, self._timeouts, implicit_tls=self._implicit_tls)
         try:
@@ -65,7 +67,7 @@ class Mailer:
             return NotifyError(f"the server offers {exc}; nothing was sent to it", retryable=False)
         except smtplib.SMTPResponseException as exc:
             answer = exc.smtp_error.decode(errors="replace") if isinstance(exc.smtp_error, bytes) else str(exc.smtp_error)
-            quote = clean(password.redact(answer), 160)  # some servers repeat the password
+            quote = clean(password.redact(answer) if password else answer, 160)  # some servers repeat the password
             # 535 is a wrong password; a 4xx at the login only says that the password could not be checked now.
             return NotifyError(
                 f'answered {exc.smtp_code} to the {session.stage}: "{quote}"',
@@ -99,7 +101,7 @@ _LOGIN_REFUSED = frozenset({534, 535})
 class _SmtpSession:
     """One connection to a server, and how far it got."""
 
-    def __init__(self, server: Mail, password: Secret, timeouts: Timeouts, *, implicit_tls: bool) -> None:
+    def __init__(self, server: Mail, password: Secret | None, timeouts: Timeouts, *, implicit_tls: bool) -> None:
         self._server = server
         self._password = password
         self._timeouts = timeouts
@@ -110,7 +112,7 @@ class _SmtpSession:
 
     def run(self, sender: str, to: Sequence[str], mail: bytes) -> None:
         # smtplib would look up this machine's name, which can take longer than everything else. Relays refuse a bare address.
-        own_name, timeout = sender.rpartition("@")[2], self._timeouts.connect
+        own_name, timeout = self._server.hello or sender.rpartition("@")[2], self._timeouts.connect
         if self._implicit_tls:
             smtp: smtplib.SMTP = smtplib.SMTP_SSL(
                 self._server.host, self._server.port, local_hostname=own_name, timeout=timeout, context=tls()
@@ -121,18 +123,8 @@ class _SmtpSession:
         if smtp.sock is not None:
             smtp.sock.settimeout(self._timeouts.silence)
         self._greet(smtp)
-        if not self._implicit_tls:
-            self.stage = "STARTTLS"
-            if not smtp.has_extn("starttls"):
-                raise smtplib.SMTPNotSupportedError("no TLS")
-            smtp.starttls(context=tls())
-            self._greet(smtp)
-        self.stage = "login"
-        ways = smtp.esmtp_features.get("auth", "").upper().split()
-        if not _LOGINS.intersection(ways):
-            only = f", only {', '.join(clean(way, 30) for way in ways)}" if ways else ""
-            raise smtplib.SMTPNotSupportedError(f"no login with a password{only}")
-        smtp.login(self._server.user, self._password.reveal())
+        if self._password is not None:
+            self._log_in(smtp, self._password)
         self.stage = "sender"
         _check(smtp.mail(sender))
         self.stage = "recipients"
@@ -146,6 +138,20 @@ class _SmtpSession:
         _check(smtp.data(mail))
         for address, (code, _) in refused.items():
             log("recipient_refused", severity="WARNING", address=address, status=code)
+
+    def _log_in(self, smtp: smtplib.SMTP, password: Secret) -> None:
+        if not self._implicit_tls:
+            self.stage = "STARTTLS"
+            if not smtp.has_extn("starttls"):
+                raise smtplib.SMTPNotSupportedError("no TLS")
+            smtp.starttls(context=tls())
+            self._greet(smtp)
+        self.stage = "login"
+        ways = smtp.esmtp_features.get("auth", "").upper().split()
+        if not _LOGINS.intersection(ways):
+            only = f", only {', '.join(clean(way, 30) for way in ways)}" if ways else ""
+            raise smtplib.SMTPNotSupportedError(f"no login with a password{only}")
+        smtp.login(self._server.user, password.reveal())
 
     def _greet(self, smtp: smtplib.SMTP) -> None:
         # Not left to smtplib: it follows a refused EHLO with HELO, and loses the server's words.

@@ -37,6 +37,7 @@ from phasegate.core.field_syntax import (
     Tables,
     Weekdays,
     Zone,
+    is_loopback,
     parse_zone,
 )
 from phasegate.errors import UnknownPhase
@@ -382,20 +383,32 @@ _REQUIRED = {"webhook": "a webhook like secret://chat-webhook", "to": "at least 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mail:
-    """The mail server for all destinations of kind email; always with TLS and a login."""
+    """The mail server for all destinations of kind email; with TLS and a login, unless it is a relay on this machine."""
 
     host: Host
     port: Annotated[int, Between(1, 65535)] = 587
     """465 uses TLS from the start, any other port STARTTLS before the login. Google Cloud blocks port 25."""
-    user: str
-    password: SecretReference
+    user: str = ""
+    """Left out, with the password, for a relay on this machine (localhost): mails go there without TLS and without a login."""
+    password: SecretReference | None = None
     from_: MailAddress
+    hello: Host | None = None
+    """The name that EHLO gives the server; the domain of `from`, unless said."""
 
     def __post_init__(self) -> None:
+        if self.is_plain and is_loopback(self.host):
+            return
         if self.port == 25:
             raise ValueError("port 465 or 587; 25 is for mail between servers, and Google Cloud blocks it")
         if not self.user.isprintable() or not self.user:
             raise ValueError("a user name in user")
+        if self.password is None:
+            raise ValueError("a password like secret://smtp-password")
+
+    @property
+    def is_plain(self) -> bool:
+        """True when mails are sent without TLS and without a login."""
+        return not self.user and self.password is None
 
 
 class AlertSeverity(StrEnum):
