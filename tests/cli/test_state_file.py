@@ -95,6 +95,13 @@ def test_reading_commands_never_create_a_state(folder: Path, args: tuple[str, ..
     assert not (folder / "typo").exists()
 
 
+def test_validate_needs_no_state_but_says_that_it_has_none(folder: Path) -> None:
+    done = command(folder, "validate", DAY, "--format", "jsonl", state="typo/new.sqlite")
+    assert (done.returncode, len(done.stdout.splitlines())) == (0, 1)
+    assert done.stderr == "note: no state at typo/new.sqlite, so no override and no accepted gap counts here\n"
+    assert not (folder / "typo").exists()
+
+
 def test_a_log_that_was_not_written_back_is_no_reason_to_show_old_gates(folder: Path) -> None:
     """A copy of a database without its write-ahead log lacks the last commits."""
     assert command(folder, "complete", "raw", DAY).returncode == 0

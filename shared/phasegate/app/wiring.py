@@ -162,10 +162,13 @@ class Wiring:
         if not self.settings.has("state"):
             return {}
         # Opening a SQLite file creates it, and a command that only reads must leave nothing behind.
-        path = self.settings.state_path
-        if path is not None and not path.exists():
-            return {}
-        return self.store.load(pipeline, span)
+        return {} if self.missing_state else self.store.load(pipeline, span)
+
+    @property
+    def missing_state(self) -> Path | None:
+        """The file that the state setting names, when there is none; a command that can do without says so."""
+        path = self.settings.state_path if self.settings.has("state") else None
+        return None if path is None or path.exists() else path
 
     @cached_property
     def local_bus(self) -> "LocalBus":

@@ -66,6 +66,8 @@ def command(
             progress=progress,
         )
     _print(validation, form, time.perf_counter() - started)
+    if wiring.missing_state:
+        click.echo(f"note: no state at {wiring.missing_state}, so no override and no accepted gap counts here", err=True)
     return _exit_code(validation, strict=strict)
 
 
