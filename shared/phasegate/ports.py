@@ -139,6 +139,10 @@ class Change:
     records: tuple[Record, ...] = ()
 
 
+ADDED_AT_ONCE = 200
+"""The most gates that a store adds in one write. Source: a Firestore batch has at most 500 writes, and a gate needs two."""
+
+
 class StateStore(Protocol):
     """Where gates are stored."""
 
@@ -162,6 +166,16 @@ class StateStore(Protocol):
         Raises:
             Conflict: The gate, a related gate or a record is no longer at the version that was read. Nothing was written.
             StateError: The store did not answer, and may have written. The same change may be committed again.
+        """
+        ...
+
+    def add(self, new: Sequence[tuple[Gate, Event]]) -> Sequence[RunKey]:
+        """Write gates that are not stored yet, each with the first entry of its history; gives the gates that were written.
+
+        Gates that are stored already stay as they are. All of them are written, or none; at most `ADDED_AT_ONCE`.
+
+        Raises:
+            StateError: The store did not answer, and may have written. The same gates may be added again.
         """
         ...
 

@@ -123,7 +123,17 @@ def gate(state: GateState, phase: str = "raw", day: date = DAY, **fields: object
 
 
 def status(**fields: object) -> Status:
-    values = {"gates": {}, "pauses": (), "reruns": (), "unsent": 0, "parked": 0, "unprocessed": 0, "scheduler": "", "now": NOW}
+    values = {
+        "gates": {},
+        "pauses": (),
+        "reruns": (),
+        "unsent": 0,
+        "parked": 0,
+        "unprocessed": 0,
+        "scheduler": "",
+        "unadopted": "",
+        "now": NOW,
+    }
     return Status(**{"pipeline": SHOP, "span": Span(DAY, DAY + timedelta(days=1)), **values, **fields})  # type: ignore[arg-type]
 
 

@@ -22,7 +22,7 @@ from phasegate.core.pipeline.model import AlertSeverity, Calendar, Output, Phase
 from phasegate.errors import Conflict, StateError
 from phasegate.gates.monitor import Monitor
 from phasegate.gates.pauses import Pauses, pause_history, paused
-from phasegate.ports import Change, Event, Outgoing, Record, Rejected, Store
+from phasegate.ports import ADDED_AT_ONCE, Change, Event, Outgoing, Record, Rejected, Store
 from phasegate.testing import ManualClock, ScriptedWarehouse
 
 DAY = date(2026, 3, 2)
@@ -130,6 +130,36 @@ def test_a_commit_writes_the_whole_change(store: Store) -> None:
     assert [(entry.attempts, entry.error) for entry in store.pending(NOW, 9)] == [(0, ""), (0, "")]
     assert store.history(RUN) == [change.event]
     assert store.rejected(9) == [change.rejected]
+
+
+def test_new_gates_are_added_with_the_first_entry_of_their_history(store: Store) -> None:
+    other = replace(RUN, phase="other")
+    store.commit(Change(Gate(RUN, state=GateState.HELD), event=event("first")))
+    kept = loaded(store)
+    new = [(replace(FULL, run=run), replace(event("adopted"), run=run)) for run in (RUN, other)]
+    assert store.add(new) == [other]
+    assert loaded(store) == kept
+    assert [line.rule for line in store.history(RUN)] == ["first"]
+    added = store.load("shop", Span(RUN.run_date, RUN.run_date))[RUN.run_date]["other"]
+    assert added == replace(FULL, run=other, version=1)
+    assert [line.rule for line in store.history(other)] == ["adopted"]
+    assert store.add(new) == []
+    assert [line.rule for line in store.history(other)] == ["adopted"]
+    assert store.pending(NOW, 9) == []
+
+
+def test_as_many_gates_as_a_write_takes_are_added_at_once(store: Store) -> None:
+    days = [RUN.run_date - timedelta(days=n) for n in range(ADDED_AT_ONCE)]
+    new = [(Gate(replace(RUN, run_date=day)), replace(event("adopted"), run=replace(RUN, run_date=day))) for day in days]
+    assert len(store.add(new)) == ADDED_AT_ONCE
+    assert len(store.load("shop", Span(days[-1], days[0]))) == ADDED_AT_ONCE
+
+
+def test_a_gate_that_others_rest_on_but_that_does_not_exist_can_be_added(store: Store) -> None:
+    """A commit that rests on the absence of a gate may leave a trace of it in the store."""
+    other = replace(RUN, phase="other")
+    store.commit(Change(Gate(RUN), related_versions={other: 0}))
+    assert store.add([(Gate(other), replace(event("adopted"), run=other))]) == [other]
 
 
 @pytest.mark.parametrize("version", [0, 1, 3])

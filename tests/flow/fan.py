@@ -20,6 +20,7 @@ from phasegate.gates.tick import Tick
 from phasegate.testing import ManualClock, ScriptedWarehouse
 
 from tests.flow.test_monitor import Bus
+from tests.watching import has_listened
 
 DAY = date(2026, 11, 5)
 LATER = datetime(2026, 11, 20, 10, tzinfo=UTC)
@@ -55,7 +56,7 @@ def fan(folder: Path, *, raw: str = "mode: enforce", next_: str = "mode: enforce
 class World:
     """A monitor whose clock has ticked since the pipeline's first date, and now stands at *now*."""
 
-    def __init__(self, pipeline: Pipeline, now: datetime = LATER) -> None:
+    def __init__(self, pipeline: Pipeline, now: datetime = LATER, *, listened: bool = True) -> None:
         self.pipeline = pipeline
         self.clock = ManualClock(datetime(2026, 11, 1, tzinfo=UTC))
         self.store = SQLiteStore(":memory:")
@@ -64,10 +65,11 @@ class World:
         self.monitor = Monitor(
             [pipeline], warehouse=self.warehouse, store=self.store, outbox=self.store, publisher=self.bus, clock=self.clock
         )
+        if listened:
+            has_listened(self.store, pipeline, max(now, self.clock.now()))
         heartbeats = Heartbeats(self.store, self.store)
         self._ticker = Tick(self.monitor, store=self.store, records=self.store, clock=self.clock, heartbeats=heartbeats)
         self._messages = 0
-        # Nothing was due yet at noon of this date, so that this and no earlier date counts for the clock.
         self.clock.set(max(now, self.clock.now()))
         self.tick()
 

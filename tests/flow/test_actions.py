@@ -238,7 +238,7 @@ def test_an_unavailable_store_is_an_error() -> None:
         def load(self, *_: object) -> None:
             raise StateError("the store is away", retryable=True)
 
-    world = World(store=Away())
+    world = World(store=Away(), listened=False)
     with pytest.raises(StateError):
         world.monitor.act(RAW, LiftHold(), "ann")
 

@@ -24,6 +24,7 @@ from phasegate.ports import Change, Outgoing
 from phasegate.testing import Countdown, Crash, Crashing, ManualClock, ScriptedWarehouse
 
 from tests.flow.rechecks import recheck
+from tests.watching import has_listened
 
 DAYS = (date(2026, 3, 2), date(2026, 3, 3))
 SPAN = Span(*DAYS)
@@ -148,6 +149,7 @@ class World:
         self.warehouse = ScriptedWarehouse()
         self.bus = FlakyBus()
         self.calls = Countdown()
+        has_listened(self.store, PIPELINE, self.clock.now())
         self.oracle = Oracle(self.store, self.warehouse, self.clock)
         self.monitor = self.started()
         self.sent: list[Envelope] = []

@@ -24,6 +24,7 @@ from phasegate.ports import Change, Outgoing
 from phasegate.testing import Countdown, Crash, Crashing, ManualClock, ScriptedWarehouse
 
 from tests.flow.rechecks import recheck
+from tests.watching import has_listened
 
 DAY = date(2026, 3, 2)
 SPAN = Span(DAY, DAY)
@@ -84,9 +85,11 @@ REFUSED = PublishError("no such topic", retryable=False)
 class World:
     """A monitor with everything around it; every table has enough rows."""
 
-    def __init__(self, warehouse: Any = None, store: Any = None) -> None:
+    def __init__(self, warehouse: Any = None, store: Any = None, *, listened: bool = True) -> None:
         self.clock = ManualClock(MORNING)
         self.store = store or SQLiteStore(":memory:")
+        if listened:
+            has_listened(self.store, SHOP, MORNING)
         self.warehouse = warehouse or ScriptedWarehouse({(table, DAY): 10 for table in TABLES})
         self.bus = Bus()
         self.calls = Countdown()

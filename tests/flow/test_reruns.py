@@ -18,6 +18,8 @@ from phasegate.messaging.bodies import ALERTS
 from phasegate.ports import Outgoing
 from phasegate.testing import ManualClock
 
+from tests.watching import has_listened
+
 PIPELINE = """
 pipeline: shop
 calendar: {from: 2026-03-01}
@@ -65,6 +67,7 @@ class Shop:
         self.clock = ManualClock(datetime(2026, 3, 2, 1, tzinfo=UTC))
         self.wiring = Wiring(Settings.resolve({}, self.environ, Path()), clock=self.clock)
         self.pipeline = self.wiring.pipelines[0]
+        has_listened(self.wiring.store, self.pipeline, self.clock.now())
         self.signals: list[str] = []
         for phase in self.pipeline.phases:
             self.wiring.local_bus.subscribe(f"shop-{phase}-go", lambda message: self.signals.append(message.key))

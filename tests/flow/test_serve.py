@@ -22,7 +22,7 @@ from phasegate.core.field_syntax import Span
 from phasegate.core.gates.completion import RunKey
 from phasegate.core.gates.gate import GateState, Reason
 from phasegate.gates.heartbeat import last_heartbeats
-from phasegate.gates.tick import WATCHED_SINCE
+from phasegate.gates.watching import WATCHED_SINCE
 from phasegate.ports import Change, Record
 
 PIPELINE = """

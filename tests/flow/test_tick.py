@@ -15,7 +15,8 @@ from phasegate.gates.heartbeat import Heartbeats, clock_stopped_message, last_he
 from phasegate.gates.tick import Hook, Tick
 from phasegate.testing import Crash, Crashing
 
-from tests.flow.test_monitor import DAY, MINUTE, TABLES, World, run_raw
+from tests.flow.test_monitor import DAY, MINUTE, SHOP, TABLES, World, run_raw
+from tests.watching import has_listened
 
 DUE = datetime(2026, 3, 3, 6, tzinfo=UTC)
 
@@ -57,7 +58,7 @@ def test_a_missing_report_is_noticed_by_the_tick_at_the_due_time(world: World) -
 
 
 def test_a_new_installation_raises_no_alert_about_yesterday() -> None:
-    world = World()
+    world = World(listened=False)
     world.clock.set(datetime(2026, 3, 20, 12, tzinfo=UTC))
     tick = ticking(world)
     assert tick.run().decisions == ()
@@ -128,6 +129,7 @@ def test_two_overlapping_ticks_do_the_same_as_one() -> None:
     one, two = World(), World()
     for world in (one, two):
         world.store = SQLiteStore(":memory:")
+        has_listened(world.store, SHOP, world.clock.now())
         world.monitor = world.started()
         ticking(world).run()
         world.clock.set(datetime(2026, 3, 3, 9, tzinfo=UTC))

@@ -9,7 +9,7 @@ from phasegate.adapters.state.sqlite import SQLiteStore
 from phasegate.core.field_syntax import Span
 from phasegate.core.gates.gate import Reason
 from phasegate.gates.heartbeat import last_heartbeats
-from phasegate.gates.tick import WATCHED_SINCE
+from phasegate.gates.watching import WATCHED_SINCE
 from phasegate.ports import Change, Record
 
 from tests.serving import REPO, serving

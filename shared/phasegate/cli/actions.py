@@ -10,6 +10,7 @@ from phasegate.cli.options import (
     UNTIL,
     by_option,
     choose_pipeline,
+    dry_run_option,
     example,
     location_options,
     parse_until,
@@ -30,9 +31,6 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 MakeAction = Callable[[Pipeline, datetime], Action]
 """Makes the action from the pipeline and the current time."""
-
-
-dry_run_option = click.option("--dry-run", is_flag=True, help="Show what would happen, and change nothing.")
 
 
 def gate_action(function: F) -> F:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 COMMANDS = {
     "accept-gap": "actions:accept_gap",
     "ack": "ack:command",
+    "adopt": "adopt:command",
     "alerts": "alerts:command",
     "complete": "complete:command",
     "config": "config:command",

@@ -46,6 +46,8 @@ by_option = click.option(
     help="Your name; by default the login name. In the cloud your credentials identify you, and --by is refused.",
 )
 
+dry_run_option = click.option("--dry-run", is_flag=True, help="Show what would happen, and change nothing.")
+
 format_option = click.option(
     "--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True, help="Output format."
 )

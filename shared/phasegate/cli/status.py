@@ -11,6 +11,7 @@ from phasegate.gates.backfill import parse_range
 from phasegate.gates.heartbeat import clock_stopped_message
 from phasegate.gates.pauses import paused_phases
 from phasegate.gates.replay import retained_messages
+from phasegate.gates.watching import unadopted
 
 _DAYS = 7
 _FAR_FUTURE = timedelta(days=36_500)
@@ -52,6 +53,7 @@ def command(dates: str | None, pipeline_name: str | None, pipelines: str | None,
             parked=len(store.parked()),
             unprocessed=len(retained_messages(store)),
             scheduler=clock_stopped_message(store, now),
+            unadopted=unadopted(store, pipeline, span, gates),
             now=now,
         )
     )

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import click
 
 from phasegate.cli.options import choose_pipeline, example, location_options, pipeline_option, wired
+from phasegate.core.field_syntax import Span
 from phasegate.core.gates.verdict import Verdict
 from phasegate.gates.backfill import Validation, parse_range, validate
 from phasegate.gates.measurement import Progress
@@ -15,12 +16,7 @@ from phasegate.gates.measurement import Progress
 _BAR_FROM = 31
 """Number of dates from which a progress bar is shown."""
 
-
-@click.command(epilog=example("phasegate validate 2013-02-01..2013-02-28 --format json"))
-@click.argument("dates")
-@pipeline_option
-@click.option("--phase", "phases", metavar="PHASE", multiple=True, help="Only this phase; can be repeated.")
-@click.option(
+validation_format_option = click.option(
     "--format",
     "form",
     type=click.Choice(["table", "json", "jsonl", "csv"]),
@@ -28,6 +24,13 @@ _BAR_FROM = 31
     show_default=True,
     help="Output format.",
 )
+
+
+@click.command(epilog=example("phasegate validate 2013-02-01..2013-02-28 --format json"))
+@click.argument("dates")
+@pipeline_option
+@click.option("--phase", "phases", metavar="PHASE", multiple=True, help="Only this phase; can be repeated.")
+@validation_format_option
 @click.option("--strict", is_flag=True, help="Exit with 4 when there are warnings: results that are acceptable, but amber.")
 @location_options("pipelines", "warehouse", "state")
 def command(
@@ -55,7 +58,7 @@ def command(
     # An unknown phase is refused before anything is measured, and billed.
     for phase in phases:
         pipeline.phase(phase)
-    with _bar(len(span.days()) >= _BAR_FROM) as progress:
+    with bar(span) as progress:
         validation = validate(
             pipeline,
             phases or tuple(pipeline.phases),
@@ -65,7 +68,7 @@ def command(
             known=wiring.stored_gates(pipeline.name, span),
             progress=progress,
         )
-    _print(validation, form, time.perf_counter() - started)
+    write(validation, form, time.perf_counter() - started)
     if wiring.missing_state:
         click.echo(f"note: no state at {wiring.missing_state}, so no override and no accepted gap counts here", err=True)
     return _exit_code(validation, strict=strict)
@@ -81,7 +84,8 @@ def _exit_code(validation: Validation, *, strict: bool) -> int:
     return 4 if strict and summary[Verdict.ACCEPTABLE] else 0
 
 
-def _print(validation: Validation, form: str, seconds: float) -> None:
+def write(validation: Validation, form: str, seconds: float) -> None:
+    """Print a validation to standard output in one of the formats."""
     if form == "table":
         from phasegate.cli.output.validation import print_validation
 
@@ -89,15 +93,15 @@ def _print(validation: Validation, form: str, seconds: float) -> None:
         return
     from phasegate.cli import formats
 
-    write = {"json": formats.as_json, "jsonl": formats.as_json_lines, "csv": formats.as_csv}[form]
-    for piece in write(validation, seconds):
+    pieces = {"json": formats.as_json, "jsonl": formats.as_json_lines, "csv": formats.as_csv}[form]
+    for piece in pieces(validation, seconds):
         sys.stdout.write(piece)
 
 
 @contextmanager
-def _bar(is_long: bool) -> Iterator[Progress | None]:
+def bar(span: Span) -> Iterator[Progress | None]:
     """A progress bar on standard error, for a long range and in a terminal only."""
-    if not is_long or not sys.stderr.isatty():
+    if len(span.days()) < _BAR_FROM or not sys.stderr.isatty():
         yield None
         return
     from rich.console import Console

@@ -26,6 +26,7 @@ from phasegate.demo import warehouse as loaders
 from phasegate.errors import ConfigError
 from phasegate.gates.backfill import Validation, validate
 from phasegate.gates.preflight import PreflightRequest
+from phasegate.gates.watching import begin_watching
 from phasegate.logs import silent
 from phasegate.messaging.bodies import go_topic
 from phasegate.ports import Outgoing
@@ -94,6 +95,7 @@ class Story:
         self._write("")
         self._write("    raw ─► clean ─► features ─► predictions        one gate behind each phase, for each date")
         self._write("")
+        begin_watching(self._wiring.store, self._pipeline, datetime(2013, 1, 1, 12, tzinfo=UTC))
         self._write("January went well. This is the week from 4 February; the loaders report on the morning after each day.")
         with duckdb.connect(self._file) as con:
             loaders.create(con)

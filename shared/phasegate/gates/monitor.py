@@ -8,17 +8,20 @@ from datetime import date
 from phasegate.core.checks.metrics import Cost
 from phasegate.core.field_syntax import Span
 from phasegate.core.gates.actions import Action, apply, needs_verdict
+from phasegate.core.gates.adopt import PHASEGATE
 from phasegate.core.gates.completion import Envelope, Report, RunKey, parse_completion
 from phasegate.core.gates.decide import Case, Decision, decide, needs_measuring
-from phasegate.core.gates.gate import Gate, GatesByPhase
+from phasegate.core.gates.gate import Gate, GatesByPhase, GateState
 from phasegate.core.gates.pause import Pause
 from phasegate.core.gates.rerun_requests import Random
 from phasegate.core.gates.schedule import deadline, group_nearby_dates
 from phasegate.core.pipeline.model import Pipeline
 from phasegate.errors import ActionRefused, Conflict
+from phasegate.gates.adoption import adoption_event, unheard_inputs
 from phasegate.gates.measurement import NOT_MEASURED, Measurement, measure_gates
 from phasegate.gates.pauses import paused
 from phasegate.gates.rerun_requests import RerunPlan, RerunRequests
+from phasegate.gates.watching import Watches
 from phasegate.messaging.bodies import alert_message, event_message, retry_message, signal_message
 from phasegate.messaging.inbox import Handled, Inbox, InboxResult
 from phasegate.messaging.outbox import Relay
@@ -111,6 +114,7 @@ class Monitor:
         self._reruns = RerunRequests(store, chance)
         self._relay = Relay(outbox, publisher, clock)
         self._inbox = Inbox(store, self._relay, clock)
+        self._watches = Watches(store, clock)
 
     def handle(self, envelope: Envelope) -> InboxResult:
         """Handle one message; when this returns, its effect is stored, and sent as far as the bus accepted it.
@@ -208,6 +212,7 @@ class Monitor:
             batched = snapshot is not None
             if snapshot is None:
                 snapshot, measurement = self._load(run), NOT_MEASURED
+            snapshot = self._with_unheard_inputs(run, snapshot, dry_run=dry_run)
             stored = snapshot.gate(run)
             gate = stored.with_report(trigger.report) if trigger.report else stored
             if gate is None:
@@ -243,6 +248,21 @@ class Monitor:
             return _Settled(decision, snapshot.with_committed(decision.gate) if batched else None)
         raise Conflict(f"{run}: other instances kept changing the gate while it was judged")
 
+    def _with_unheard_inputs(self, run: RunKey, snapshot: Snapshot, *, dry_run: bool) -> Snapshot:
+        """The snapshot with the inputs that were done before phasegate watched, as far as their tables show it."""
+        pipeline, now = self.pipelines[run.pipeline], self._clock.now()
+        missing = [name for name in pipeline.inputs(run.phase, run.run_date) if name not in snapshot.gates]
+        if not any(self._watches.may_have_missed(pipeline, replace(run, phase=name)) for name in missing):
+            return snapshot
+        found = unheard_inputs(pipeline, run, snapshot.gates, warehouse=self._warehouse, now=now)
+        proven = [gate for gate in found.values() if gate.state in (GateState.OPEN, GateState.OFF)]
+        if proven and not dry_run:
+            added = self._store.add([(gate, adoption_event(gate, now, PHASEGATE)) for gate in proven])
+            if len(added) < len(proven):
+                return self._load(run)  # another instance was first
+            found = {**found} | {gate.run.phase: replace(gate, version=1) for gate in proven}
+        return replace(snapshot, gates={**found, **snapshot.gates})
+
     def _load(self, run: RunKey) -> Snapshot:
         gates = self._store.load(run.pipeline, Span(run.run_date, run.run_date)).get(run.run_date, {})
         return Snapshot(gates, paused(self._store, run.pipeline, run.phase, self._clock.now()))
@@ -268,7 +288,9 @@ class Monitor:
         day = {**snapshot.gates, run.phase: gate}
         due = deadline(pipeline, run.phase, run.run_date, day)
         now = self._clock.now()
-        return Case(pipeline, gate, day, measurement.verdict(run), due.at if due else None, now, snapshot.pause)
+        is_late = due is not None and now >= due.at
+        unheard = is_late and self._watches.may_have_missed(pipeline, run)
+        return Case(pipeline, gate, day, measurement.verdict(run), due.at if due else None, now, snapshot.pause, unheard)
 
     def _change(self, trigger: Trigger, snapshot: Snapshot, decision: Decision, reruns: RerunPlan) -> Change | None:
         """The decision as one atomic change; None when a tick found nothing that is not stored already.

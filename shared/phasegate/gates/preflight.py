@@ -13,10 +13,12 @@ from phasegate.core.gates.preflight import Claim, Clearance, PointOutcome, Prefl
 from phasegate.core.gates.verdict import preflight_queries
 from phasegate.core.pipeline.model import Pipeline
 from phasegate.errors import ConfigError, Problem, WarehouseError
+from phasegate.gates.adoption import unheard_inputs
 from phasegate.gates.heartbeat import clock_stopped_message
 from phasegate.gates.measurement import run_queries
 from phasegate.gates.pauses import paused
 from phasegate.gates.rerun_requests import BREAKER, BUDGET
+from phasegate.gates.watching import Watches
 from phasegate.messaging.retry_on_conflict import until_written
 from phasegate.ports import Change, Clock, Record, State, Warehouse
 
@@ -146,6 +148,7 @@ class PreflightChecks:
         self._warehouse = warehouse
         self._store = store
         self._clock = clock
+        self._watches = Watches(store, clock)
 
     def ask(self, request: PreflightRequest) -> Clearance:
         """The answer. When the request has an owner, a *go* also claims the run.
@@ -164,10 +167,12 @@ class PreflightChecks:
             answers = run_queries(self._warehouse, pipeline, planned, day, now=now) if planned else Answers(())
         except (WarehouseError, ConfigError) as error:
             answers = str(error)
+        unheard = self._unheard_inputs(run, pipeline)
 
         def answer_and_claim() -> Clearance:
             record, start = self._load(request, pipeline)
-            start = replace(start, answers=answers, needs=needs)
+            day = {**unheard, **start.day}
+            start = replace(start, answers=answers, needs=needs, days={**start.days, run.run_date: day})
             clearance = preflight(start)
             if not request.owner or not clearance.go:
                 return clearance
@@ -181,6 +186,14 @@ class PreflightChecks:
             return replace(clearance, claim=claim)
 
         return until_written(answer_and_claim, f"{run}: its gates or claims kept changing while they were read")
+
+    def _unheard_inputs(self, run: RunKey, pipeline: Pipeline) -> GatesByPhase:
+        """What the tables say of inputs that were done before phasegate watched; nothing is stored."""
+        inputs = pipeline.inputs(run.phase, run.run_date)
+        if not any(self._watches.may_have_missed(pipeline, replace(run, phase=name)) for name in inputs):
+            return {}
+        day = self._store.load(pipeline.name, Span(run.run_date, run.run_date)).get(run.run_date, {})
+        return unheard_inputs(pipeline, run, day, warehouse=self._warehouse, now=self._clock.now())
 
     def release_claim(self, request: PreflightRequest) -> bool:
         """End an owner's claims on a run; False when there was none."""

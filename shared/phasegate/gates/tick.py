@@ -2,21 +2,24 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 
 from phasegate.core.checks.metrics import Cost
+from phasegate.core.field_syntax import Span
 from phasegate.core.gates.decide import Decision
-from phasegate.core.gates.schedule import OLDER_GATES_PER_TICK, first_watched, gates_to_recheck, window
+from phasegate.core.gates.schedule import OLDER_GATES_PER_TICK, gates_to_recheck, window
 from phasegate.core.pipeline.model import Pipeline
-from phasegate.errors import Conflict, PhasegateError
+from phasegate.errors import PhasegateError
 from phasegate.gates.heartbeat import WATCH, Heartbeats, last_heartbeats
 from phasegate.gates.monitor import Monitor
 from phasegate.gates.pauses import paused_phases
 from phasegate.gates.rerun_requests import Breakers
-from phasegate.ports import Change, Clock, Record, Records, State
+from phasegate.gates.watching import begin_watching, unadopted
+from phasegate.logs import Log, log
+from phasegate.ports import Clock, Records, State
 
-WATCHED_SINCE = "watched_since"
-"""Records of this kind, by pipeline: `run_date` in the body is the first for which a missing report raises an alert."""
+HISTORY = timedelta(days=31)
+"""When none of the run dates before the first tick has a gate for so long, the history is not adopted."""
 
 Hook = Callable[[], object]
 """Something else to do once a minute."""
@@ -54,6 +57,7 @@ class Tick:
         clock: Clock,
         heartbeats: Heartbeats,
         hooks: Sequence[Hook] = (),
+        log: Log = log,
     ) -> None:
         self._monitor = monitor
         self._store = store
@@ -61,6 +65,7 @@ class Tick:
         self._clock = clock
         self._hooks = hooks
         self._heartbeats = heartbeats
+        self._log = log
         self._breakers = Breakers(store, records)
 
     def run(self) -> TickResult:
@@ -96,7 +101,7 @@ class Tick:
 
     def _recheck(self, pipeline: Pipeline, last: datetime | None) -> tuple[Decision, ...]:
         now = self._clock.now()
-        since = self._watched_since(pipeline, now)
+        since = self._begin_watching(pipeline, now)
         span = window(pipeline, now, last)
         days = self._store.load(pipeline.name, span)
         self._breakers.update(pipeline, days, now)
@@ -105,14 +110,12 @@ class Tick:
         runs = gates_to_recheck(pipeline, days, span, now, since=since, older=older, paused=paused)
         return self._monitor.recheck(pipeline, runs, days)
 
-    def _watched_since(self, pipeline: Pipeline, now: datetime) -> date:
-        """The first run date for which a missing report raises an alert; set by the first tick, so that history raises none."""
-        stored: Mapping[str, Record] = self._records.find(WATCHED_SINCE, [pipeline.name])
-        if pipeline.name in stored:
-            return date.fromisoformat(stored[pipeline.name].body["run_date"])
-        since = first_watched(pipeline, now)
-        try:
-            self._store.commit(Change(records=(Record(WATCHED_SINCE, pipeline.name, {"run_date": str(since)}),)))
-        except Conflict:
-            return self._watched_since(pipeline, now)  # another tick was first; its date counts
+    def _begin_watching(self, pipeline: Pipeline, now: datetime) -> Mapping[str, date]:
+        """From which run date on a missing report of each phase raises an alert; the first tick says what it leaves out."""
+        watches, is_first = begin_watching(self._store, pipeline, now)
+        since = {phase: watch.since for phase, watch in watches.items()}
+        if is_first:
+            before = Span(min(since.values()) - HISTORY, min(since.values()) - timedelta(days=1))
+            if hint := unadopted(self._store, pipeline, before, self._store.load(pipeline.name, before)):
+                self._log("history_not_adopted", severity="WARNING", pipeline=pipeline.name, message=hint)
         return since

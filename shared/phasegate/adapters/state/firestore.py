@@ -196,23 +196,45 @@ class FirestoreStore:
         for run, version in change.related_versions.items():
             _put(batch, seen[self._gate(run).path], _gate_key(run, version))
         if change.gate is not None:
-            stored = replace(change.gate, version=change.gate.version + 1)
-            fields = {**_gate_key(stored.run, stored.version), "body": to_json(stored), "restless": stored.awaits_clock}
-            _put(batch, seen[self._gate(stored.run).path], fields)
+            self._put_gate(batch, seen[self._gate(change.gate.run).path], change.gate)
         for record in change.records:
             document = self._record(record.kind, record.key)
             _put(batch, seen[document.path], _record_fields(record, document))
         self._append(batch, change)
         return batch
 
+    def add(self, new: Sequence[tuple[Gate, Event]]) -> Sequence[RunKey]:
+        """See `StateStore.add`."""
+        added: list[RunKey] = []
+
+        def prepare() -> WriteBatch | None:
+            seen = self._read([self._gate(gate.run) for gate, _ in new])
+            missing = [(gate, event) for gate, event in new if not _version(seen[self._gate(gate.run).path])]
+            added[:] = [gate.run for gate, _ in missing]
+            batch = self._client.batch()
+            for gate, event in missing:
+                self._put_gate(batch, seen[self._gate(gate.run).path], replace(gate, version=0))
+                self._append_event(batch, event, "")
+            return batch if missing else None
+
+        self._write(prepare)
+        return added
+
+    def _put_gate(self, batch: WriteBatch, seen: Snapshot, gate: Gate) -> None:
+        stored = replace(gate, version=gate.version + 1)
+        fields = {**_gate_key(stored.run, stored.version), "body": to_json(stored), "restless": stored.awaits_clock}
+        _put(batch, seen, fields)
+
+    def _append_event(self, batch: WriteBatch, event: Event, version: int | str) -> None:
+        body = to_json(event)
+        # The version makes two alike decisions two entries, and a repeated commit one.
+        line = self._gate(event.run).collection(HISTORY).document(_id(f"{version} {body}"))
+        batch.set(line, {"body": body, "expires_at": _now() + HISTORY_KEPT})
+
     def _append(self, batch: WriteBatch, change: Change) -> None:
         """Add the new documents of a change: an entry of the history, entries of the outbox, a rejected message."""
         if change.event is not None:
-            body = to_json(change.event)
-            # The version makes two alike decisions two entries, and a repeated commit one.
-            version = change.gate.version if change.gate else ""
-            line = self._gate(change.event.run).collection(HISTORY).document(_id(f"{version} {body}"))
-            batch.set(line, {"body": body, "expires_at": _now() + HISTORY_KEPT})
+            self._append_event(batch, change.event, change.gate.version if change.gate else "")
         for place, message in enumerate(change.outbox):
             entry = self._document(OUTBOX, message.key)
             fields = {"message": to_json(message), "place": place, "attempts": 0, "error": "", "next_at": DUE_NOW}

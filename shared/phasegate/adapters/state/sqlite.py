@@ -205,12 +205,20 @@ class SQLiteStore(_SQLiteFile):
             for message in change.outbox:
                 connection.execute("INSERT INTO outbox (key, message) VALUES (?, ?)", (message.key, to_json(message)))
             if change.event is not None:
-                body = to_json(change.event)
-                connection.execute("INSERT INTO event (run, body) VALUES (?, ?)", (str(change.event.run), body))
+                _store_event(connection, change.event)
             if change.rejected is not None:
                 values = (change.rejected.message_id, to_json(change.rejected))
                 connection.execute("INSERT OR IGNORE INTO rejected (message_id, body) VALUES (?, ?)", values)
         return True
+
+    def add(self, new: Sequence[tuple[Gate, Event]]) -> Sequence[RunKey]:
+        """See `StateStore.add`."""
+        with self._writing() as connection:
+            added = [(gate, event) for gate, event in new if _version(connection, gate.run) == 0]
+            for gate, event in added:
+                _store_gate(connection, replace(gate, version=0))
+                _store_event(connection, event)
+        return [gate.run for gate, _ in added]
 
     def history(self, run: RunKey) -> Sequence[Event]:
         """See `StateStore.history`."""
@@ -332,6 +340,10 @@ def _version(connection: sqlite3.Connection, run: RunKey) -> int:
     key = (run.pipeline, str(run.run_date), run.phase)
     row = connection.execute("SELECT version FROM gate WHERE pipeline = ? AND run_date = ? AND phase = ?", key).fetchone()
     return row[0] if row else 0
+
+
+def _store_event(connection: sqlite3.Connection, event: Event) -> None:
+    connection.execute("INSERT INTO event (run, body) VALUES (?, ?)", (str(event.run), to_json(event)))
 
 
 def _store_gate(connection: sqlite3.Connection, gate: Gate) -> None:

@@ -12,7 +12,7 @@ from phasegate.cli.output.checks import print_checks
 from phasegate.cli.output.terminal import Sign, console, sign
 from phasegate.cli.output.text import visible
 from phasegate.core.gates.actions import active_decisions
-from phasegate.core.gates.gate import Gate, GatesByPhase, GateState, effective_state, end_text, release_without
+from phasegate.core.gates.gate import Gate, GatesByPhase, GateState, Reason, effective_state, end_text, release_without
 from phasegate.core.gates.pause import Pause
 from phasegate.core.gates.verdict import PhaseVerdict
 from phasegate.core.pipeline.model import Pipeline
@@ -30,8 +30,22 @@ STATES: dict[GateState, Sign] = {
     GateState.ACCEPTED: ("◇", "cyan"),
     GateState.OFF: ("–", "dim"),
 }
-DEGRADED: Sign = ("◐", "yellow")
+DEGRADED = (("◐", "yellow"), "degraded")
 """An open gate that was released without some of its outputs or reports."""
+ADOPTED = (("○", "green"), "adopted")
+"""A gate that was open when phasegate took over the history, and has not been released since."""
+SIGNS: Sequence[tuple[Sign, str]] = (*((sign, str(state)) for state, sign in STATES.items()), DEGRADED, ADOPTED)
+"""Every sign of a gate and what it means, in the order of legends."""
+
+
+def sign_of(gate: Gate | None, state: GateState) -> tuple[Sign, str]:
+    """The sign of a gate in a state as people see it, and the word for it."""
+    if gate is not None and state is GateState.OPEN:
+        if gate.degraded:
+            return DEGRADED
+        if gate.reason is Reason.ADOPTED:
+            return ADOPTED
+    return STATES[state], str(state)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +74,7 @@ def print_gate(explained: Explanation) -> None:
     gate, pipeline, now = explained.gate, explained.pipeline, explained.now
     state = effective_state(gate, explained.day, pipeline)
     generation = f", generation {gate.generation}" if gate.generation else ""
-    out.print(Text.assemble(sign(STATES[state]), (f" {gate.run} is {state}{generation}", "bold")))
+    out.print(Text.assemble(sign(sign_of(gate, state)[0]), (f" {gate.run} is {state}{generation}", "bold")))
     out.print(escape(f"  {visible(gate.detail)}"), soft_wrap=True)
     if gate.degraded and (lacking := release_without(gate.missing)) not in gate.detail:
         out.print(escape(f"  {lacking}"), soft_wrap=True)

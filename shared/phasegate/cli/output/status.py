@@ -9,8 +9,8 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from phasegate.cli.output.gate import DEGRADED, STATES, pause_line
-from phasegate.cli.output.terminal import console, sign
+from phasegate.cli.output.gate import SIGNS, pause_line, sign_of
+from phasegate.cli.output.terminal import Sign, console, sign
 from phasegate.cli.output.text import visible
 from phasegate.core.field_syntax import Span
 from phasegate.core.gates.actions import active_decisions
@@ -37,6 +37,7 @@ class Status:
         unsent: Messages that the bus has not taken yet; *parked* are those that are not tried again by themselves.
         unprocessed: Messages that were rejected or could not be delivered.
         scheduler: What is wrong with the scheduler; empty while it ticks.
+        unadopted: What is not watched of the history, and how to adopt it; empty without any.
     """
 
     pipeline: Pipeline
@@ -48,6 +49,7 @@ class Status:
     parked: int
     unprocessed: int
     scheduler: str
+    unadopted: str
     now: datetime
 
     @property
@@ -76,8 +78,8 @@ def print_status(status: Status) -> None:
             _print_reason(out, status, phase, day)
     _print_reruns(out, status.reruns)
     _print_messages(out, status)
-    if status.scheduler:
-        out.print(escape(f"\n{status.scheduler}"), soft_wrap=True)
+    for note in filter(None, (status.scheduler, status.unadopted)):
+        out.print(escape(f"\n{note}"), soft_wrap=True)
 
 
 def _print_grid(out: Console, status: Status) -> None:
@@ -93,20 +95,13 @@ def _print_grid(out: Console, status: Status) -> None:
         for phase in status.pipeline.phases:
             table.add_row(phase, *(_cell(status, phase, day) for day in days[first : first + per_part]))
         out.print(table)
-    used = {status.state(phase, day) for day in status.days for phase in status.pipeline.phases}
-    legend = [sign(STATES[state]) + Text(f" {state}", style="dim") for state in GateState if state in used]
-    if any(_is_degraded(status, phase, day) for day in status.days for phase in status.pipeline.phases):
-        legend.append(sign(DEGRADED) + Text(" degraded", style="dim"))
+    used = {_sign(status, phase, day) for day in status.days for phase in status.pipeline.phases}
+    legend = [sign(shown) + Text(f" {word}", style="dim") for shown, word in SIGNS if (shown, word) in used]
     out.print(Text("  ").join(legend))
 
 
-def _sign(status: Status, phase: str, day: date) -> Text:
-    return sign(DEGRADED if _is_degraded(status, phase, day) else STATES[status.state(phase, day)])
-
-
-def _is_degraded(status: Status, phase: str, day: date) -> bool:
-    gate = status.gate(phase, day)
-    return gate is not None and gate.degraded and status.state(phase, day) is GateState.OPEN
+def _sign(status: Status, phase: str, day: date) -> tuple[Sign, str]:
+    return sign_of(status.gate(phase, day), status.state(phase, day))
 
 
 def _columns(out: Console, status: Status) -> int:
@@ -118,7 +113,7 @@ def _columns(out: Console, status: Status) -> int:
 
 def _cell(status: Status, phase: str, day: date) -> Text:
     gate = status.gate(phase, day)
-    text = _sign(status, phase, day)
+    text = sign(_sign(status, phase, day)[0])
     return text + Text(f"{gate.generation}", style="dim") if gate and gate.generation > 1 else text
 
 
@@ -131,7 +126,8 @@ def _print_reason(out: Console, status: Status, phase: str, day: date) -> None:
     is_usual = state in (GateState.OPEN, GateState.OFF) and gate.alert is None and not gate.degraded
     if is_usual and not decisions:
         return
-    out.print(Text.assemble("\n", _sign(status, phase, day), (f" {phase} {day} {state}", "bold"), f": {visible(gate.detail)}"))
+    shown = sign(_sign(status, phase, day)[0])
+    out.print(Text.assemble("\n", shown, (f" {phase} {day} {state}", "bold"), f": {visible(gate.detail)}"))
     for decision in decisions:
         # Not wrapped: it ends with a command to paste.
         out.print(escape(f"  {visible(decision)}"), soft_wrap=True)

@@ -118,6 +118,7 @@ NEVER_ALERTED = frozenset(
         Reason.PAUSED,
         Reason.HELD_BY_HAND,
         Reason.GAP_ACCEPTED,
+        Reason.ADOPTED,
         Reason.DATA_CHANGED,
         Reason.NOTHING_NEW,
         Reason.SETTLING,

@@ -166,8 +166,9 @@ def active_decisions(gate: Gate, now: datetime) -> tuple[str, ...]:
         until = f" until {end_text(gate.hold.until)}" if gate.hold.until else ""
         decisions.append((PutHold, f"held by {gate.hold.by} since {_moment(gate.hold.at)}{until}: {gate.hold.why}"))
     if gate.gap is not None and is_live(gate.gap, now):
+        until = f" until {end_text(gate.gap.until)}" if gate.gap.until else ""
         owner = f", owner: {gate.gap.owner}" if gate.gap.owner else ""
-        decisions.append((AcceptGap, f"gap accepted by {gate.gap.by} until {end_text(gate.gap.until)}{owner}: {gate.gap.why}"))
+        decisions.append((AcceptGap, f"gap accepted by {gate.gap.by}{until}{owner}: {gate.gap.why}"))
     run, day = gate.run, Span(gate.run.run_date, gate.run.run_date)
     return tuple(f"{text} (to end it: {undo_of(kind, run.pipeline, run.phase, day)})" for kind, text in decisions)
 

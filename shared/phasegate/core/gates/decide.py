@@ -72,6 +72,7 @@ class Case:
         verdict: What the tables hold; None when they did not need to be measured.
         due: When the phase is due, in UTC; None when it has no due time.
         pause: The live pause of the phase or its pipeline; None when there is none.
+        unheard: The run may have been reported before phasegate listened, so its tables count and missing reports do not.
     """
 
     pipeline: Pipeline
@@ -81,6 +82,7 @@ class Case:
     due: datetime | None
     now: datetime
     pause: Pause | None = None
+    unheard: bool = False
 
     @cached_property
     def phase(self) -> Phase:
@@ -253,7 +255,8 @@ class Case:
     @cached_property
     def is_complete(self) -> bool:
         """True when every needed report is there and every blocking check passes."""
-        reported = not self.unreported or (self.is_past_due and self.phase.message is MessageNeed.OPTIONAL)
+        waives_messages = self.phase.message is MessageNeed.OPTIONAL or self.unheard
+        reported = not self.unreported or (self.is_past_due and waives_messages)
         return self.is_measured and reported and not self.blocking and not self.unmeasured
 
     @cached_property
@@ -682,6 +685,10 @@ def _not_reported(case: Case) -> str:
 def _ran_early(case: Case) -> Cause:
     names = ", ".join(case.unreleased_inputs)
     detail = f"ran before its upstream: {names} had not been released when it started, so its input may have been incomplete"
+    # An input without a stored gate is one of before phasegate watched; its tables are all that is known of it.
+    unproven = [case.day[name] for name in case.unreleased_inputs if name in case.day and not case.day[name].version]
+    if len(unproven) == len(case.unreleased_inputs):
+        detail = f"its input is not complete; {'; '.join(f'{gate.run.phase}: {gate.detail}' for gate in unproven)}"
     return Cause(GateState.HELD, Reason.RAN_BEFORE_UPSTREAM, case.unreleased_inputs, detail)
 
 
@@ -747,7 +754,8 @@ def _accept(case: Case, rule: str) -> Decision:
     gap = case.gate.gap
     assert gap is not None
     owner = f" (owner: {gap.owner})" if gap.owner and gap.owner != gap.by else ""
-    detail = f"{gap.by} accepted the gap until {end_text(gap.until)}{owner}: {gap.why}"
+    until = f" until {end_text(gap.until)}" if gap.until else ""
+    detail = f"{gap.by} accepted the gap{until}{owner}: {gap.why}"
     decision = _stay_closed(case, rule, Cause(GateState.ACCEPTED, Reason.GAP_ACCEPTED, (), detail), alert=False)
     alerts = _recovery(case, GateState.ACCEPTED, detail)
     return replace(decision, gate=replace(decision.gate, alert=None), alerts=alerts)

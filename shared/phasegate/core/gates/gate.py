@@ -57,6 +57,8 @@ class Reason(StrEnum):
     QUORUM = "quorum"
     OVERRIDDEN = "overridden"
     OBSERVED = "observed"
+    ADOPTED = "adopted"
+    """Its tables passed when phasegate took over a date whose run nobody had reported to it."""
     DATA_CHANGED = "data_changed"
     LATE_FAILURE = "late_failure"
     NOT_RUN_AGAIN = "not_run_again"
@@ -82,13 +84,14 @@ class AcceptedGap:
     """A person's decision to live with missing or wrong data for a while.
 
     Args:
+        until: When it ends by itself; None when a person has to end it.
         owner: Who is responsible for it until it ends; empty when that is who accepted it.
     """
 
     by: str
     why: str
     at: datetime
-    until: datetime
+    until: datetime | None
     owner: str = ""
 
 
@@ -208,7 +211,8 @@ class Gate:
     def awaits_clock(self) -> bool:
         """True while ticks must recheck it: unsettled, accepted until a date, or open with something still to verify."""
         doubted = self.alert is not None or self.unproven or bool(self.missing or self.rerun or self.overrides)
-        return self.is_unsettled or self.state is GateState.ACCEPTED or (self.is_open and doubted)
+        ends = self.state is GateState.ACCEPTED and (self.gap is None or self.gap.until is not None)
+        return self.is_unsettled or ends or (self.is_open and doubted)
 
     @property
     def decision_id(self) -> str:

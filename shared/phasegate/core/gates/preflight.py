@@ -17,6 +17,7 @@ from phasegate.core.gates.gate import (
     Gate,
     GatesByPhase,
     GateState,
+    Reason,
     effective_state,
     end_text,
     is_released,
@@ -253,7 +254,8 @@ def _upstream(start: PreflightCase) -> Iterator[PreflightPoint]:
             yield PreflightPoint(Topic.UPSTREAM, PointOutcome.WARNING, detail, next=(start.explain(phase),))
         else:
             generation = f", generation {gate.generation}" if state is GateState.OPEN else ""
-            yield PreflightPoint(Topic.UPSTREAM, PointOutcome.YES, f"{phase} is {state}{generation}")
+            how = f" ({gate.detail})" if gate.reason is Reason.ADOPTED else ""
+            yield PreflightPoint(Topic.UPSTREAM, PointOutcome.YES, f"{phase} is {state}{generation}{how}")
 
 
 def _look_back(start: PreflightCase) -> Iterator[PreflightPoint]:

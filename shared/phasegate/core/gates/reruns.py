@@ -72,5 +72,7 @@ def _why(pipeline: Pipeline, gate: Gate, days: Mapping[date, GatesByPhase], reru
 def _began(pipeline: Pipeline, gate: Gate) -> datetime:
     """The earliest time at which the released run can have started to read: the start in the oldest report."""
     needed = [name for name, producer in pipeline.producers(gate.run.phase).items() if not producer.optional]
-    assert gate.opened_at is not None, "it is open"
-    return min((gate.reports[name].began for name in needed if name in gate.reports), default=gate.opened_at)
+    # Nobody knows when an adopted date was released, only since when it is known.
+    opened = gate.opened_at or gate.since
+    assert opened is not None, "it is open"
+    return min((gate.reports[name].began for name in needed if name in gate.reports), default=opened)

@@ -104,16 +104,20 @@ def still_missing(pipeline: Pipeline, gate: Gate) -> tuple[str, ...]:
     return tuple(name for name, producer in producers if not producer.optional and name not in gate.rerun)
 
 
-def first_watched(pipeline: Pipeline, now: datetime) -> date:
-    """The first run date for which missing reports raise alerts, when the first tick is now: none of its phases is due yet."""
-    first = pipeline.today(now)
-    while first > pipeline.today(now) - RECENT and not _was_due(pipeline, first - timedelta(days=1), now):
+def first_watched(pipeline: Pipeline, now: datetime, phases: Iterable[str] | None = None) -> date:
+    """The first run date for which missing reports raise alerts, when the first tick is now: none of its phases is due yet.
+
+    Args:
+        phases: Those that are watched from now on; all of them, when left out.
+    """
+    first, begin = pipeline.today(now), tuple(pipeline.phases if phases is None else phases)
+    while first > pipeline.today(now) - RECENT and not _was_due(pipeline, begin, first - timedelta(days=1), now):
         first -= timedelta(days=1)
     return first
 
 
-def _was_due(pipeline: Pipeline, day: date, now: datetime) -> bool:
-    return any((due := pipeline.due(phase, day)) is not None and due <= now for phase in pipeline.phases)
+def _was_due(pipeline: Pipeline, phases: Iterable[str], day: date, now: datetime) -> bool:
+    return any((due := pipeline.due(phase, day)) is not None and due <= now for phase in phases)
 
 
 def window(pipeline: Pipeline, now: datetime, last: datetime | None) -> Span:
@@ -174,7 +178,7 @@ def gates_to_recheck(
     span: Span,
     now: datetime,
     *,
-    since: date,
+    since: date | Mapping[str, date],
     older: Iterable[Gate] = (),
     paused: Container[str] = (),
 ) -> tuple[RunKey, ...]:
@@ -182,14 +186,15 @@ def gates_to_recheck(
 
     Args:
         days: The stored gates of *span*.
-        since: Before this run date only stored gates count; nothing was monitored then.
+        since: Before this run date only stored gates count; nothing was monitored then. By phase, where phases differ.
         older: Stored gates before the span.
         paused: Phases to skip.
     """
     # Nothing is due before its date has begun, so of future dates only gates with a report can need a recheck.
-    watched = Span(since, pipeline.today(now))
+    starts = since if isinstance(since, Mapping) else dict.fromkeys(pipeline.phases, since)
+    watched = {phase: Span(start, pipeline.today(now)) for phase, start in starts.items()}
     dates = ((day, days.get(day, {})) for day in reversed(span.days()))
-    due = (run for day, gates in dates for run in _of_date(pipeline, day, gates, now, stored_only=day not in watched))
+    due = (run for day, gates in dates for run in _of_date(pipeline, day, gates, now, watched))
     recent = [run for run in due if run.phase not in paused]
     old = [g for g in older if g.run.phase not in paused and needs_recheck(pipeline, g, {g.run.phase: g}, now)]
     timed = [gate.run for gate in old if _has_come(pipeline, gate, now)]
@@ -209,9 +214,11 @@ def _has_come(pipeline: Pipeline, gate: Gate, now: datetime) -> bool:
     return is_due or bool(gate.retries and gate.retries.next_at and now >= gate.retries.next_at)
 
 
-def _of_date(pipeline: Pipeline, day: date, gates: GatesByPhase, now: datetime, *, stored_only: bool) -> Iterable[RunKey]:
+def _of_date(
+    pipeline: Pipeline, day: date, gates: GatesByPhase, now: datetime, watched: Mapping[str, Span]
+) -> Iterable[RunKey]:
     for phase in pipeline.phases if pipeline.calendar.has_run(day) else ():
-        if stored_only and phase not in gates:
+        if phase not in gates and day not in watched[phase]:
             continue
         gate = gates.get(phase, Gate(RunKey(pipeline.name, phase, day)))
         # A date without a run may still get one: the table that announces it may have been loaded late.
