@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 import duckdb
 import pytest
+from phasegate.adapters.state.sqlite import SQLiteStore
 from phasegate.cli import main as cli
 
 from tests.cli.test_actions import run
@@ -131,8 +132,9 @@ def test_every_extra_that_is_named_exists() -> None:
 @pytest.mark.parametrize("locale", ["iso-8859-1", "ascii", "cp1252"])
 @pytest.mark.parametrize("args", [("preflight", "raw", "2024-02-05"), ("validate", "2024-02-01..2024-02-05")])
 def test_a_small_character_set_gets_other_signs(folder: Path, locale: str, args: tuple[str, ...]) -> None:
-    done = command(folder, *args, PYTHONIOENCODING=locale, PHASEGATE_STATE="")
-    wide = command(folder, *args, PYTHONIOENCODING="utf-8", PHASEGATE_STATE="")
+    SQLiteStore(str(folder / "state.sqlite"))
+    done = command(folder, *args, PYTHONIOENCODING=locale, PHASEGATE_STATE="sqlite:state.sqlite")
+    wide = command(folder, *args, PYTHONIOENCODING="utf-8", PHASEGATE_STATE="sqlite:state.sqlite")
     assert done.returncode == wide.returncode
     assert (done.stderr, wide.stderr) == (b"", b"")
     assert b"\\u" not in done.stdout

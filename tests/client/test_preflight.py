@@ -17,6 +17,7 @@ import pytest
 import stamina
 from phasegate.adapters.preflight_client import PreflightClient
 from phasegate.adapters.state.sqlite import SQLiteStore
+from phasegate.app.pipeline_file import load
 from phasegate.core.gates.completion import RunKey
 from phasegate.core.gates.gate import Gate, GateState
 from phasegate.core.gates.preflight import Topic
@@ -24,6 +25,7 @@ from phasegate.errors import AdapterError, ConfigError
 from phasegate.ports import Change
 
 from tests.serving import REPO, free_port, serving
+from tests.watching import listening
 
 DAY = date(2026, 3, 2)
 FILE = """
@@ -60,6 +62,7 @@ def environ(tmp_path: Path) -> dict[str, str]:
     """The settings of a job on one machine."""
     (tmp_path / "shop.yaml").write_text(FILE)
     (tmp_path / "tables/raw").mkdir(parents=True)
+    listening(tmp_path / "state.sqlite", load(tmp_path / "shop.yaml"))
     (tmp_path / "tables/raw/rates.csv").write_text(f"d,rate\n{DAY},1\n{DAY},2\n")
     return {
         "PHASEGATE_PIPELINES": str(tmp_path / "shop.yaml"),

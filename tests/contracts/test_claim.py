@@ -15,6 +15,7 @@ from phasegate.ports import Change, Store
 from phasegate.testing import ManualClock
 
 from tests.flow.test_monitor import DAY, MINUTE, MORNING, SHOP, SPAN, World
+from tests.watching import has_listened
 
 CLEAN = RunKey("shop", "clean", DAY)
 RAW = replace(CLEAN, phase="raw")
@@ -25,6 +26,7 @@ def desk(found: Any, world: World) -> PreflightChecks:
 
 
 def released(found: Store, run: RunKey = RAW) -> None:
+    has_listened(found, SHOP, MORNING)
     gate = found.load("shop", SPAN).get(DAY, {}).get(run.phase, Gate(run))
     found.commit(Change(replace(gate, state=GateState.OPEN, generation=gate.generation + 1, opened_at=MORNING)))
 

@@ -17,12 +17,15 @@ from shutil import copy
 
 import pytest
 from phasegate.adapters.state.sqlite import SQLiteStore
+from phasegate.app.pipeline_file import load
 from phasegate.core.field_syntax import Span
 from phasegate.core.gates.gate import GateState
 
 from tests.serving import PHASE_MONITOR, REPO, serving
+from tests.watching import listening
 
 DAY = date(2013, 3, 5)
+FLIGHTS = load(REPO / "shared/pipelines/flights.yaml")
 
 
 @dataclass
@@ -65,6 +68,7 @@ def settings(folder: Path, warehouse: Path) -> dict[str, str]:
 def served(demo_warehouse: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     folder = tmp_path_factory.mktemp("function")
     copy(demo_warehouse, folder / "warehouse.duckdb")
+    listening(folder / "state.sqlite", FLIGHTS)
     with serving(folder, settings(folder, folder / "warehouse.duckdb")) as address:
         yield Served(address, folder)
 
@@ -141,6 +145,7 @@ def test_a_get_is_refused(served: Served) -> None:
 
 
 def test_a_failing_store_gives_an_error_so_that_the_message_is_redelivered(demo_warehouse: Path, tmp_path: Path) -> None:
+    listening(tmp_path / "state.sqlite", FLIGHTS)
     with serving(tmp_path, settings(tmp_path, demo_warehouse)) as address:
         function = Served(address, tmp_path)
         assert function.post(wrapped(completion("flights_loader"), "s1")) == 204

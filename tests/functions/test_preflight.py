@@ -14,9 +14,11 @@ from shutil import copy
 from typing import Any
 
 import pytest
+from phasegate.app.pipeline_file import load
 
 from tests.functions.test_phase_monitor import settings
 from tests.serving import REPO, serving
+from tests.watching import listening
 
 DAY = "2013-02-09"
 
@@ -50,6 +52,7 @@ def served(demo_warehouse: Path, tmp_path_factory: pytest.TempPathFactory) -> It
     folder = tmp_path_factory.mktemp("preflight")
     copy(demo_warehouse, folder / "warehouse.duckdb")
     environ = settings(folder, folder / "warehouse.duckdb")
+    listening(folder / "state.sqlite", load(REPO / "shared/pipelines/flights.yaml"))
     with serving(folder, environ, REPO / "functions/preflight/main.py", target="preflight") as address:
         yield Served(address, environ, folder)
 

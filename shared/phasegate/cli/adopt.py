@@ -36,12 +36,12 @@ def command(
     warehouse: str | None,
     state: str | None,
 ) -> int:
-    """Take over past dates as their tables are, without go-signals and alerts.
+    """Take over past dates as their tables are.
 
     DATES is a date, or FIRST..LAST, both included; by default the whole calendar up to yesterday. Each table is queried once. A
     gate whose tables pass is recorded as open (adopted), one whose tables fail as a known gap, which lasts until you end it
-    with phasegate end-gap. Gates that exist stay as they are, so the command can be repeated and resumed. Prints the report
-    of phasegate validate.
+    with phasegate end-gap. No go-signal and no alert goes out. Gates that exist stay as they are, so the command can be
+    repeated and resumed. Prints the report of phasegate validate.
 
     Exits with 3 when a date could not be measured; it is left as it was.
     """
