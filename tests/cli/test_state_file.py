@@ -95,6 +95,18 @@ def test_reading_commands_never_create_a_state(folder: Path, args: tuple[str, ..
     assert not (folder / "typo").exists()
 
 
+def test_explain_without_a_date_takes_the_newest_that_needs_a_person(folder: Path) -> None:
+    none = command(folder, "explain", "raw")
+    assert (none.returncode, none.stderr.startswith("error: no state at")) == (3, True)
+    for day in ("2024-02-03", "2024-02-04", DAY):
+        command(folder, "complete", "raw", day)
+    assert command(folder, "explain", "raw").stdout.startswith("✗ shop/raw/2024-02-04 is held")
+    (folder / "tables/raw/orders.csv").write_text("day,id\n2024-02-03,1\n2024-02-04,1\n2024-02-05,1\n")
+    for day in ("2024-02-03", "2024-02-04"):
+        command(folder, "complete", "raw", day)
+    assert command(folder, "explain", "raw").stdout.startswith("● shop/raw/2024-02-05 is open")
+
+
 def test_validate_needs_no_state_but_says_that_it_has_none(folder: Path) -> None:
     done = command(folder, "validate", DAY, "--format", "jsonl", state="typo/new.sqlite")
     assert (done.returncode, len(done.stdout.splitlines())) == (0, 1)

@@ -164,12 +164,16 @@ def test_many_dates_are_one_notice():
     names = [f"2026-03-{day:02}" for day in range(2, 12)]
     notice = composed(incident(*(member(name) for name in names)))
     assert notice.subject == "[shop] raw, 10 dates, 2026-03-02 to 2026-03-11: held"
-    assert Listing("Affected dates", tuple(names)) in notice.blocks
+    assert Listing("Affected dates", tuple(reversed(names))) in notice.blocks
+    assert "phasegate explain raw 2026-03-11 --pipeline shop" in plain(notice)
     assert "phasegate validate 2026-03-02..2026-03-11 --phase raw --pipeline shop" in plain(notice)
     differing = composed(incident(member(names[0], detail="3 rows"), member(names[1], detail="4 rows")))
-    assert Listing("Affected dates", ("2026-03-02: 3 rows", "2026-03-03: 4 rows")) in differing.blocks
+    assert Listing("Affected dates", ("2026-03-03: 4 rows", "2026-03-02: 3 rows")) in differing.blocks
+    assert differing.lead == "4 rows.", "of the newest date, which can still be helped"
+    warned = member(names[1], detail="5 rows", severity=AlertSeverity.WARNING)
+    assert composed(incident(member(names[0], detail="3 rows"), warned)).lead == "3 rows.", "the worst comes before the newest"
     alike = composed(incident(member(names[0], evidence=("a is null",)), member(names[1], evidence=("b is null",))))
-    assert Listing("Affected dates", ("2026-03-02: a is null", "2026-03-03: b is null")) in alike.blocks
+    assert Listing("Affected dates", ("2026-03-03: b is null", "2026-03-02: a is null")) in alike.blocks
 
 
 @pytest.mark.parametrize(
@@ -197,7 +201,7 @@ def test_a_recovery_says_how_long_it_took_and_asks_for_nothing():
         "all needed checks pass.\n\nOpen from: 2026-03-03 06:00 UTC to 2026-03-03 07:32 UTC\n\nIncident shop/raw/checks_failed\n"
     ), "no effect, no evidence, nothing to do"
     both = incident(*(member(name, over_at=SINCE + timedelta(minutes=92), **how) for name, how in ends))
-    listing = ("2026-03-02: all needed checks pass", "2026-03-03: continues as: overdue")
+    listing = ("2026-03-03: continues as: overdue", "2026-03-02: all needed checks pass")
     assert Listing("Affected dates", listing) in composed(both, NotifyReason.RECOVERED).blocks
 
 

@@ -12,6 +12,7 @@ from phasegate.cli.output.terminal import console, sign
 from phasegate.core.alerts.delivery import Delivery, DestinationHealth
 from phasegate.core.alerts.incident import RANK, Incident
 from phasegate.core.alerts.notice import clean
+from phasegate.core.alerts.wording import newest_first
 from phasegate.core.pipeline.model import AlertSeverity
 
 _SEVERITIES = {AlertSeverity.CRITICAL: "bold red", AlertSeverity.WARNING: "yellow", AlertSeverity.INFO: "cyan"}
@@ -30,7 +31,7 @@ def _print_incident(out: Console, incident: Incident) -> None:
     severity = (f"{incident.severity} ", _SEVERITIES[incident.severity])
     since = (f"  since {incident.since:%Y-%m-%d %H:%M} UTC", "dim")
     out.print(Text.assemble(severity, (incident.key, "bold"), _dates(incident), since))
-    worst = max(incident.open_members, key=lambda member: RANK[member.severity])
+    worst = max(newest_first(incident, incident.open_members), key=lambda member: RANK[member.severity])
     # Details quote messages and tables: without `clean`, a terminal would obey control characters in them.
     out.print(escape(f"  {clean(worst.detail)}"), soft_wrap=True)
     if incident.speaks_for:

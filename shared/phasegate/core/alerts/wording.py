@@ -24,7 +24,7 @@ def compose(
         links: Where to acknowledge it and to read more.
     """
     over = incident.state is IncidentState.RECOVERED or reason is NotifyReason.RECOVERED
-    members = tuple(map(_as_it_ended, incident.current)) if over else incident.open_members
+    members = newest_first(incident, tuple(map(_as_it_ended, incident.current)) if over else incident.open_members)
     worst = max(members, key=lambda member: RANK[member.severity], default=None)
     facts = [
         ("Effect", " ".join(_unique(member.effect for member in members))),
@@ -53,6 +53,11 @@ def compose(
     )
 
 
+def newest_first(incident: Incident, members: Sequence[Member]) -> Sequence[Member]:
+    """Members in the order in which people read them: the newest run date is the one that they can still do something about."""
+    return tuple(reversed(members)) if incident.phase else members
+
+
 def _as_it_ended(member: Member) -> Member:
     ended = f"continues as: {cause_text(member.became).title}" if member.became else member.ended
     return replace(member, detail=ended or member.detail, effect="", evidence=())
@@ -70,7 +75,7 @@ def _subject(incident: Incident, reason: NotifyReason, members: Sequence[Member]
         title = f"{title} (again)"
     names = [member.name for member in members if member.name]
     if len(names) > 1:
-        count = f"{len(names)} dates, {names[0]} to {names[-1]}" if incident.phase else f"{len(names)} cases"
+        count = f"{len(names)} dates, {names[-1]} to {names[0]}" if incident.phase else f"{len(names)} cases"
         where = f"{incident.subject}, {count}"
     else:
         where = f"{incident.subject} of {names[0]}" if names and incident.phase else incident.subject
@@ -114,7 +119,8 @@ def _owner(incident: Incident) -> str:
 
 
 def _followers(incident: Incident) -> str:
-    late = (f"{phase} ({', '.join(dates[:3])}{' …' if len(dates) > 3 else ''})" for phase, dates in incident.speaks_for.items())
+    newest = {phase: sorted(dates, reverse=True) for phase, dates in incident.speaks_for.items()}
+    late = (f"{phase} ({', '.join(dates[:3])}{' …' if len(dates) > 3 else ''})" for phase, dates in newest.items())
     listed = ", ".join(late)
     return f"{listed}; no separate alerts" if listed else ""
 
@@ -141,7 +147,7 @@ def _next(incident: Incident, members: Sequence[Member]) -> Iterator[str]:
     phase, pipeline = shlex.quote(incident.phase), shlex.quote(incident.pipeline)
     yield f"phasegate explain {phase} {shlex.quote(members[0].name)} --pipeline {pipeline}"
     if len(members) > 1:
-        dates = shlex.quote(f"{members[0].name}..{members[-1].name}")
+        dates = shlex.quote(f"{members[-1].name}..{members[0].name}")
         yield f"phasegate validate {dates} --phase {phase} --pipeline {pipeline}"
 
 
