@@ -108,6 +108,7 @@ class NotifyError(AdapterError):
         status: The HTTP or SMTP status of the answer; None without one.
         retry_after: Seconds that the destination asks to wait before the next attempt, with any notice.
         maybe_sent: True when it may have accepted the notice: the connection ended before the answer arrived.
+        lacks_secret: True when nothing was sent because this process has not the secret; another one may have it.
     """
 
     def __init__(
@@ -118,8 +119,10 @@ class NotifyError(AdapterError):
         status: int | None = None,
         retry_after: float | None = None,
         maybe_sent: bool = False,
+        lacks_secret: bool = False,
     ) -> None:
         super().__init__(message, retryable=retryable)
+        self.lacks_secret = lacks_secret
         self.status = status
         self.retry_after = retry_after
         self.maybe_sent = maybe_sent

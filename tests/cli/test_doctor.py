@@ -52,7 +52,7 @@ def doctor(*options: str) -> int:
 def test_a_healthy_installation_exits_with_0(capsys: pytest.CaptureFixture[str]) -> None:
     assert doctor("--format", "json") == 0
     shown = json.loads(capsys.readouterr().out)
-    assert shown["summary"] == {"ok": 7, "wrong": 0, "could not look": 0}
+    assert shown["summary"] == {"ok": 8, "wrong": 0, "could not look": 0}
     assert {finding["subject"] for finding in shown["findings"]} == {
         "destinations of shop", "table raw.orders", "dataset raw", "calendar of shop", "time zones (UTC)", "clock", "heartbeat",
     }  # fmt: skip
@@ -70,7 +70,7 @@ def test_problems_come_first_each_with_its_fix(shop: Path, capsys: pytest.Captur
         "✗ wrong          dataset raw           no pipeline file names raw.strange",
         "    list each under outputs: of a phase, or under unwatched:, in a pipeline file",
     ]
-    assert lines[-1] == "2 wrong, 5 ok"
+    assert lines[-1] == "2 wrong, 6 ok"
 
 
 def test_what_could_not_be_checked_has_an_exit_code_of_its_own(shop: Path, capsys: pytest.CaptureFixture[str]) -> None:

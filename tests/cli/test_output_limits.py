@@ -132,6 +132,7 @@ def status(**fields: object) -> Status:
         "unprocessed": 0,
         "scheduler": "",
         "unadopted": "",
+        "left_alone": (),
         "now": NOW,
     }
     return Status(**{"pipeline": SHOP, "span": Span(DAY, DAY + timedelta(days=1)), **values, **fields})  # type: ignore[arg-type]

@@ -99,6 +99,7 @@ FULL = Gate(
     first_report_at=NOW,
     rerun=("a",),
     flaw=GateState.SETTLING,
+    orphaned=True,
     retries=Retries(3, NOW, NOW, answered=False, given_up=True),
 )  # fmt: skip
 
@@ -115,7 +116,7 @@ def test_a_gate_is_loaded_as_it_was_stored(store: Store) -> None:
     """Every field, with the next version."""
     defaults = Gate(RUN)
     same = [f.name for f in fields(Gate) if getattr(FULL, f.name) == getattr(defaults, f.name)]
-    assert same == ["run", "version"], "the example sets every field"
+    assert same == ["run", "version", "unreadable"], "the example sets every field that is stored"
     assert store.commit(Change(FULL)) is True
     assert loaded(store) == replace(FULL, version=1)
     assert store.commit(Change(loaded(store))) is True

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from phasegate.alerts.records import CONFLICT, DESTINATION, updated
+from phasegate.alerts.records import CONFLICT, DESTINATION, readable, updated
 from phasegate.core.alerts.delivery import (
     LOCAL_KINDS,
     RATE_LIMITS,
@@ -21,7 +21,6 @@ from phasegate.messaging.bodies import trouble_message
 from phasegate.messaging.outbox import Relay
 from phasegate.messaging.retry_on_conflict import until_written
 from phasegate.ports import Change, Clock, Notifier, Receipt, Record, State
-from phasegate.serialization import from_object
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +41,7 @@ class Destinations:
 
     Args:
         notifiers: By name, one for each destination.
+        leaves: What this process has no secret for is left to others, and says nothing about the destination.
     """
 
     def __init__(
@@ -52,7 +52,9 @@ class Destinations:
         store: State,
         relay: Relay,
         clock: Clock,
+        leaves: bool = False,
     ) -> None:
+        self._leaves = leaves
         self._destinations: Mapping[str, Destination] = {
             f"{pipeline.name}/{name}": destination
             for pipeline in pipelines
@@ -75,10 +77,10 @@ class Destinations:
     def load(self, names: Sequence[str]) -> dict[str, tuple[DestinationHealth, Record]]:
         """The health of some, with the records that hold it; of one that was never used, new ones."""
         records = self._store.find(DESTINATION, names)
+        known = {record.key: health for health, record in readable(DestinationHealth, records.values())}
+        # Health that cannot be read is found out again.
         return {
-            name: (from_object(DestinationHealth, records[name].body), records[name])
-            if name in records
-            else (DestinationHealth(destination=name), Record(DESTINATION, name, {}))
+            name: (known.get(name, DestinationHealth(destination=name)), records.get(name, Record(DESTINATION, name, {})))
             for name in names
         }
 
@@ -107,6 +109,10 @@ class Destinations:
             NotifyError: It was not accepted.
         """
         return self._notifiers[name].notify(notice)
+
+    def is_left(self, error: NotifyError) -> bool:
+        """True when a failed attempt says nothing about the destination: this process lacks its secret, and others have it."""
+        return self._leaves and error.lacks_secret
 
     def accepted(self, name: str, now: datetime) -> None:
         """Record that a destination accepted a notice."""
@@ -151,7 +157,8 @@ class Destinations:
         try:
             receipt = self.notify(name, compose_test(name, key=f"test/{name}/{now.isoformat()}", now=now))
         except NotifyError as error:
-            self.refused(name, error, now)
+            if not self.is_left(error):
+                self.refused(name, error, now)
             return TestResult(name, error.status, str(error))
         self.accepted(name, now)
         return TestResult(name, receipt.status, "")

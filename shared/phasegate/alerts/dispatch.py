@@ -29,6 +29,7 @@ class AlertDispatch:
     Args:
         notifiers: By pipeline and destination: `flights/team`.
         links: Where to acknowledge an incident and to read more.
+        leaves: See `Destinations`.
     """
 
     def __init__(
@@ -41,11 +42,12 @@ class AlertDispatch:
         clock: Clock,
         links: Callable[[Incident, datetime], Sequence[Link]] | None = None,
         log: Log = log,
+        leaves: bool = False,
     ) -> None:
         self._inbox = Inbox(store, relay, clock)
         self._clock = clock
         self.silences = Silences(store, clock)
-        self.destinations = Destinations(pipelines, notifiers=notifiers, store=store, relay=relay, clock=clock)
+        self.destinations = Destinations(pipelines, notifiers=notifiers, store=store, relay=relay, clock=clock, leaves=leaves)
         self.ledger = Ledger(pipelines, store=store, silences=self.silences, destinations=self.destinations)
         self.incidents = Incidents(pipelines, store=store, clock=clock, ledger=self.ledger)
         self._sender = Sender(self.ledger, self.destinations, store=store, clock=clock, links=links, log=log)

@@ -5,7 +5,7 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 
-from phasegate.alerts.records import CONFLICT, DUE_RECORDS_PER_TICK, INCIDENT, Boards, updated
+from phasegate.alerts.records import CONFLICT, DUE_RECORDS_PER_TICK, INCIDENT, Boards, readable, updated
 from phasegate.alerts.sending import Ledger, Row
 from phasegate.core.alerts.incident import (
     INCIDENT_RETENTION,
@@ -63,7 +63,7 @@ class Incidents:
 
     def still_open(self) -> Sequence[Incident]:
         """The incidents that have not recovered, newest first, each with the late followers that its notices report."""
-        boards = [from_object(Board, record.body) for record in self._store.live(INCIDENT)]
+        boards = [board for board, _ in readable(Board, self._store.live(INCIDENT))]
         topology = Topology(self._pipelines, {board.key: board for board in boards})
         incidents = [topology.with_followers(i) for board in boards for i in board.incidents.values() if i.open_members]
         return sorted(incidents, key=lambda incident: incident.opened_at, reverse=True)
@@ -100,12 +100,12 @@ class Incidents:
         for pipeline in {key.partition("/")[0] for key in keys} & self._pipelines.keys():
             keys.update(dict.fromkeys(f"{pipeline}/{phase}" for phase in self._pipelines[pipeline].phases))
         records = self._store.find(INCIDENT, list(keys)) if keys else {}
-        return {key: (from_object(Board, record.body), record) for key, record in records.items()}
+        return {record.key: (board, record) for board, record in readable(Board, records.values())}
 
     def tidy(self, now: datetime) -> None:
         """Close what no alert will ever end and has been quiet for long; forget what ended long ago."""
-        for record in self._store.due(INCIDENT, now, DUE_RECORDS_PER_TICK):
-            board = tidy(from_object(Board, record.body), now)
+        for stored, record in readable(Board, self._store.due(INCIDENT, now, DUE_RECORDS_PER_TICK)):
+            board = tidy(stored, now)
             expires = None if board.is_live else now + INCIDENT_RETENTION
             with suppress(Conflict):  # an alert came meanwhile, and its commit has tidied the board
                 self._store.commit(Change(records=(updated(record, board, due=next_tidying(board), expires=expires),)))

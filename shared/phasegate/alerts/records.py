@@ -1,12 +1,15 @@
 """The records that hold the state of alerts: a kind for each, and how one is written again."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 from phasegate.core.alerts.incident import Board
+from phasegate.logs import log
 from phasegate.ports import Record
-from phasegate.serialization import to_object
+from phasegate.serialization import from_object, to_object
+
+T = TypeVar("T")
 
 INCIDENT, DELIVERY, DESTINATION, SILENCE = "incident", "delivery", "destination", "silence"
 """The kinds of records. An `incident` record is a `Board`: all incidents of one subject."""
@@ -19,6 +22,15 @@ CONFLICT = "alerts: other processes kept writing first"
 
 Boards: TypeAlias = Mapping[str, tuple[Board, Record]]
 """Boards by key, each with the record it was read from."""
+
+
+def readable(kind: type[T], records: Iterable[Record]) -> Iterator[tuple[T, Record]]:
+    """Records with the values that they hold; one that cannot be read is logged and left out, so that it harms only itself."""
+    for record in records:
+        try:
+            yield from_object(kind, record.body), record
+        except ValueError:  # damaged, or of a newer version
+            log("unreadable_record", severity="ERROR", kind=record.kind, key=record.key)
 
 
 def updated(record: Record, value: Any, *, due: datetime | None, expires: datetime | None = None) -> Record:

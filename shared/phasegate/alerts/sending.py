@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from phasegate.alerts.destinations import Destinations
-from phasegate.alerts.records import CONFLICT, DELIVERY, DUE_RECORDS_PER_TICK, Boards, updated
+from phasegate.alerts.records import CONFLICT, DELIVERY, DUE_RECORDS_PER_TICK, Boards, readable, updated
 from phasegate.alerts.silences import Silences
 from phasegate.core.alerts.delivery import COLLAPSE_ABOVE, DELIVERY_RETENTION, LEASE, Delivery, DestinationHealth, Sent
 from phasegate.core.alerts.incident import Incident, IncidentState, NotifyReason
@@ -82,12 +82,11 @@ class Ledger:
 
     def deliveries(self) -> Sequence[Delivery]:
         """The rows about open incidents, and those with something left to send."""
-        return [from_object(Delivery, record.body) for record in self._store.live(DELIVERY)]
+        return [delivery for delivery, _ in readable(Delivery, self._store.live(DELIVERY))]
 
     def due(self, now: datetime) -> Sequence[tuple[Delivery, Record]]:
         """The rows that a tick should handle now."""
-        records = self._store.due(DELIVERY, now, DUE_RECORDS_PER_TICK)
-        return [(from_object(Delivery, record.body), record) for record in records]
+        return list(readable(Delivery, self._store.due(DELIVERY, now, DUE_RECORDS_PER_TICK)))
 
     def review(self, due: Sequence[tuple[Delivery, Record]], boards: Boards, now: datetime) -> Sequence[Row]:
         """Decide again about rows that are due; put off those with nothing to send, return the others."""
@@ -110,7 +109,7 @@ class Ledger:
             stored = self._store.find(DELIVERY, [delivery.key for delivery in blank])
             for delivery in blank:
                 if delivery.key in stored:
-                    pairs.append((from_object(Delivery, stored[delivery.key].body), stored[delivery.key]))
+                    pairs.extend(readable(Delivery, [stored[delivery.key]]))
                 elif delivery.destination in routed:
                     pairs.append((delivery, Record(DELIVERY, delivery.key, {})))
         return self._decide(pairs, boards, now)
@@ -233,6 +232,9 @@ class Sender:
             try:
                 receipt = self._destinations.notify(carrier, self._notice(claimed, now))
             except NotifyError as error:
+                if self._destinations.is_left(error):
+                    self._leave(rows, carrier, error)
+                    return
                 if not self._failed(claimed, carrier, error).is_down:
                     return
                 rows = self._ledger.reload(claimed)
@@ -340,6 +342,18 @@ class Sender:
             down=health.is_down,
         )
         return health
+
+    def _leave(self, rows: Sequence[Row], carrier: str, error: NotifyError) -> None:
+        """Undo the claims, so that the next tick of a process that has the secret sends it."""
+        now = self._clock.now()
+        for row in rows:
+
+            def commit(row: Row = row) -> None:
+                _, record = self._ledger.read(row)
+                self._store.commit(Change(records=(updated(record, row.delivery, due=now),)))
+
+            until_written(commit, CONFLICT)
+        self._log("notice_left", severity="WARNING", destination=carrier, error=str(error))
 
     def _park(self, rows: Sequence[Row]) -> None:
         """Neither the destination nor a fallback accepts it: keep it until one may be tried again."""

@@ -5,7 +5,7 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 
-from phasegate.alerts.records import DELIVERY, DUE_RECORDS_PER_TICK, SILENCE
+from phasegate.alerts.records import DELIVERY, DUE_RECORDS_PER_TICK, SILENCE, readable
 from phasegate.core.alerts.incident import INCIDENT_RETENTION
 from phasegate.core.alerts.routing import Silence
 from phasegate.errors import ConfigError, Conflict
@@ -27,8 +27,7 @@ class Silences:
     def active(self) -> Sequence[Silence]:
         """The silences that have not ended."""
         now = self._clock.now()
-        silences = (from_object(Silence, record.body) for record in self._store.live(SILENCE))
-        return [silence for silence in silences if now < silence.until]
+        return [silence for silence, _ in readable(Silence, self._store.live(SILENCE)) if now < silence.until]
 
     def end(self, silence_id: str) -> Silence:
         """End a silence now; the next tick sends what it muted and is still open.

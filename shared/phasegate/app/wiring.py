@@ -58,6 +58,7 @@ class Wiring:
         log: Takes what the alert desk logs; the functions' log, when left out.
         digest: Of the source that the functions should run; empty when that is not known.
         reads_only: Never create a state store that is missing; raise instead.
+        one_shot: The process ends soon: alerts that it has no secret for are left to the process that ticks.
     """
 
     def __init__(
@@ -70,9 +71,11 @@ class Wiring:
         log: Log = log,
         digest: str = "",
         reads_only: bool = False,
+        one_shot: bool = False,
     ) -> None:
         self.settings = settings
         self.reads_only = reads_only
+        self._one_shot = one_shot
         self._digest = digest
         self._clock = clock
         self._screen = screen
@@ -329,6 +332,7 @@ class Wiring:
                 clock=self.clock,
                 links=self.ack_page.links if self.ack_page else None,
                 log=self._log,
+                leaves=self._one_shot,
             )
 
     @cached_property

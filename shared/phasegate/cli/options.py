@@ -10,10 +10,10 @@ import click
 
 from phasegate.app.settings import DESCRIPTIONS, Settings
 from phasegate.app.wiring import DIGEST, Wiring
+from phasegate.cli.output.text import visible
 from phasegate.core.field_syntax import parse_day, parse_duration
 from phasegate.core.pipeline.model import Pipeline
 from phasegate.errors import ConfigError
-from phasegate.logs import silent
 from phasegate.ports import Clock
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -74,7 +74,15 @@ def _wired(options: Mapping[str, str | None], *, reads_only: bool) -> Wiring:
     # `main` hands its clock down as the context's object, so that a test can set the time.
     clock: Clock | None = click.get_current_context().obj
     settings = Settings.resolve(options, os.environ, Path())
-    return Wiring(settings, clock=clock, log=silent, digest=os.environ.get(DIGEST, ""), reads_only=reads_only)
+    digest = os.environ.get(DIGEST, "")
+    return Wiring(settings, clock=clock, log=_log, digest=digest, reads_only=reads_only, one_shot=True)
+
+
+def _log(event: str, *, severity: str = "INFO", **fields: object) -> None:  # noqa: ARG001 (a `Log`)
+    """What of the log a person must know who called a command: an alert that this process could not send."""
+    if event == "notice_left":
+        reason = visible(str(fields["error"]))
+        click.echo(f"note: the alert for {fields['destination']} is left to the process that ticks: {reason}", err=True)
 
 
 def choose_pipeline(wiring: Wiring, name: str | None) -> Pipeline:

@@ -6,6 +6,7 @@ import click
 
 from phasegate.cli.options import choose_pipeline, example, location_options, pipeline_option, wired_to_read
 from phasegate.core.field_syntax import Span
+from phasegate.core.gates.orphan import left_alone
 from phasegate.core.gates.reruns import needed_reruns, total_look_back
 from phasegate.gates.backfill import parse_range
 from phasegate.gates.heartbeat import clock_stopped_message
@@ -54,6 +55,7 @@ def command(dates: str | None, pipeline_name: str | None, pipelines: str | None,
             unprocessed=len(retained_messages(store)),
             scheduler=clock_stopped_message(store, now),
             unadopted=unadopted(store, pipeline, span, gates),
+            left_alone=left_alone(pipeline, gates.values()),
             now=now,
         )
     )

@@ -1,7 +1,8 @@
 """The one sentence: a completion comes in; parse, load, measure, judge, decide, commit with what must be sent, send."""
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import date
 
@@ -12,11 +13,12 @@ from phasegate.core.gates.adopt import PHASEGATE
 from phasegate.core.gates.completion import Envelope, Report, RunKey, parse_completion
 from phasegate.core.gates.decide import Case, Decision, decide, needs_measuring
 from phasegate.core.gates.gate import Gate, GatesByPhase, GateState
+from phasegate.core.gates.orphan import RULE, orphaned
 from phasegate.core.gates.pause import Pause
 from phasegate.core.gates.rerun_requests import Random
 from phasegate.core.gates.schedule import deadline, group_nearby_dates
 from phasegate.core.pipeline.model import Pipeline
-from phasegate.errors import ActionRefused, Conflict
+from phasegate.errors import ActionRefused, Conflict, StateError
 from phasegate.gates.adoption import adoption_event, unheard_inputs
 from phasegate.gates.measurement import NOT_MEASURED, Measurement, measure_gates
 from phasegate.gates.pauses import paused
@@ -167,7 +169,25 @@ class Monitor:
                     results.append(ActionResult(run, settled.decision))
         return tuple(sorted(results, key=lambda result: result.run.run_date))
 
-    def recheck(self, pipeline: Pipeline, runs: Sequence[RunKey], days: Mapping[date, GatesByPhase]) -> tuple[Decision, ...]:
+    def leave(self, gates: Iterable[Gate]) -> None:
+        """Look no more at gates whose phase is no longer in the pipeline file, and end their alerts."""
+        for gate in gates:
+            left, alerts = orphaned(gate, self._clock.now())
+            event = Event(
+                gate.run, self._clock.now(), RULE, gate.state, gate.reason, gate.detail, gate.generation, gate.score, str(TICK)
+            )
+            change = Change(left, outbox=tuple(alert_message(alert) for alert in alerts), event=event)
+            with suppress(Conflict):  # another tick has just done the same
+                self._store.commit(change)
+                self._relay.send(change.outbox)
+
+    def recheck(
+        self,
+        pipeline: Pipeline,
+        runs: Sequence[RunKey],
+        days: Mapping[date, GatesByPhase],
+        failed: Callable[[RunKey, Exception], None] | None = None,
+    ) -> tuple[Decision, ...]:
         """Judge gates again without a message, because they are due or their data may have changed.
 
         The tables are measured together: one query per table for all dates that lie close together.
@@ -175,13 +195,21 @@ class Monitor:
         Args:
             runs: Of phases that are not paused.
             days: The gates as they were just loaded; dates that are missing are loaded here.
+            failed: Told of a gate that could not be judged; the others have their turn. Without it, the first error is raised.
         """
         decisions = []
         for group in group_nearby_dates(runs):
             loaded, measurement = self._measure_group(pipeline, group, days)
             snapshots: dict[date, Snapshot | None] = {run.run_date: Snapshot(loaded.get(run.run_date, {})) for run in group}
             for run in group:
-                settled = self._settle(run, TICK, snapshots[run.run_date], measurement)
+                try:
+                    settled = self._settle(run, TICK, snapshots[run.run_date], measurement)
+                except Exception as error:  # whatever is wrong with one gate, or with the code that judges it
+                    if failed is None:
+                        raise
+                    failed(run, error)
+                    snapshots[run.run_date] = None
+                    continue
                 # A phase that opens just now counts for its followers, which come later in the group.
                 snapshots[run.run_date] = settled.snapshot
                 decisions.append(_decided(settled))
@@ -214,6 +242,8 @@ class Monitor:
                 snapshot, measurement = self._load(run), NOT_MEASURED
             snapshot = self._with_unheard_inputs(run, snapshot, dry_run=dry_run)
             stored = snapshot.gate(run)
+            if stored.unreadable:
+                raise StateError(f"{run}: {stored.detail}", retryable=True)
             gate = stored.with_report(trigger.report) if trigger.report else stored
             if gate is None:
                 # The broker need not deliver it again: its id is stored, although the gate does not change.

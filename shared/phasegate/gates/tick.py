@@ -1,12 +1,15 @@
 """The tick: once a minute, judge the gates that are due or may have changed, and send what is still unsent."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
 from phasegate.core.checks.metrics import Cost
 from phasegate.core.field_syntax import Span
+from phasegate.core.gates.completion import RunKey
 from phasegate.core.gates.decide import Decision
+from phasegate.core.gates.gate import Gate
+from phasegate.core.gates.orphan import orphans
 from phasegate.core.gates.schedule import OLDER_GATES_PER_TICK, gates_to_recheck, window
 from phasegate.core.pipeline.model import Pipeline
 from phasegate.errors import PhasegateError
@@ -66,6 +69,7 @@ class Tick:
         self._hooks = hooks
         self._heartbeats = heartbeats
         self._log = log
+        self._named: set[RunKey] = set()
         self._breakers = Breakers(store, records)
 
     def run(self) -> TickResult:
@@ -74,14 +78,14 @@ class Tick:
         Raises:
             PhasegateError: A step failed; the others were done. No heartbeat is recorded; the next tick does the step again.
         """
-        errors: list[PhasegateError] = []
+        errors: list[Exception] = []
         decisions: list[Decision] = []
         sent = 0
 
         def attempt(step: Hook) -> None:
             try:
                 step()
-            except PhasegateError as error:
+            except Exception as error:  # noqa: BLE001 (a bug in one step must not keep the others from their turn)
                 errors.append(error)
 
         def send() -> None:
@@ -90,25 +94,42 @@ class Tick:
 
         last = last_heartbeats(self._records).get(WATCH)
         for pipeline in self._monitor.pipelines.values():
-            attempt(lambda pipeline=pipeline: decisions.extend(self._recheck(pipeline, last)))  # type: ignore[misc]
+            attempt(lambda pipeline=pipeline: decisions.extend(self._recheck(pipeline, last, errors)))  # type: ignore[misc]
         for step in (send, *self._hooks):
             attempt(step)
+        for error in errors:
+            if not isinstance(error, PhasegateError):
+                raise error  # with its traceback: it is a bug
         if errors:
             raise errors[0]
         # Last, so that a missing heartbeat means that some step fails: that is what raises an alert outside of this process.
         self._heartbeats.record(WATCH, self._clock.now())
         return TickResult(tuple(decisions), sent)
 
-    def _recheck(self, pipeline: Pipeline, last: datetime | None) -> tuple[Decision, ...]:
+    def _recheck(self, pipeline: Pipeline, last: datetime | None, errors: list[Exception]) -> tuple[Decision, ...]:
         now = self._clock.now()
         since = self._begin_watching(pipeline, now)
         span = window(pipeline, now, last)
         days = self._store.load(pipeline.name, span)
         self._breakers.update(pipeline, days, now)
         older = self._store.awaiting_clock(pipeline.name, span.first, OLDER_GATES_PER_TICK)
+        known = [gate for gates in days.values() for gate in gates.values()]
+        self._monitor.leave(orphans(pipeline, (*known, *older)))
+        self._name(gate for gate in (*known, *older) if gate.unreadable)
         paused = paused_phases(self._records, pipeline, now)
         runs = gates_to_recheck(pipeline, days, span, now, since=since, older=older, paused=paused)
-        return self._monitor.recheck(pipeline, runs, days)
+
+        def failed(run: RunKey, error: Exception) -> None:
+            self._log("gate_not_judged", severity="ERROR", run=str(run), error=str(error))
+            errors.append(error)
+
+        return self._monitor.recheck(pipeline, runs, days, failed)
+
+    def _name(self, gates: Iterable[Gate]) -> None:
+        """Log each gate that cannot be read once; everything else has its turn."""
+        for run in {gate.run for gate in gates} - self._named:
+            self._named.add(run)
+            self._log("unreadable_gate", severity="ERROR", run=str(run))
 
     def _begin_watching(self, pipeline: Pipeline, now: datetime) -> Mapping[str, date]:
         """From which run date on a missing report of each phase raises an alert; the first tick says what it leaves out."""

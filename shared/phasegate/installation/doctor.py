@@ -8,6 +8,8 @@ from typing import TypeVar
 
 from phasegate.alerts.records import DESTINATION
 from phasegate.core.alerts.delivery import DestinationHealth
+from phasegate.core.field_syntax import Span
+from phasegate.core.gates.orphan import left_alone
 from phasegate.core.installation.finding import Finding, NotChecked
 from phasegate.core.pipeline.model import Pipeline
 from phasegate.errors import AdapterError, ConfigError
@@ -24,11 +26,14 @@ from phasegate.installation.requirements import (
     wanted_secrets,
     watched_datasets,
 )
-from phasegate.ports import Clock, Records, Secrets
+from phasegate.ports import Clock, Secrets, State
 from phasegate.serialization import from_object
 
 EXAMINATION_TIMEOUT = timedelta(minutes=2)
 """After this time no further request is made."""
+
+_LOOKED_BACK = timedelta(days=60)
+"""Gates of run dates in this time are looked through."""
 
 K = TypeVar("K")
 T = TypeVar("T")
@@ -52,7 +57,7 @@ class Doctor:
         *,
         platform: Platform | None,
         tables: Callable[[], Tables],
-        records: Callable[[], Records],
+        records: Callable[[], State],
         secrets: Callable[[], Secrets],
         clock: Clock,
         zones: tuple[str, str],
@@ -90,6 +95,7 @@ class Doctor:
             last_tick=observer.read(self._last_tick),
             last_drift_check=observer.read(self._last_drift_check),
             down_destinations=observer.read(self._down_destinations),
+            left_alone=observer.read_each([pipeline.name for pipeline in self._pipelines], self._left_alone),
         )
 
     def _platform_facts(self, platform: Platform, observer: "_Observer") -> Facts:
@@ -129,6 +135,11 @@ class Doctor:
         records = self._records().find(DESTINATION, names)
         health = {name: from_object(DestinationHealth, record.body) for name, record in records.items()}
         return {name: line.why for name, line in health.items() if line.is_down}
+
+    def _left_alone(self, name: str) -> Sequence[str]:
+        pipeline = next(pipeline for pipeline in self._pipelines if pipeline.name == name)
+        today = pipeline.today(self._clock.now())
+        return left_alone(pipeline, self._records().load(name, Span(today - _LOOKED_BACK, today)).values())
 
     def _last_drift_check(self) -> datetime | None:
         record = self._records().find(DEPLOYMENT, [COMPARISON]).get(COMPARISON)

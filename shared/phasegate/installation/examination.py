@@ -64,6 +64,7 @@ class Facts:
         last_tick: None when the scheduler has never run.
         last_drift_check: None when there never was one.
         down_destinations: Why, by name.
+        left_alone: Gates of the last weeks that nobody looks at, and why, by pipeline.
     """
 
     digest: str = ""
@@ -80,6 +81,7 @@ class Facts:
     last_tick: Observed[datetime | None] = None
     last_drift_check: Observed[datetime | None] = None
     down_destinations: Observed[Mapping[str, str]] = field(default_factory=dict)
+    left_alone: Mapping[str, Observed[Sequence[str]]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +123,7 @@ def examine(pipelines: Sequence[Pipeline], installation: Installation, facts: Fa
     """A finding for everything that was checked, in the order in which a deployment needs it."""
     installed = _Installed(pipelines, installation, facts, now)
     platform = (_functions, _subscriptions, _jobs, _grants, _secrets)
-    everywhere = (_destinations, _tables, _history, _datasets, _calendars, _zones, _clock, _heartbeat, _drift_check)
+    everywhere = (_destinations, _gates, _tables, _history, _datasets, _calendars, _zones, _clock, _heartbeat, _drift_check)
     return tuple(finding for part in (*platform, *everywhere) for finding in part(installed))
 
 
@@ -393,6 +395,17 @@ def _destinations(installed: _Installed) -> Iterator[Finding]:
             yield _not_checked(subject, down)
             continue
         yield from _verdict(subject, ", ".join(sorted(routed)), faults)
+
+
+def _gates(installed: _Installed) -> Iterator[Finding]:
+    for name, lines in installed.facts.left_alone.items():
+        subject = f"gates of {name}"
+        if isinstance(lines, NotChecked):
+            yield _not_checked(subject, lines)
+            continue
+        removed = "put the phase back, or leave it: its alerts have ended"
+        faults = [(line, removed if "pipeline file" in line else "upgrade phasegate here") for line in lines]
+        yield from _verdict(subject, "all belong to phases of the file, and can be read", faults)
 
 
 def _route_faults(installed: _Installed, pipeline: Pipeline, routed: set[str]) -> Iterator[Fault]:

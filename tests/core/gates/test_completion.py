@@ -558,3 +558,18 @@ REPORTS = st.builds(
 def test_an_encoded_completion_parses_to_the_same_report(declared, day, report):
     fields = encode_completion(declared, "raw", day, report)
     assert parsed(dict(fields), declared) == Completion(RunKey("flights", "raw", day), report)
+
+
+def test_of_two_reports_of_one_start_without_an_end_the_later_counts() -> None:
+    """A job that reports when it starts and again when it has failed or is done, but never says when it ended."""
+    start = datetime(2026, 3, 3, 5, tzinfo=UTC)
+    failed = Report("a", Status.FAILED, start + timedelta(minutes=5), started_at=start)
+    done = Report("a", Status.DONE, start + timedelta(minutes=30), started_at=start)
+    assert done.order > failed.order
+
+
+def test_a_report_from_a_clock_that_is_ahead_is_no_newer_than_its_arrival() -> None:
+    now = datetime(2026, 3, 3, 5, tzinfo=UTC)
+    ahead = Report("a", Status.DONE, now, finished_at=now + timedelta(hours=20))
+    honest = Report("a", Status.DONE, now + timedelta(hours=1), finished_at=now + timedelta(minutes=59))
+    assert honest.order > ahead.order

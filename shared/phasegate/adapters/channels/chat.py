@@ -165,7 +165,7 @@ def read_secret(secrets: Secrets, reference: str, *, fresh: bool = False) -> Sec
     try:
         return secrets.get(reference, fresh=fresh)
     except ConfigError as error:
-        problem = NotifyError(str(error), retryable=False)
+        problem = NotifyError(str(error), retryable=False, lacks_secret=True)
     except SecretError as error:
         problem = NotifyError(str(error), retryable=error.retryable)
     raise problem  # outside of `except`, so that it has no context

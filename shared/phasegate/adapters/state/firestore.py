@@ -59,6 +59,7 @@ from google.cloud.firestore import (
 )
 
 from phasegate.adapters.google_errors import RETRYABLE, GoogleError, is_retryable
+from phasegate.adapters.state.reading import read_gate
 from phasegate.core.field_syntax import Span
 from phasegate.core.gates.completion import RunKey
 from phasegate.core.gates.gate import Gate, GatesByPhase
@@ -131,7 +132,7 @@ class FirestoreStore:
         query = self._gates(pipeline).where(filter=FieldFilter("run_date", ">=", str(span.first)))
         for document in self._query(query.where(filter=FieldFilter("run_date", "<=", str(span.last)))):
             if document.get("version"):
-                gate = from_json(Gate, document.get("body"))
+                gate = _read_gate(document)
                 days.setdefault(gate.run.run_date, {})[gate.run.phase] = gate
         return days
 
@@ -139,7 +140,7 @@ class FirestoreStore:
         """See `StateStore.awaiting_clock`."""
         query = self._gates(pipeline).where(filter=FieldFilter("restless", "==", True))
         documents = self._query(query.where(filter=FieldFilter("run_date", "<", str(before))).limit(limit))
-        return [from_json(Gate, document.get("body")) for document in documents]
+        return [_read_gate(document) for document in documents]
 
     def latest(self, pipeline: str) -> date | None:
         """See `StateStore.latest`."""
@@ -359,6 +360,11 @@ def _now() -> datetime:
 
 def _gate_key(run: RunKey, version: int) -> Mapping[str, Any]:
     return {"pipeline": run.pipeline, "run_date": str(run.run_date), "phase": run.phase, "version": version}
+
+
+def _read_gate(document: Snapshot) -> Gate:
+    run = RunKey(document.get("pipeline"), document.get("phase"), date.fromisoformat(document.get("run_date")))
+    return read_gate(run, document.get("version"), document.get("body"))
 
 
 def _record_fields(record: Record, document: DocumentReference) -> Mapping[str, Any]:

@@ -12,6 +12,7 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
+from phasegate.adapters.state.reading import read_gate
 from phasegate.core.field_syntax import Span
 from phasegate.core.gates.completion import RunKey
 from phasegate.core.gates.gate import Gate, GatesByPhase
@@ -47,6 +48,7 @@ _KINDS = {"INTEGER": "INTEGER", "FLOAT": "REAL"}
 _PENDING = """
 SELECT message, attempts, error FROM outbox WHERE sent_at IS NULL AND NOT parked AND next_at <= ? ORDER BY seq LIMIT ?
 """
+_GATE = "SELECT pipeline, phase, run_date, version, body FROM gate"
 _RECORD = "SELECT kind, key, body, version, due, expires FROM record WHERE kind = ?"
 _PARKED = "SELECT message, attempts, error FROM outbox WHERE sent_at IS NULL AND parked ORDER BY seq"
 
@@ -166,20 +168,19 @@ class SQLiteStore(_SQLiteFile):
         days: dict[date, dict[str, Gate]] = {}
         with self._connected() as connection:
             rows = connection.execute(
-                "SELECT body FROM gate WHERE pipeline = ? AND run_date BETWEEN ? AND ?",
-                (pipeline, str(span.first), str(span.last)),
+                f"{_GATE} WHERE pipeline = ? AND run_date BETWEEN ? AND ?", (pipeline, str(span.first), str(span.last))
             ).fetchall()
-        for (body,) in rows:
-            gate = from_json(Gate, body)
+        for row in rows:
+            gate = _gate(*row)
             days.setdefault(gate.run.run_date, {})[gate.run.phase] = gate
         return days
 
     def awaiting_clock(self, pipeline: str, before: date, limit: int) -> Sequence[Gate]:
         """See `StateStore.awaiting_clock`."""
-        query = "SELECT body FROM gate WHERE restless AND pipeline = ? AND run_date < ? ORDER BY run_date DESC LIMIT ?"
+        query = f"{_GATE} WHERE restless AND pipeline = ? AND run_date < ? ORDER BY run_date DESC LIMIT ?"
         with self._connected() as connection:
             rows = connection.execute(query, (pipeline, str(before), limit)).fetchall()
-        return [from_json(Gate, body) for (body,) in rows]
+        return [_gate(*row) for row in rows]
 
     def latest(self, pipeline: str) -> date | None:
         """See `StateStore.latest`."""
@@ -334,6 +335,10 @@ def _store_record(connection: sqlite3.Connection, record: Record) -> None:
     connection.execute(
         "INSERT OR REPLACE INTO record (kind, key, version, body, due, expires) VALUES (?, ?, ?, ?, ?, ?)", values
     )
+
+
+def _gate(pipeline: str, phase: str, run_date: str, version: int, body: str) -> Gate:
+    return read_gate(RunKey(pipeline, phase, date.fromisoformat(run_date)), version, body)
 
 
 def _version(connection: sqlite3.Connection, run: RunKey) -> int:

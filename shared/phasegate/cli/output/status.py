@@ -37,6 +37,7 @@ class Status:
         unsent: Messages that the bus has not taken yet; *parked* are those that are not tried again by themselves.
         unprocessed: Messages that were rejected or could not be delivered.
         scheduler: What is wrong with the scheduler; empty while it ticks.
+        left_alone: Gates that nobody looks at, because their phase was removed or their state cannot be read.
         unadopted: What is not watched of the history, and how to adopt it; empty without any.
     """
 
@@ -50,6 +51,7 @@ class Status:
     unprocessed: int
     scheduler: str
     unadopted: str
+    left_alone: Sequence[str]
     now: datetime
 
     @property
@@ -78,8 +80,8 @@ def print_status(status: Status) -> None:
             _print_reason(out, status, phase, day)
     _print_reruns(out, status.reruns)
     _print_messages(out, status)
-    for note in filter(None, (status.scheduler, status.unadopted)):
-        out.print(escape(f"\n{note}"), soft_wrap=True)
+    for note in filter(None, (status.scheduler, status.unadopted, *status.left_alone)):
+        out.print(escape(f"\n{visible(note)}"), soft_wrap=True)
 
 
 def _print_grid(out: Console, status: Status) -> None:

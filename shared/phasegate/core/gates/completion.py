@@ -23,6 +23,8 @@ FAR_FUTURE = timedelta(days=7)
 EARLIEST = date(1900, 1, 1)
 """A run date before this is a mistake; near the year 1 a due time can't be computed."""
 
+EARLIEST_TIME = datetime.min.replace(tzinfo=UTC)
+
 AHEAD = timedelta(days=1)
 """A time further in the future than this is a mistake. Less may be a wrong clock, or a local time written without its zone."""
 
@@ -88,9 +90,13 @@ class Report:
     traceparent: str | None = None
 
     @property
-    def order(self) -> tuple[datetime, int, str, str]:
+    def order(self) -> tuple[datetime, int, datetime, str, str]:
         """Sorts reports by age, whatever order they arrive in: the greater, the newer."""
-        return (self.finished_at or self.started_at or self.received_at, self.attempt or 0, self.run_id or "", self.status)
+        # A run has ended when its report came, whatever the clock of its machine says.
+        ended = min(self.finished_at or self.started_at or self.received_at, self.received_at)
+        # Of reports without an end the later one counts; one with an end is the same however often it is delivered.
+        received = EARLIEST_TIME if self.finished_at else self.received_at
+        return (ended, self.attempt or 0, received, self.run_id or "", self.status)
 
     @property
     def began(self) -> datetime:

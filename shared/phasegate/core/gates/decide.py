@@ -356,7 +356,7 @@ def _with_flaw(case: Case, decision: Decision) -> Gate:
     if gate.is_open and case.is_measured:
         overrides = tuple(o for o in overrides if is_live(o, case.now) or case.problems.intersection(o.checks))
     rerun = gate.rerun if case.outstanding else ()
-    return replace(gate, flaw=flaw if gate.is_open else None, rerun=rerun, overrides=overrides)
+    return replace(gate, flaw=flaw if gate.is_open else None, rerun=rerun, overrides=overrides, orphaned=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -163,6 +163,8 @@ class Gate:
         unproven: It is open, and data that may have changed since could not be measured, or not be released, yet.
         rerun: Producers that have reported since the current release; empty again once the re-run is over.
         flaw: What an open gate shows as in place of open: settling or failing; None when nothing is wrong with it.
+        unreadable: It stands for a stored gate that this version cannot read; it is never stored.
+        orphaned: Its phase is no longer in the pipeline file, and nobody looks at it until it is again.
         retries: Its rerun requests; None when it never needed any.
     """
 
@@ -192,6 +194,8 @@ class Gate:
     first_report_at: datetime | None = None
     rerun: tuple[str, ...] = ()
     flaw: GateState | None = None
+    unreadable: bool = False
+    orphaned: bool = False
 
     @property
     def is_open(self) -> bool:
@@ -212,7 +216,7 @@ class Gate:
         """True while ticks must recheck it: unsettled, accepted until a date, or open with something still to verify."""
         doubted = self.alert is not None or self.unproven or bool(self.missing or self.rerun or self.overrides)
         ends = self.state is GateState.ACCEPTED and (self.gap is None or self.gap.until is not None)
-        return self.is_unsettled or ends or (self.is_open and doubted)
+        return not self.orphaned and (self.is_unsettled or ends or (self.is_open and doubted))
 
     @property
     def decision_id(self) -> str:
@@ -228,6 +232,12 @@ class Gate:
         first = self.first_report_at if self.reports else report.received_at
         rerun = tuple(dict.fromkeys((*self.rerun, report.producer))) if self.is_open else ()
         return replace(self, reports={**self.reports, report.producer: report}, first_report_at=first, rerun=rerun)
+
+
+def unreadable(run: RunKey, version: int) -> Gate:
+    """What stands for a stored gate that cannot be read: it blocks its followers, and nothing is decided about it."""
+    detail = "its stored state cannot be read: a newer version of phasegate wrote it, or it is damaged"
+    return Gate(run, version, GateState.UNVERIFIED, Reason.NOT_MEASURED, detail, unreadable=True)
 
 
 def decision_id(run: RunKey, generation: int) -> str:

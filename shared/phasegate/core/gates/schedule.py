@@ -135,6 +135,10 @@ def window(pipeline: Pipeline, now: datetime, last: datetime | None) -> Span:
 
 def needs_recheck(pipeline: Pipeline, gate: Gate, day: GatesByPhase, now: datetime) -> bool:
     """True when a gate may change without a message: it is due, has reports, may be fixed by now, or is still unproven."""
+    if gate.unreadable:
+        return False
+    if gate.orphaned:
+        return True  # its phase is in the file again
     if not gate.awaits_clock:
         return _is_late_again(pipeline, gate, day, now)
     if gate.state is GateState.ACCEPTED:
@@ -196,7 +200,8 @@ def gates_to_recheck(
     dates = ((day, days.get(day, {})) for day in reversed(span.days()))
     due = (run for day, gates in dates for run in _of_date(pipeline, day, gates, now, watched))
     recent = [run for run in due if run.phase not in paused]
-    old = [g for g in older if g.run.phase not in paused and needs_recheck(pipeline, g, {g.run.phase: g}, now)]
+    known = [g for g in older if g.run.phase in pipeline.phases and g.run.phase not in paused]
+    old = [gate for gate in known if needs_recheck(pipeline, gate, {gate.run.phase: gate}, now)]
     timed = [gate.run for gate in old if _has_come(pipeline, gate, now)]
     # A backlog is spread over the hour, so that no tick takes longer than a minute.
     backlog = (*recent[GATES_PER_TICK:], *(gate.run for gate in old))
