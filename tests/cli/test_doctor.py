@@ -54,7 +54,7 @@ def test_a_healthy_installation_exits_with_0(capsys: pytest.CaptureFixture[str])
     shown = json.loads(capsys.readouterr().out)
     assert shown["summary"] == {"ok": 8, "wrong": 0, "could not look": 0}
     assert {finding["subject"] for finding in shown["findings"]} == {
-        "destinations of shop", "table raw.orders", "dataset raw", "calendar of shop", "time zones (UTC)", "clock", "heartbeat",
+        "destinations of shop", "gates of shop", "table raw.orders", "dataset raw", "calendar of shop", "time zones (UTC)", "clock", "heartbeat",
     }  # fmt: skip
     assert {finding["health"] for finding in shown["findings"]} == {"ok"}
 

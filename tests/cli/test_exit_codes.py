@@ -151,3 +151,24 @@ def test_emoji_codes_stay_text(folder: Path) -> None:
     (folder / "shop.yaml").write_text(PIPELINE.replace("key: [id]", f"checks: [row_count: {{at_least: 1, name: '{NAME}'}}]"))
     done = command(folder, "validate", "2024-02-05", PYTHONIOENCODING="utf-8")
     assert NAME in done.stdout.decode()
+
+
+def test_a_closed_date_is_off_everywhere(folder: Path) -> None:
+    """Nothing to do is neither a wrong date nor a gate that is blocked."""
+    file = folder / "shop.yaml"
+    file.write_text(
+        file.read_text().replace("calendar: {from: 2024-01-01", "calendar: {closed: [2024-02-05], from: 2024-01-01")
+    )
+    done = command(folder, "validate", "2024-02-05", "--format", "jsonl", PHASEGATE_STATE="sqlite:state.sqlite")
+    assert (done.returncode, b'"verdict": "off"' in done.stdout) == (0, True), done.stdout
+    ahead = command(folder, "preflight", "raw", "2024-02-05", PHASEGATE_STATE="sqlite:state.sqlite")
+    assert (ahead.returncode, ahead.stdout.splitlines()[0]) == (5, b"off: shop/raw/2024-02-05")
+
+
+def test_status_exits_with_1_while_a_gate_needs_a_person(folder: Path) -> None:
+    state = {"PHASEGATE_STATE": "sqlite:state.sqlite"}
+    command(folder, "complete", "raw", "2024-02-05", **state)
+    assert command(folder, "status", "2024-02-05", **state).returncode == 0
+    command(folder, "complete", "raw", "2024-02-09", **state)
+    assert command(folder, "status", "2024-02-09", **state).returncode == 1
+    assert command(folder, "status", "2024-02-05", **state).returncode == 0, "of the dates that it shows"

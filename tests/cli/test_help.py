@@ -108,7 +108,7 @@ def parse(words: list[str]) -> None:
 
 def test_the_help_of_all_ends_with_the_exit_codes_and_an_example() -> None:
     text = phasegate.get_help(click.Context(phasegate, info_name="phasegate", terminal_width=80))
-    assert [line.split()[0] for line in text.partition("Exit codes:\n")[2].splitlines()[:7]] == [*"01234", "130", "141"]
+    assert [line.split()[0] for line in text.partition("Exit codes:\n")[2].splitlines()[:8]] == [*"012345", "130", "141"]
     assert text.rstrip().splitlines()[-1].startswith("  Example: phasegate validate ")
 
 

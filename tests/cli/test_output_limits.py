@@ -133,6 +133,7 @@ def status(**fields: object) -> Status:
         "scheduler": "",
         "unadopted": "",
         "left_alone": (),
+        "watched_since": None,
         "now": NOW,
     }
     return Status(**{"pipeline": SHOP, "span": Span(DAY, DAY + timedelta(days=1)), **values, **fields})  # type: ignore[arg-type]

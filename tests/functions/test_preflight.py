@@ -161,15 +161,16 @@ def test_the_command_reports_wrong_arguments(served: Served, args: list[str], co
     assert said in done.stderr
 
 
-def test_a_date_without_a_run_is_a_no_go(served: Served) -> None:
+def test_on_a_date_without_a_run_there_is_nothing_to_do(served: Served) -> None:
     """In the warm-up, features lacks a week to look back on; outside its year the pipeline has no runs."""
     for day, said in (
         ("2013-01-03", "features does not run in warm_up"),
         ("2014-01-01", "the calendar has no run on 2014-01-01"),
     ):
         done = served.run("preflight", "features", day)
-        assert done.returncode == 1
+        assert (done.returncode, done.stdout.splitlines()[0]) == (5, f"off: flights/features/{day}")
         assert said in done.stdout
+        assert served.ask(phase="features", date=day)[1]["status"] == "off"
 
 
 def test_a_warehouse_that_does_not_answer_is_a_no_go(served: Served) -> None:

@@ -48,6 +48,7 @@ Exit codes:
   2  wrong usage: an option, a date, a pipeline file, a setting, a missing extra
   3  could not find out: an outside system, a full disk, a bug in phasegate
   4  warnings, with --strict
+  5  nothing to do: preflight of a date without a run
   130  interrupted
   141  the reader of the output has closed the pipe
 """

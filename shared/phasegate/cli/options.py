@@ -10,7 +10,6 @@ import click
 
 from phasegate.app.settings import DESCRIPTIONS, Settings
 from phasegate.app.wiring import DIGEST, Wiring
-from phasegate.cli.output.text import visible
 from phasegate.core.field_syntax import parse_day, parse_duration
 from phasegate.core.pipeline.model import Pipeline
 from phasegate.errors import ConfigError
@@ -81,6 +80,8 @@ def _wired(options: Mapping[str, str | None], *, reads_only: bool) -> Wiring:
 def _log(event: str, *, severity: str = "INFO", **fields: object) -> None:  # noqa: ARG001 (a `Log`)
     """What of the log a person must know who called a command: an alert that this process could not send."""
     if event == "notice_left":
+        from phasegate.cli.output.text import visible
+
         reason = visible(str(fields["error"]))
         click.echo(f"note: the alert for {fields['destination']} is left to the process that ticks: {reason}", err=True)
 

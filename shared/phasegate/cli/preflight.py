@@ -12,6 +12,10 @@ from phasegate.gates.preflight import clearance_body, read_request
 _SIGNS = {PointOutcome.YES: "●", PointOutcome.WARNING: "◐", PointOutcome.NO: "✗", PointOutcome.UNVERIFIED: "?"}
 
 
+_CODES = {"go": 0, "no-go": 1, "unknown": 3, "off": 5}
+"""The exit code of each answer."""
+
+
 @click.command(epilog=example("phasegate preflight features 2013-02-09"))
 @click.argument("phase")
 @click.argument("date")
@@ -38,7 +42,7 @@ def command(
     """Check whether a phase may start, and print what blocks it.
 
     Each reason why PHASE must not start for DATE is printed with its fix. Exits with 0 for go, with 1 for no-go, with 3 when it
-    is a no-go only because something could not be checked.
+    is a no-go only because something could not be checked, and with 5 when there is nothing to do: no run is expected on DATE.
     """
     if claim and unclaim:
         raise click.UsageError("expected either --claim or --unclaim, got both")
@@ -61,13 +65,13 @@ def command(
         click.echo(json.dumps(clearance_body(clearance), indent=2))
     else:
         _print(clearance)
-    return 0 if clearance.go else 3 if clearance.unknown else 1
+    return _CODES[clearance.status]
 
 
 def _print(clearance: Clearance) -> None:
     """What blocks the phase first, each with its fix."""
     order = (PointOutcome.NO, PointOutcome.UNVERIFIED, PointOutcome.WARNING, PointOutcome.YES)
-    click.echo(f"{'go' if clearance.go else 'no-go'}: {clearance.run}")
+    click.echo(f"{'no-go' if clearance.status == 'unknown' else clearance.status}: {clearance.run}")
     for point in sorted(clearance.points, key=lambda point: order.index(point.outcome)):
         sign = _SIGNS[point.outcome]
         click.echo(f"  {sign} {point.topic:<9}  {visible(point.detail)}")

@@ -12,7 +12,7 @@ from phasegate.gates.backfill import parse_range
 from phasegate.gates.heartbeat import clock_stopped_message
 from phasegate.gates.pauses import paused_phases
 from phasegate.gates.replay import retained_messages
-from phasegate.gates.watching import unadopted
+from phasegate.gates.watching import unadopted, watched_since
 
 _DAYS = 7
 _FAR_FUTURE = timedelta(days=36_500)
@@ -28,6 +28,8 @@ def command(dates: str | None, pipeline_name: str | None, pipelines: str | None,
 
     Prints a grid with a sign per phase and date, the reason for each gate that is not open, and what must be rerun after a
     repair. DATES is a date or a range; by default it is the seven days up to the newest one with data.
+
+    Exits with 1 when one of these gates is held, overdue, unverified or failing.
     """
     from phasegate.cli.output.status import Status, print_status
 
@@ -41,22 +43,22 @@ def command(dates: str | None, pipeline_name: str | None, pipelines: str | None,
         span = parse_range(dates, pipeline, now=now)
     # A change before the range can require a rerun within it, as far back as all look-backs together reach.
     gates = store.load(pipeline.name, Span(span.first - total_look_back(pipeline), span.last))
-    print_status(
-        Status(
-            pipeline=pipeline,
-            span=span,
-            gates=gates,
-            # A pause of the whole pipeline holds every phase, and is shown once.
-            pauses=tuple(dict.fromkeys(paused_phases(store, pipeline, now).values())),
-            reruns=[rerun for rerun in needed_reruns(pipeline, gates) if rerun.run.run_date in span],
-            # Messages whose next attempt is not due yet are unsent, too.
-            unsent=len(store.pending(now + _FAR_FUTURE, _MAX_COUNTED)),
-            parked=len(store.parked()),
-            unprocessed=len(retained_messages(store)),
-            scheduler=clock_stopped_message(store, now),
-            unadopted=unadopted(store, pipeline, span, gates),
-            left_alone=left_alone(pipeline, gates.values()),
-            now=now,
-        )
+    shown = Status(
+        pipeline=pipeline,
+        span=span,
+        gates=gates,
+        # A pause of the whole pipeline holds every phase, and is shown once.
+        pauses=tuple(dict.fromkeys(paused_phases(store, pipeline, now).values())),
+        reruns=[rerun for rerun in needed_reruns(pipeline, gates) if rerun.run.run_date in span],
+        # Messages whose next attempt is not due yet are unsent, too.
+        unsent=len(store.pending(now + _FAR_FUTURE, _MAX_COUNTED)),
+        parked=len(store.parked()),
+        unprocessed=len(retained_messages(store)),
+        scheduler=clock_stopped_message(store, now),
+        unadopted=unadopted(store, pipeline, span, gates),
+        watched_since=watched_since(store, pipeline),
+        left_alone=left_alone(pipeline, gates.values()),
+        now=now,
     )
-    return 0
+    print_status(shown)
+    return 1 if shown.needs_a_person else 0

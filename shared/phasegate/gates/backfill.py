@@ -92,7 +92,7 @@ def parse_range(text: str, pipeline: Pipeline, *, now: datetime) -> Span:
     """The dates of an argument like `2013-02-08` or `2013-02-01..2013-02-28`, both ends included.
 
     Raises:
-        ConfigError: It is not a date or range, is reversed, ends in the future, or contains no run date of the pipeline.
+        ConfigError: It is not a date or range, is reversed, ends in the future, or lies outside of the pipeline's calendar.
     """
     first, dots, last = text.partition("..")
     try:
@@ -105,9 +105,9 @@ def parse_range(text: str, pipeline: Pipeline, *, now: datetime) -> Span:
     if end > today:
         raise ConfigError(f"{end} is in the future; the last date that can be judged is {today} ({pipeline.timezone})")
     span = Span(start, end)
-    if not any(pipeline.calendar.has_run(day) for day in span.days()):
-        to = pipeline.calendar.to
-        dates = f"from {pipeline.calendar.from_}" + (f" to {to}" if to else "")
+    begin, to = pipeline.calendar.from_, pipeline.calendar.to
+    if end < begin or (to is not None and start > to):
+        dates = f"from {begin}" + (f" to {to}" if to else "")
         raise ConfigError(f"{span} contains no run date of pipeline {pipeline.name}; its calendar runs {dates}")
     return span
 

@@ -265,6 +265,7 @@ def clearance_body(clearance: Clearance) -> Mapping[str, Any]:
     run = clearance.run
     return {
         "go": clearance.go,
+        "status": clearance.status,
         "pipeline": run.pipeline,
         "phase": run.phase,
         "date": str(run.run_date),

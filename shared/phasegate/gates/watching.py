@@ -65,17 +65,20 @@ def begin_watching(store: State, pipeline: Pipeline, now: datetime) -> tuple[Map
     return watches, record is None
 
 
+def watched_since(records: Records, pipeline: Pipeline) -> date | None:
+    """The first run date that the clock watches; None before the first tick."""
+    record = records.find(WATCHED_SINCE, [pipeline.name]).get(pipeline.name)
+    return None if record is None else date.fromisoformat(record.body["run_date"])
+
+
 def unadopted(records: Records, pipeline: Pipeline, span: Span, days: Container[date]) -> str:
     """What of some dates the clock leaves out because nobody has adopted them, and the command that does; else empty.
 
     Args:
         days: Dates with stored gates.
     """
-    record = records.find(WATCHED_SINCE, [pipeline.name]).get(pipeline.name)
-    if record is None:
-        return ""
-    since = date.fromisoformat(record.body["run_date"])
-    if not any(pipeline.calendar.has_run(day) and day < since and day not in days for day in span.days()):
+    since = watched_since(records, pipeline)
+    if since is None or not any(pipeline.calendar.has_run(day) and day < since and day not in days for day in span.days()):
         return ""
     return (
         f"run dates of {pipeline.name} before {since} are not watched: nothing is reported about them until a job reports one. "

@@ -34,7 +34,9 @@ DEGRADED = (("◐", "yellow"), "degraded")
 """An open gate that was released without some of its outputs or reports."""
 ADOPTED = (("○", "green"), "adopted")
 """A gate that was open when phasegate took over the history, and has not been released since."""
-SIGNS: Sequence[tuple[Sign, str]] = (*((sign, str(state)) for state, sign in STATES.items()), DEGRADED, ADOPTED)
+UNWATCHED = (("·", "dim"), "not watched")
+"""No gate, on a date from before the clock watched: nobody has reported a run, and nobody waits for one."""
+SIGNS: Sequence[tuple[Sign, str]] = (*((sign, str(state)) for state, sign in STATES.items()), DEGRADED, ADOPTED, UNWATCHED)
 """Every sign of a gate and what it means, in the order of legends."""
 
 

@@ -9,7 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from phasegate.cli.output.gate import SIGNS, pause_line, sign_of
+from phasegate.cli.output.gate import SIGNS, UNWATCHED, pause_line, sign_of
 from phasegate.cli.output.terminal import Sign, console, sign
 from phasegate.cli.output.text import visible
 from phasegate.core.field_syntax import Span
@@ -19,6 +19,7 @@ from phasegate.core.gates.pause import Pause
 from phasegate.core.gates.reruns import Rerun
 from phasegate.core.pipeline.model import Pipeline
 
+_WRONG = (GateState.HELD, GateState.OVERDUE, GateState.UNVERIFIED, GateState.FAILING)
 _MAX_RERUNS = 50
 _WEEK = 7
 _DAY_WIDTH = len("02-08")
@@ -37,6 +38,7 @@ class Status:
         unsent: Messages that the bus has not taken yet; *parked* are those that are not tried again by themselves.
         unprocessed: Messages that were rejected or could not be delivered.
         scheduler: What is wrong with the scheduler; empty while it ticks.
+        watched_since: The first run date that the clock watches; None before the first tick.
         left_alone: Gates that nobody looks at, because their phase was removed or their state cannot be read.
         unadopted: What is not watched of the history, and how to adopt it; empty without any.
     """
@@ -52,6 +54,7 @@ class Status:
     scheduler: str
     unadopted: str
     left_alone: Sequence[str]
+    watched_since: date | None
     now: datetime
 
     @property
@@ -62,6 +65,11 @@ class Status:
     def gate(self, phase: str, day: date) -> Gate | None:
         """One gate; None while nothing is recorded of it."""
         return self.gates.get(day, {}).get(phase)
+
+    @property
+    def needs_a_person(self) -> bool:
+        """True when a gate is in a state that does not end by itself."""
+        return any(self.state(phase, day) in _WRONG for day in self.days for phase in self.pipeline.phases)
 
     def state(self, phase: str, day: date) -> GateState:
         """A gate's state as people see it."""
@@ -103,6 +111,8 @@ def _print_grid(out: Console, status: Status) -> None:
 
 
 def _sign(status: Status, phase: str, day: date) -> tuple[Sign, str]:
+    if status.watched_since and day < status.watched_since and status.gate(phase, day) is None:
+        return UNWATCHED
     return sign_of(status.gate(phase, day), status.state(phase, day))
 
 

@@ -127,6 +127,16 @@ class Clearance:
         return tuple(point for point in self.points if point.blocks)
 
     @property
+    def is_off(self) -> bool:
+        """True when there is nothing to do: no run is expected on the date."""
+        return any(point.topic is Topic.CALENDAR and point.outcome is PointOutcome.NO for point in self.points)
+
+    @property
+    def status(self) -> str:
+        """The answer in a word: go, off when there is nothing to do, unknown or no-go."""
+        return "go" if self.go else "off" if self.is_off else "unknown" if self.unknown else "no-go"
+
+    @property
     def unknown(self) -> bool:
         """True when it is a no-go only because something could not be measured."""
         return not self.go and all(point.outcome is PointOutcome.UNVERIFIED for point in self.objections)
