@@ -7,7 +7,7 @@ from functools import cached_property
 from getpass import getuser
 from pathlib import Path
 from threading import RLock
-from typing import TYPE_CHECKING, Any, Protocol, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from phasegate.app.pipeline_file import load_all
 from phasegate.app.settings import Settings
@@ -18,11 +18,11 @@ from phasegate.errors import ConfigError, Problem, SecretError
 from phasegate.gates.heartbeat import Heartbeats
 from phasegate.gates.monitor import Monitor
 from phasegate.gates.pauses import Pauses
-from phasegate.installation.platform import Platform, Tables
+from phasegate.installation.platform import DescribedWarehouse, Platform
 from phasegate.logs import Log, log
 from phasegate.messaging.bodies import ALERTS, EVENTS, PREFIX
 from phasegate.messaging.outbox import Relay
-from phasegate.ports import Clock, Notifier, Publisher, Secrets, Store, Warehouse
+from phasegate.ports import Clock, Notifier, Publisher, Secrets, Store
 
 # A cold start pays for every module: a process imports what it does not always need where it is first used.
 if TYPE_CHECKING:
@@ -42,10 +42,6 @@ if TYPE_CHECKING:
 
 DIGEST = "PHASEGATE_DIGEST"
 """The variable that tells a function the digest of the source it runs."""
-
-
-class DescribedWarehouse(Warehouse, Tables, Protocol):
-    """A warehouse that measures tables for the gates and describes them for the doctor."""
 
 
 class Wiring:

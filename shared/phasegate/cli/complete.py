@@ -9,7 +9,7 @@ from phasegate.cli.options import choose_pipeline, example, location_options, pa
 from phasegate.cli.output.text import visible
 from phasegate.core.field_syntax import parse_day
 from phasegate.core.gates.completion import Envelope, Report, Status, encode_completion
-from phasegate.core.gates.gate import GateState
+from phasegate.core.gates.gate import GateState, Reason
 from phasegate.errors import ConfigError
 from phasegate.messaging.inbox import Handled
 
@@ -83,4 +83,6 @@ def command(
         click.echo(f"go-signal {signal.decision_id}" + (f" starts {followers}" if followers else ""))
     if gate.state is GateState.UNVERIFIED:
         return 3
+    if outcome.decision.reason is Reason.UNEXPECTED:
+        return 1
     return 0 if gate.flaw is None and gate.state in (GateState.OPEN, GateState.OFF, GateState.ACCEPTED) else 1

@@ -14,10 +14,11 @@ from phasegate.core.installation.finding import Finding, NotChecked
 from phasegate.core.pipeline.model import Pipeline
 from phasegate.errors import AdapterError, ConfigError
 from phasegate.gates.heartbeat import WATCH, last_heartbeats
+from phasegate.gates.schedule_check import schedule_faults
 from phasegate.installation.deploy_watch import KIND as DEPLOYMENT
 from phasegate.installation.deployment import COMPARISON, Installation, SubjectState
 from phasegate.installation.examination import Facts, Observed, examine
-from phasegate.installation.platform import Function, Platform, Tables
+from phasegate.installation.platform import DescribedWarehouse, Function, Platform
 from phasegate.installation.requirements import (
     history_table,
     own_functions,
@@ -56,7 +57,7 @@ class Doctor:
         installation: Installation,
         *,
         platform: Platform | None,
-        tables: Callable[[], Tables],
+        tables: Callable[[], DescribedWarehouse],
         records: Callable[[], State],
         secrets: Callable[[], Secrets],
         clock: Clock,
@@ -95,6 +96,9 @@ class Doctor:
             last_tick=observer.read(self._last_tick),
             last_drift_check=observer.read(self._last_drift_check),
             down_destinations=observer.read(self._down_destinations),
+            schedules=observer.read_each(
+                [pipeline.name for pipeline in self._pipelines if pipeline.calendar.expected], self._schedule_faults
+            ),
             left_alone=observer.read_each([pipeline.name for pipeline in self._pipelines], self._left_alone),
         )
 
@@ -136,8 +140,14 @@ class Doctor:
         health = {name: from_object(DestinationHealth, record.body) for name, record in records.items()}
         return {name: line.why for name, line in health.items() if line.is_down}
 
+    def _pipeline(self, name: str) -> Pipeline:
+        return next(pipeline for pipeline in self._pipelines if pipeline.name == name)
+
+    def _schedule_faults(self, name: str) -> Sequence[str]:
+        return schedule_faults(self._pipeline(name), self._tables(), self._clock.now())
+
     def _left_alone(self, name: str) -> Sequence[str]:
-        pipeline = next(pipeline for pipeline in self._pipelines if pipeline.name == name)
+        pipeline = self._pipeline(name)
         today = pipeline.today(self._clock.now())
         return left_alone(pipeline, self._records().load(name, Span(today - _LOOKED_BACK, today)).values())
 

@@ -64,6 +64,7 @@ class Facts:
         last_tick: None when the scheduler has never run.
         last_drift_check: None when there never was one.
         down_destinations: Why, by name.
+        schedules: What is wrong with the expected entities of each pipeline that has them.
         left_alone: Gates of the last weeks that nobody looks at, and why, by pipeline.
     """
 
@@ -82,6 +83,7 @@ class Facts:
     last_drift_check: Observed[datetime | None] = None
     down_destinations: Observed[Mapping[str, str]] = field(default_factory=dict)
     left_alone: Mapping[str, Observed[Sequence[str]]] = field(default_factory=dict)
+    schedules: Mapping[str, Observed[Sequence[str]]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +125,19 @@ def examine(pipelines: Sequence[Pipeline], installation: Installation, facts: Fa
     """A finding for everything that was checked, in the order in which a deployment needs it."""
     installed = _Installed(pipelines, installation, facts, now)
     platform = (_functions, _subscriptions, _jobs, _grants, _secrets)
-    everywhere = (_destinations, _gates, _tables, _history, _datasets, _calendars, _zones, _clock, _heartbeat, _drift_check)
+    everywhere = (
+        _destinations,
+        _gates,
+        _tables,
+        _history,
+        _datasets,
+        _calendars,
+        _schedules,
+        _zones,
+        _clock,
+        _heartbeat,
+        _drift_check,
+    )
     return tuple(finding for part in (*platform, *everywhere) for finding in part(installed))
 
 
@@ -491,6 +505,16 @@ def _calendars(installed: _Installed) -> Iterator[Finding]:
             fix = f"set calendar.to in the pipeline file of {pipeline.name}"
             faults = [(f"it {verb} on {last}: later dates are not watched", fix)]
         yield from _verdict(f"calendar of {pipeline.name}", f"it reaches beyond {until}", faults)
+
+
+def _schedules(installed: _Installed) -> Iterator[Finding]:
+    for name, lines in installed.facts.schedules.items():
+        subject = f"schedule of {name}"
+        if isinstance(lines, NotChecked):
+            yield _not_checked(subject, lines)
+            continue
+        fix = "load the schedule; until then its dates are taken for off"
+        yield from _verdict(subject, "its dates are known", [(line, fix) for line in lines])
 
 
 def _zones(installed: _Installed) -> Iterator[Finding]:

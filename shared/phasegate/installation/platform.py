@@ -6,6 +6,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Protocol, TypeAlias
 
+from phasegate.ports import Warehouse
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subscription:
@@ -130,6 +132,10 @@ class Tables(Protocol):
         Raises:
             WarehouseError: It could not be read.
         """
+
+
+class DescribedWarehouse(Warehouse, Tables, Protocol):
+    """A warehouse that measures tables for the gates and describes them for the doctor."""
 
 
 class Platform(Protocol):

@@ -219,7 +219,7 @@ FAILED = report("prices", Status.FAILED, error="disk full")
 
 ROWS: list[Any] = [
     # gate, verdict, how, rule, state, reason, signal, alerts as (cause, state)
-    (gate(), OFF, {}, "no run is expected", "off", "not_expected", None, []),
+    (gate(), OFF, {}, "no run is expected", "off", "unexpected", None, [("unexpected", "firing")]),
     (silent(), OFF, {"now": LATE}, "no run is expected", "off", "not_expected", None, []),
     (opened(), OFF, {}, "the gate is open, but a run is no longer", "open", "not_expected", None, []),
     (gate(), tables(), {}, "the policy is satisfied", "open", "passed", "g1", []),
@@ -479,7 +479,7 @@ HELD = tables(orders=BAD)
         (times(HELD, HELD, tables()), [("checks_failed", "firing"), ("checks_failed", "recovered")]),
         (times(HELD, tables(orders=BAD, prices=BAD)), [("checks_failed", "firing"), ("checks_failed", "firing")]),
         (times(HELD, tables(), tables()), [("checks_failed", "firing"), ("checks_failed", "recovered")]),
-        (times(HELD, OFF, OFF), [("checks_failed", "firing"), ("checks_failed", "recovered")]),
+        (times(HELD, OFF, OFF), [("checks_failed", "firing"), ("checks_failed", "recovered"), ("unexpected", "firing")]),
         (times(HELD, BLIND, HELD), [("checks_failed", "firing")]),
         (times(HELD, BLIND, HELD, BLIND, HELD, first=LATE), [("checks_failed", "firing")]),
         (times(*[BLIND] * 3, first=LATE), [("not_measured", "firing")]),

@@ -78,6 +78,11 @@ CAUSES: Mapping[str, CauseText] = MappingProxyType(
             "stale: not rerun after its upstream", "The upstream's new go-signal did not reach it, or was ignored."
         ),
         Reason.RETRIES_SPENT: CauseText("retries exhausted", _NOT_TRANSIENT),
+        Reason.UNEXPECTED: CauseText(
+            "off, but it ran",
+            "The calendar or the schedule is wrong, or the job runs on dates without a run.",
+            recovers=False,
+        ),
         Reason.PASSED: CauseText("released with warnings", recovers=False),
         Reason.QUORUM: CauseText("released without some outputs", recovers=False),
         Reason.OVERRIDDEN: CauseText("released by an override", recovers=False),

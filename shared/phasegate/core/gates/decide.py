@@ -3,7 +3,7 @@
 `RULES` is the table "What happens when" of the README: the first rule that fits a case is the decision.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from functools import cached_property
@@ -456,6 +456,8 @@ def _check_kinds(case: Case, names: tuple[str, ...]) -> tuple[str, ...]:
 def _effect(case: Case, gate: Gate) -> str:
     phase = gate.run.phase
     followers = ", ".join(_all_followers(case.pipeline, phase, gate.run.run_date))
+    if gate.state is GateState.OFF:
+        return f"{phase} counts as off: nothing is checked" + (f", and {followers} do not wait for it." if followers else ".")
     if not gate.is_open:
         return f"The gate of {phase} stays closed" + (f": {followers} cannot start." if followers else ".")
     if case.gate.is_open:
@@ -485,7 +487,7 @@ def _warnings(case: Case) -> tuple[str, ...]:
 def _recovery(case: Case, state: GateState, detail: str) -> tuple[Alert, ...]:
     """The recovery of the alert that has fired, and of "retries exhausted" where that fired, too."""
     fired, retries = case.gate.alert, case.gate.retries
-    if fired is None:
+    if fired is None or fired.cause is Reason.UNEXPECTED:  # a remark, which has no end
         return ()
     key = f"{fired.run}/v{case.gate.version + 1}/recovered"
     alert = replace(fired, key=key, state=AlertState.RECOVERED, gate=state, detail=detail, evidence=(), effect="", at=case.now)
@@ -580,17 +582,29 @@ def _signal(case: Case, opened: Gate) -> GoSignal:
 
 
 def _off(case: Case, rule: str) -> Decision:
-    reason = case.verdict.reason if case.verdict else ""
+    """Nothing is expected. Rows or a report say otherwise: then the calendar may be wrong, which people are told once."""
+    why = case.verdict.reason if case.verdict else ""
+    rows = {table: count for table, count in (case.verdict.rows if case.verdict else {}).items() if count}
+    ran = [report.producer for report in case.reports if report.status in (Status.DONE, Status.PARTIAL)]
+    detail = "; ".join((why, *(f"{table} has {count:,} rows" for table, count in rows.items()), *_reported(ran)))
     gate = replace(
         case.gate,
         state=GateState.OFF,
         reason=Reason.NOT_EXPECTED,
-        detail=reason,
+        detail=detail,
         since=case.gate.since if case.gate.state is GateState.OFF else case.now,
         verdict=Verdict.OFF,
         alert=None,
     )
-    return Decision(gate, rule, Reason.NOT_EXPECTED, reason, case.now, alerts=_recovery(case, GateState.OFF, reason))
+    if rows or ran:
+        unexpected = Cause(GateState.OFF, Reason.UNEXPECTED, (*rows, *ran), detail)
+        told = _alert_once(case, rule, replace(gate, alert=case.gate.alert), AlertSeverity.WARNING, unexpected)
+        return replace(told, alerts=(*_recovery(case, GateState.OFF, detail), *told.alerts))
+    return Decision(gate, rule, Reason.NOT_EXPECTED, detail, case.now, alerts=_recovery(case, GateState.OFF, detail))
+
+
+def _reported(producers: Sequence[str]) -> tuple[str, ...]:
+    return (f"{', '.join(producers)} reported a run",) if producers else ()
 
 
 def _open_off(case: Case, rule: str) -> Decision:
@@ -851,7 +865,7 @@ RULES: tuple[Rule, ...] = (
         "no run is expected on the date (calendar, part, or 0 entities expected)",
         lambda c: not c.gate.is_open and c.verdict is not None and c.verdict.verdict is Verdict.OFF,
         "off",
-        "–",
+        "alert (warning) when there are rows or reports all the same",
         _off,
     ),
     # Open gates: a release is never taken back, so none of these changes the state.

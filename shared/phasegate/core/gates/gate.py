@@ -43,6 +43,8 @@ class Reason(StrEnum):
     NOT_STARTED = "not_started"
     """The upstream gates are open, but nothing has been reported or loaded since."""
     NOT_EXPECTED = "not_expected"
+    UNEXPECTED = "unexpected"
+    """No run is expected, but there are rows or reports."""
     PAUSED = "paused"
     HELD_BY_HAND = "held_by_hand"
     PRODUCER_FAILED = "producer_failed"

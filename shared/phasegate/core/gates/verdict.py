@@ -226,7 +226,9 @@ def judge_phase(pipeline: Pipeline, phase: str, day: date, answers: Answers, *, 
         not_due: The phase is not due yet and has not reported: a failure then counts as `not_due`.
     """
     if (off := why_off(pipeline, phase, day, answers)) is not None:
-        return PhaseVerdict(phase, Verdict.OFF, reason=off)
+        sources = {table: TableSource(table, pipeline.date_columns[table]) for table in pipeline.phase(phase).outputs}
+        counted = tuple(OutputVerdict(table, (), answers.rows(source, day)) for table, source in sources.items())
+        return PhaseVerdict(phase, Verdict.OFF, outputs=counted, reason=off)
     parts = pipeline.calendar.parts_of(day)
     outputs = tuple(
         OutputVerdict(

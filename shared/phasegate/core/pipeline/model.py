@@ -59,10 +59,20 @@ class Expected:
     """Count only rows for which this GoogleSQL condition is true."""
     query: str | None = None
     """A GoogleSQL query that filters on @from and @to and returns the columns *date* and *count*."""
+    ahead: Duration | None = None
+    """How far ahead run dates must be known; `doctor`, and the daily check of the clock, say when they are not."""
+    fresh: Duration | None = None
+    """How long ago the table may have been loaded, by *loaded_at*."""
+    loaded_at: Column | None = None
+    """The column of the table that says when a row was loaded."""
 
     def __post_init__(self) -> None:
         if (self.table is None) == (self.query is None):
             raise ValueError("either table or query")
+        if (self.fresh is None) != (self.loaded_at is None):
+            raise ValueError("fresh and loaded_at together")
+        if self.fresh is not None and self.table is None:
+            raise ValueError("a table for fresh")
         if self.query is not None and ("@from" not in self.query or "@to" not in self.query):
             raise ValueError("a query that filters on @from and @to")
 

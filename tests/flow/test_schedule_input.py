@@ -1,0 +1,158 @@
+"""The schedule is an input that can fail: a date that is off although it ran is told, and a schedule that ends early is found."""
+
+from collections.abc import Callable
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from phasegate.app.pipeline_file import load
+from phasegate.core.checks.metrics import Distinct, Newest
+from phasegate.core.gates.gate import GateState
+from phasegate.core.pipeline.model import Pipeline
+from phasegate.gates.schedule_check import schedule_faults
+from phasegate.testing import ScriptedWarehouse
+
+from tests.flow.fan import DAY, World
+
+FILE = """\
+pipeline: p
+calendar:
+  from: 2026-09-01
+  weekdays: mon-sat
+  closed: [2026-11-06]
+  expected: {table: a.games, date: d, count: game EXTRA}
+phases:
+  raw:
+    due: 06:00 +1d
+    outputs: {a.one: {date: d}, a.two: {date: d}}
+  next: {after: [raw], due: 08:00 +1d, outputs: {a.next: {date: d}}}
+"""
+NOW = datetime(2026, 11, 20, 10, tzinfo=UTC)
+
+
+def pipeline(folder: Path, extra: str = "") -> Pipeline:
+    (folder / "p.yaml").write_text(FILE.replace(" EXTRA", extra))
+    return load(folder / "p.yaml")
+
+
+def told(world: World) -> list[tuple[str, str, str]]:
+    bodies = (message.body for message in world.bus.taken if message.topic == "alerts")
+    return [(body["cause"], body["severity"], body["run_date"]) for body in bodies if body["run_date"] < "2026-11-19"]
+
+
+def test_a_report_of_a_date_that_is_off_is_told_once(tmp_path: Path) -> None:
+    world = World(pipeline(tmp_path))
+    world.fill("a.one", "a.two")
+    decision = world.done("raw")
+    assert (world.state(), decision.detail) == (
+        GateState.OFF,
+        f"nothing is expected on {DAY}; a.one has 10 rows; a.two has 10 rows; raw reported a run",
+    )
+    world.clock.advance(timedelta(minutes=1))
+    world.done("raw")
+    world.tick(120)
+    assert told(world) == [("unexpected", "warning", str(DAY))]
+
+
+def test_so_is_one_of_a_closed_date_even_without_rows(tmp_path: Path) -> None:
+    world = World(pipeline(tmp_path))
+    closed = date(2026, 11, 6)
+    world.done("raw", day=closed)
+    assert told(world) == [("unexpected", "warning", str(closed))]
+    assert world.state(day=closed) is GateState.OFF
+
+
+def test_a_report_that_nothing_was_done_is_what_an_off_date_is(tmp_path: Path) -> None:
+    world = World(pipeline(tmp_path))
+    world.done("raw", status="nothing")
+    assert (world.state(), told(world)) == (GateState.OFF, [])
+
+
+def test_rows_without_a_report_are_told_at_the_due_time(tmp_path: Path) -> None:
+    world = World(pipeline(tmp_path), now=datetime(2026, 11, 6, 3, tzinfo=UTC))
+    world.fill("a.two")
+    world.tick(4 * 60)
+    assert told(world) == [("unexpected", "warning", str(DAY))]
+
+
+def test_an_off_date_without_rows_and_reports_stays_silent(tmp_path: Path) -> None:
+    world = World(pipeline(tmp_path), now=datetime(2026, 11, 6, 3, tzinfo=UTC))
+    world.tick(6 * 60)
+    assert told(world) == []
+
+
+def test_a_date_that_is_expected_after_all_opens(tmp_path: Path) -> None:
+    """The schedule was loaded late."""
+    world = World(pipeline(tmp_path))
+    world.fill("a.one", "a.two")
+    world.done("raw")
+    world.warehouse.numbers["a.games", DAY] = 5
+    world.clock.advance(timedelta(minutes=1))
+    world.done("raw")
+    assert world.state() is GateState.OPEN
+    assert told(world) == [("unexpected", "warning", str(DAY))]
+
+
+# -- the health of the schedule -------------------------------------------------------------------------------------------------
+
+
+def scheduled(until: date, *, skip: Callable[[date], bool] = lambda _: False) -> ScriptedWarehouse:
+    first = date(2026, 9, 1)
+    days = [first + timedelta(days=n) for n in range((until - first).days + 1)]
+    return ScriptedWarehouse({("a.games", day): 5 for day in days if day.weekday() != 6 and not skip(day)})
+
+
+@pytest.mark.parametrize(
+    ("extra", "until", "fault"),
+    [
+        ("", date(2026, 11, 20), ""),
+        ("", date(2026, 11, 19), ""),  # loaded in the morning of the day
+        ("", date(2026, 11, 18), ""),
+        ("", date(2026, 11, 16), "a.games expects nothing after 2026-11-16: 3 run dates in a row, at most 0 before"),
+        (", ahead: 3d", date(2026, 11, 23), ""),
+        (", ahead: 2d", date(2026, 11, 21), ""),  # the 22nd is a Sunday
+        (
+            ", ahead: 3d",
+            date(2026, 11, 22),
+            "a.games expects nothing after 2026-11-21, expected it to be known up to 2026-11-23",
+        ),
+        (
+            ", ahead: 3d",
+            date(2026, 8, 31),
+            "a.games expects nothing from 2026-09-21 on, expected it to be known up to 2026-11-23",
+        ),
+    ],
+)
+def test_a_schedule_that_ends_early_is_found(tmp_path: Path, extra: str, until: date, fault: str) -> None:
+    faults = schedule_faults(pipeline(tmp_path, extra), scheduled(until), NOW)
+    assert list(faults) == [fault] * bool(fault)
+
+
+def test_a_season_with_long_gaps_is_no_dead_schedule(tmp_path: Path) -> None:
+    """Five run dates without games have happened before."""
+    gap = scheduled(date(2026, 11, 14), skip=lambda day: date(2026, 10, 5) <= day <= date(2026, 10, 9))
+    assert schedule_faults(pipeline(tmp_path), gap, NOW) == ()
+
+
+def test_a_schedule_that_cannot_be_counted_is_found(tmp_path: Path) -> None:
+    broken = ScriptedWarehouse(broken={"a.games"})
+    (fault,) = schedule_faults(pipeline(tmp_path), broken, NOW)
+    assert fault.startswith("a.games could not be counted: ")
+    away = ScriptedWarehouse()
+    away.down = "the warehouse is away"
+    assert list(schedule_faults(pipeline(tmp_path), away, NOW)) == ["a.games could not be counted: the warehouse is away"]
+
+
+def test_a_schedule_can_say_how_fresh_it_must_be(tmp_path: Path) -> None:
+    fresh = pipeline(tmp_path, ", loaded_at: loaded_at, fresh: 26h")
+    warehouse = scheduled(date(2026, 11, 20))
+    loaded = (NOW - timedelta(hours=30)).timestamp()
+    warehouse.numbers["a.games", date(2026, 11, 20)] = {Distinct("game"): 5, Newest("loaded_at"): int(loaded)}
+    assert list(schedule_faults(fresh, warehouse, NOW)) == ["a.games was last loaded 30 h ago, expected within 26 h"]
+    assert schedule_faults(fresh, warehouse, NOW - timedelta(hours=5)) == ()
+
+
+def test_a_pipeline_without_a_schedule_has_no_fault(tmp_path: Path) -> None:
+    text = FILE.replace("  expected: {table: a.games, date: d, count: game EXTRA}\n", "")
+    (tmp_path / "p.yaml").write_text(text)
+    assert schedule_faults(load(tmp_path / "p.yaml"), ScriptedWarehouse(), NOW) == ()
