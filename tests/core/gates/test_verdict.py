@@ -28,7 +28,6 @@ from phasegate.core.checks.metrics import (
 from phasegate.core.field_syntax import Due, Span, parse_duration
 from phasegate.core.gates.verdict import (
     Fingerprint,
-    PhaseVerdict,
     Verdict,
     differ,
     judge,
