@@ -236,6 +236,30 @@ def test_a_known_gap_lasts_until_it_is_repaired(history: World) -> None:
     assert history.signals == [f"raw/{day}/g1"]
 
 
+def test_a_follower_that_is_adopted_before_its_input_is_stale_when_the_input_is_released_again(tmp_path: Path) -> None:
+    world = unheard(tmp_path)
+    for phases in (["next"], ["next", "raw"]):
+        adopt(
+            world.pipeline, phases, Span(DAY, DAY), warehouse=world.warehouse, known=world.store.load("p", Span(DAY, DAY)),
+            store=world.store, now=world.clock.now(), by="ann",
+        )  # fmt: skip
+    assert (world.state("raw"), world.state("next")) == (GateState.OPEN, GateState.OPEN)
+    world.loaded("one", "two", rows=12)
+    assert (world.signals, world.state("next")) == ([f"raw/{DAY}/g2"], GateState.STALE)
+
+
+def test_phases_are_adopted_in_their_order_whatever_order_they_are_named_in(tmp_path: Path) -> None:
+    world = unheard(tmp_path)
+    world.fill("a.two", rows=3)
+    adopt(
+        world.pipeline, ["next", "raw", "next"], Span(DAY, DAY), warehouse=world.warehouse, known={}, store=world.store,
+        now=world.clock.now(), by="ann",
+    )  # fmt: skip
+    assert world.gate("next").consumed == {"raw": 0}, "it was built on a gap, so it is stale once that is repaired"
+    world.loaded("one", "two")
+    assert world.state("next") is GateState.STALE
+
+
 def test_validate_and_the_adopted_gates_agree(history: World) -> None:
     adopted(history, SPAN)
     known = history.store.load("p", SPAN)

@@ -77,7 +77,9 @@ def adopt(
         WarehouseError: The warehouse could not be queried at all.
         StateError: The store did not answer; the batches before are written.
     """
-    chosen = tuple(phases)
+    wanted = set(phases)
+    # Phases come in their order, so that a follower knows the inputs that are adopted with it.
+    chosen = tuple(phase for phase in pipeline.phases if phase in wanted)
     # One query per table, as for `validate`; the key checksums tell a later re-run with other rows from one with the same.
     answers = measure(warehouse, pipeline, chosen, span, progress, keys=True, now=now)
     outcomes: dict[RunKey, Adopted] = {}
@@ -94,7 +96,6 @@ def adopt(
             gate = adopted(pipeline, run, verdict, gates, by=by, now=now)
             outcomes[run] = _outcome(gate, verdict.verdict)
             if gate is not None and pipeline.calendar.has_run(day):
-                # Phases come in their order, so that a follower knows the inputs that were adopted with it.
                 gates[phase] = gate
                 new.append((gate, adoption_event(gate, now, by)))
     if store is not None:

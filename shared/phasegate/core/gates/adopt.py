@@ -52,7 +52,8 @@ def adopted(
         Reason.ADOPTED,
         f"adopted by {by}: {judged.reason or 'its tables pass'}",
         generation=1,
-        consumed={name: day[name].generation for name in case.inputs if name in day},
+        # An input without a gate is adopted later, or released for the first time: as generation 1 in either case.
+        consumed={name: day[name].generation if name in day else 1 for name in case.inputs},
         fingerprint=judged.fingerprint,
         degraded=bool(missing),
         missing=missing,
