@@ -12,6 +12,7 @@ from phasegate.adapters.state.sqlite import SQLiteStore
 from phasegate.adapters.warehouse.duckdb import DuckDBWarehouse
 from phasegate.app.pipeline_file import load
 from phasegate.core.field_syntax import Span
+from phasegate.core.gates.actions import EndGap
 from phasegate.core.gates.completion import Envelope
 from phasegate.core.gates.gate import GateState, Reason
 from phasegate.core.pipeline.model import Pipeline
@@ -122,11 +123,12 @@ def test_what_was_reported_before_the_first_tick_is_not_missed(tmp_path: Path) -
     assert (world.state("raw"), world.state("next")) == (GateState.OPEN, GateState.OPEN)
 
 
-def test_what_is_not_there_at_its_due_time_is_alerted_also_on_the_first_day(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("some", "cause"), [(True, "checks_failed"), (False, "nothing_heard")])
+def test_what_is_not_there_at_its_due_time_is_alerted_also_on_the_first_day(tmp_path: Path, some: bool, cause: str) -> None:
     world = World(fan(tmp_path), now=datetime(2026, 11, 6, 3, tzinfo=UTC), listened=False)
-    world.fill("a.one")
+    world.fill(*(["a.one"] if some else []))
     world.tick(4 * 60)
-    assert world.alerts == [("no_message", "firing")]
+    assert world.alerts == [(cause, "firing")]
 
 
 def test_a_first_week_on_a_history_of_three_years(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -234,6 +236,40 @@ def test_a_known_gap_lasts_until_it_is_repaired(history: World) -> None:
     assert history.state("raw", day) is GateState.OPEN
     assert history.alerts == []
     assert history.signals == [f"raw/{day}/g1"]
+
+
+def test_a_known_gap_that_one_of_two_producers_repairs_opens_when_the_other_would_be_due(tmp_path: Path) -> None:
+    world = unheard(tmp_path)
+    world.fill("a.two", rows=3)
+    adopted(world, Span(DAY, DAY))
+    world.loaded("two")
+    world.tick(30)
+    assert world.state() is GateState.ACCEPTED, "the other one may be running, too"
+    world.tick(100)
+    assert world.state() is GateState.OPEN
+    assert world.gate().detail == "all needed checks pass, score 100; released without a message: one has not reported"
+    assert (world.alerts, world.signals) == ([], [f"raw/{DAY}/g1"])
+
+
+def test_a_known_gap_that_a_report_does_not_repair_stays_one(tmp_path: Path) -> None:
+    world = unheard(tmp_path)
+    world.fill("a.two", rows=3)
+    adopted(world, Span(DAY, DAY))
+    world.done("raw", "one")
+    queries = len(world.warehouse.queries)
+    world.tick(240)
+    assert (world.state(), world.alerts) == (GateState.ACCEPTED, [])
+    assert len(world.warehouse.queries) - queries <= 8, "one query per table and hour"
+
+
+def test_a_known_gap_that_somebody_ends_is_held_by_its_tables_and_not_by_reports_that_nobody_heard(tmp_path: Path) -> None:
+    world = unheard(tmp_path)
+    world.fill("a.two", rows=3)
+    adopted(world, Span(DAY, DAY))
+    world.act(EndGap())
+    world.tick(120)
+    assert (world.state(), world.gate().detail) == (GateState.HELD, "table a.two has 3 rows, expected at least 10")
+    assert world.alerts == [("checks_failed", "firing")]
 
 
 def test_a_follower_that_is_adopted_before_its_input_is_stale_when_the_input_is_released_again(tmp_path: Path) -> None:

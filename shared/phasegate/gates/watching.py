@@ -2,7 +2,7 @@
 
 from collections.abc import Container, Mapping
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 
 from phasegate.core.field_syntax import Span
 from phasegate.core.gates.completion import RunKey
@@ -88,7 +88,8 @@ def unadopted(records: Records, pipeline: Pipeline, span: Span, days: Container[
 
 def _read(record: Record | None, pipeline: Pipeline, now: datetime) -> Mapping[str, Watch]:
     if record is not None and "phases" not in record.body:  # of an earlier version, for which later phases were no different
-        return dict.fromkeys(pipeline.phases, Watch(date.fromisoformat(record.body["run_date"]), date.min))
+        since = date.fromisoformat(record.body["run_date"])
+        return dict.fromkeys(pipeline.phases, Watch(since, since - timedelta(days=1)))
     stored = record.body["phases"] if record else {}
     new = [phase for phase in pipeline.phases if phase not in stored]
     begins = Watch(first_watched(pipeline, now, new), pipeline.today(now))

@@ -155,6 +155,14 @@ class Case:
 
     @cached_property
     def _all_unreported(self) -> tuple[str, ...]:
+        # What may have been reported unheard and has rows is judged by them: nobody knows which reports are missing.
+        if self.unheard and self.verdict is not None and any(self.verdict.rows.values()):
+            return ()
+        return self.silent
+
+    @cached_property
+    def silent(self) -> tuple[str, ...]:
+        """Needed producers that have not reported, whether that counts or not."""
         return tuple(name for name in self.needed_producers if name not in self.gate.reports)
 
     @cached_property
@@ -549,7 +557,7 @@ def _why_open(case: Case) -> tuple[Reason, str]:
             return Reason.OVERRIDDEN, f"released by {used[0].by}: {used[0].why}"
         n = len(_warnings(case)) + len(case.mismatches)
         warnings = f"; {n} warning{'s' if n > 1 else ''}" if n else ""
-        without = f"; released without a message: {_not_reported(case)}" if case.unreported else ""
+        without = f"; released without a message: {_not_reported(case.silent)}" if case.silent else ""
         return Reason.PASSED, f"all needed checks pass{judged}{without}{warnings}"
     if case.has_quorum:
         return Reason.QUORUM, f"{release_without(case.missing)}{judged}"
@@ -640,7 +648,7 @@ def _producer_failure(case: Case) -> str:
 
 def _lapsed(case: Case) -> str:
     if case.unreported:
-        return f"an override has ended: {_not_reported(case)}"
+        return f"an override has ended: {_not_reported(case.unreported)}"
     why = _ran_early(case).detail if case.unreleased_inputs else _unverified_detail(case)
     return f"an override has ended: {why}"
 
@@ -689,11 +697,11 @@ def _missing(case: Case) -> str:
     reported = [name for name in case.needed_producers if name not in case.unreported]
     others = f"; {', '.join(reported)} {'has' if len(reported) == 1 else 'have'}" if reported else ""
     tables = f"; {case.blocking[0].message}" if case.blocking else "; the tables pass" if case.is_measured else ""
-    return _not_reported(case) + others + tables + case.due_shift
+    return _not_reported(case.unreported) + others + tables + case.due_shift
 
 
-def _not_reported(case: Case) -> str:
-    return f"{', '.join(case.unreported)} {'has' if len(case.unreported) == 1 else 'have'} not reported"
+def _not_reported(names: tuple[str, ...]) -> str:
+    return f"{', '.join(names)} {'has' if len(names) == 1 else 'have'} not reported"
 
 
 def _ran_early(case: Case) -> Cause:

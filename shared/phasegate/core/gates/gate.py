@@ -215,9 +215,9 @@ class Gate:
 
     @property
     def awaits_clock(self) -> bool:
-        """True while ticks must recheck it: unsettled, accepted until a date, or open with something still to verify."""
+        """True while ticks must recheck it: unsettled, a gap that ends or has reports, or open with something to verify."""
         doubted = self.alert is not None or self.unproven or bool(self.missing or self.rerun or self.overrides)
-        ends = self.state is GateState.ACCEPTED and (self.gap is None or self.gap.until is not None)
+        ends = self.state is GateState.ACCEPTED and (self.gap is None or self.gap.until is not None or bool(self.reports))
         return not self.orphaned and (self.is_unsettled or ends or (self.is_open and doubted))
 
     @property

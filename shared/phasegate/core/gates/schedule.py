@@ -142,7 +142,9 @@ def needs_recheck(pipeline: Pipeline, gate: Gate, day: GatesByPhase, now: dateti
     if not gate.awaits_clock:
         return _is_late_again(pipeline, gate, day, now)
     if gate.state is GateState.ACCEPTED:
-        return gate.gap is None or not is_live(gate.gap, now)
+        # A report since then may be enough once the phase is due, as with a quorum. Once an hour: most gaps just stay.
+        may_close = gate.gap is not None and any(r.received_at > gate.gap.at for r in gate.reports.values())
+        return gate.gap is None or not is_live(gate.gap, now) or (may_close and is_its_turn(gate.run, now))
     if gate.hold is not None and is_live(gate.hold, now):
         return False
     if gate.reason in (Reason.HELD_BY_HAND, Reason.PAUSED):
