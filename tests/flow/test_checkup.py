@@ -11,6 +11,8 @@ from phasegate.app.settings import Settings
 from phasegate.app.wiring import Wiring
 from phasegate.core.installation.checkup import DAILY, SOON
 from phasegate.core.installation.finding import Finding, Health
+from phasegate.gates.adoption import adopt
+from phasegate.gates.backfill import parse_range
 from phasegate.installation.checkup import Checkup
 from phasegate.messaging.outbox import Relay
 from phasegate.testing import Countdown, Crash, Crashing, ManualClock
@@ -110,3 +112,43 @@ def test_a_tick_runs_the_checkup(tmp_path: Path, capsys: pytest.CaptureFixture[s
     clock.advance(SOON)
     wiring.tick.run()
     assert "dataset raw: no pipeline file names raw.strange" in capsys.readouterr().err
+
+
+def test_people_are_told_once_that_a_history_is_not_adopted_where_a_route_takes_info(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Over the real wiring, for two days: adopted in time, nobody is told; not adopted, they are told once, with the command."""
+    for name, routes, is_adopted, notices in (
+        ("info", "[{to: [screen]}]", False, 1),
+        ("no_info", "[{severity: critical, to: [screen]}, {severity: warning, to: [screen]}]", False, 0),
+        ("adopted", "[{to: [screen]}]", True, 0),
+    ):
+        folder = tmp_path / name
+        folder.mkdir()
+        file = FILE.replace("[{to: [screen]}]", routes)
+        (folder / "shop.yaml").write_text(file.replace("  raw:\n", "  raw:\n    due: 06:00 +1d\n"))
+        with duckdb.connect(str(folder / "w.duckdb")) as con:
+            con.execute("CREATE SCHEMA raw; CREATE TABLE raw.orders (day DATE, id VARCHAR)")
+            con.execute("INSERT INTO raw.orders SELECT date '2026-01-01' + range::int, range FROM range(70)")
+        environ = {
+            "PHASEGATE_PIPELINES": "shop.yaml",
+            "PHASEGATE_WAREHOUSE": f"duckdb:{folder / 'w.duckdb'}",
+            "PHASEGATE_STATE": f"sqlite:{folder / 's.sqlite'}",
+            "PHASEGATE_BUS": "local:",
+        }
+        clock = ManualClock(START)
+        wiring = Wiring(Settings.resolve({}, environ, folder), clock=clock)
+        wiring.tick.run()
+        if is_adopted:
+            (pipeline,) = wiring.pipelines
+            span = parse_range("2026-01-01..2026-03-01", pipeline, now=START)
+            adopt(
+                pipeline, pipeline.phases, span, warehouse=wiring.warehouse, known={}, store=wiring.store, now=START, by="ann",
+            )  # fmt: skip
+        for _ in range(48):
+            clock.advance(SOON)
+            wiring.tick.run()
+        shown = capsys.readouterr().err
+        assert shown.count("history of shop: not adopted") == notices, name
+        assert shown.count("phasegate adopt --pipeline shop") == notices, name
+        assert "2026-02" not in shown, "nothing is said about the past"

@@ -472,6 +472,19 @@ def test_a_stopped_scheduler_is_found() -> None:
         assert here.fix == "phasegate serve"
 
 
+def test_a_history_that_is_not_adopted_is_ok_and_comes_with_the_command() -> None:
+    unadopted = replace(healthy(), unadopted={"shop": date(2026, 3, 1)})
+    (hint,) = [each for each in examine([SHOP], OURS, unadopted, now=NOW) if each.fix]
+    assert hint == Finding(
+        "history of shop",
+        Health.OK,
+        "run dates of shop before 2026-03-01 are not watched: nothing is reported about them until a job reports one",
+        "phasegate adopt --pipeline shop",
+    )
+    adopted = replace(healthy(), unadopted={"shop": None})
+    assert not [each for each in examine([SHOP], OURS, adopted, now=NOW) if each.subject.startswith("history")]
+
+
 def test_an_overdue_drift_check_is_found_and_a_missing_one_is_not() -> None:
     assert found(replace(healthy(), last_drift_check=None)) == []
     (wrong,) = found(replace(healthy(), last_drift_check=NOW - timedelta(hours=4)))
@@ -493,6 +506,7 @@ def test_what_could_not_be_read_is_never_ok() -> None:
         (replace(facts, last_tick=none), "heartbeat"),
         (replace(facts, last_drift_check=none), "drift check"),
         (replace(facts, down_destinations=none), "destinations"),
+        (replace(facts, unadopted={"shop": none}), "history"),
     ]
     for seen, subject in blind:
         findings = [each for each in examine([SHOP], OURS, seen, now=NOW) if each.subject.startswith(subject)]

@@ -13,7 +13,7 @@ from phasegate.app.pipeline_file import load_all
 from phasegate.app.settings import Settings
 from phasegate.core.field_syntax import Span
 from phasegate.core.gates.gate import GatesByPhase
-from phasegate.core.pipeline.model import Pipeline
+from phasegate.core.pipeline.model import AlertSeverity, Pipeline
 from phasegate.errors import ConfigError, Problem, SecretError
 from phasegate.gates.heartbeat import Heartbeats
 from phasegate.gates.monitor import Monitor
@@ -307,7 +307,8 @@ class Wiring:
         from phasegate.messaging.stuck import StuckMessages
 
         stuck = StuckMessages(self.store, self.store, self.relay, self.clock)
-        checkup = Checkup(lambda: self.doctor.examine(), self.store, self.relay, self.clock)
+        takes_info = any(r.severity in (None, AlertSeverity.INFO) for p in self.pipelines for r in p.alerts.routes)
+        checkup = Checkup(lambda: self.doctor.examine(), self.store, self.relay, self.clock, advise=takes_info)
         # The checkup comes last: it may take two minutes.
         hooks: tuple[Hook, ...] = (stuck.check, self.alerts.tick, checkup.check)
         return Tick(

@@ -6,6 +6,7 @@ import click
 
 from phasegate.cli.options import choose_pipeline, example, location_options, pipeline_option, wired_to_read
 from phasegate.core.field_syntax import Span
+from phasegate.core.gates.adopt import adoption_hint
 from phasegate.core.gates.orphan import left_alone
 from phasegate.core.gates.reruns import needed_reruns, total_look_back
 from phasegate.gates.backfill import parse_range
@@ -43,6 +44,7 @@ def command(dates: str | None, pipeline_name: str | None, pipelines: str | None,
         span = parse_range(dates, pipeline, now=now)
     # A change before the range can require a rerun within it, as far back as all look-backs together reach.
     gates = store.load(pipeline.name, Span(span.first - total_look_back(pipeline), span.last))
+    since = unadopted(store, pipeline, span, gates)
     shown = Status(
         pipeline=pipeline,
         span=span,
@@ -55,7 +57,7 @@ def command(dates: str | None, pipeline_name: str | None, pipelines: str | None,
         parked=len(store.parked()),
         unprocessed=len(retained_messages(store)),
         scheduler=clock_stopped_message(store, now),
-        unadopted=unadopted(store, pipeline, span, gates),
+        unadopted=adoption_hint(pipeline.name, since) if since else "",
         watched_since=watched_since(store, pipeline),
         left_alone=left_alone(pipeline, gates.values()),
         now=now,

@@ -2,10 +2,10 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 
 from phasegate.core.checks.metrics import Cost
-from phasegate.core.field_syntax import Span
+from phasegate.core.gates.adopt import adoption_hint
 from phasegate.core.gates.completion import RunKey
 from phasegate.core.gates.decide import Decision
 from phasegate.core.gates.gate import Gate
@@ -17,12 +17,9 @@ from phasegate.gates.heartbeat import WATCH, Heartbeats, last_heartbeats
 from phasegate.gates.monitor import Monitor
 from phasegate.gates.pauses import paused_phases
 from phasegate.gates.rerun_requests import Breakers
-from phasegate.gates.watching import begin_watching, unadopted
+from phasegate.gates.watching import begin_watching, unadopted_history
 from phasegate.logs import Log, log
 from phasegate.ports import Clock, Records, State
-
-HISTORY = timedelta(days=31)
-"""When none of the run dates before the first tick has a gate for so long, the history is not adopted."""
 
 Hook = Callable[[], object]
 """Something else to do once a minute."""
@@ -135,8 +132,7 @@ class Tick:
         """From which run date on a missing report of each phase raises an alert; the first tick says what it leaves out."""
         watches, is_first = begin_watching(self._store, pipeline, now)
         since = {phase: watch.since for phase, watch in watches.items()}
-        if is_first:
-            before = Span(min(since.values()) - HISTORY, min(since.values()) - timedelta(days=1))
-            if hint := unadopted(self._store, pipeline, before, self._store.load(pipeline.name, before)):
-                self._log("history_not_adopted", severity="WARNING", pipeline=pipeline.name, message=hint)
+        if is_first and (first := unadopted_history(self._store, pipeline)):
+            hint = adoption_hint(pipeline.name, first)
+            self._log("history_not_adopted", severity="WARNING", pipeline=pipeline.name, message=hint)
         return since

@@ -14,6 +14,9 @@ from phasegate.ports import Change, Clock, Record, Records, State
 WATCHED_SINCE = "watched_since"
 """Records of this kind, by pipeline; its body has `Watch` for the pipeline, and one for each phase that was added later."""
 
+HISTORY = timedelta(days=31)
+"""So much of the time before the first tick tells whether the history is adopted."""
+
 
 @dataclass(frozen=True, slots=True)
 class Watch:
@@ -71,19 +74,25 @@ def watched_since(records: Records, pipeline: Pipeline) -> date | None:
     return None if record is None else date.fromisoformat(record.body["run_date"])
 
 
-def unadopted(records: Records, pipeline: Pipeline, span: Span, days: Container[date]) -> str:
-    """What of some dates the clock leaves out because nobody has adopted them, and the command that does; else empty.
+def unadopted(records: Records, pipeline: Pipeline, span: Span, days: Container[date]) -> date | None:
+    """The first run date that is watched, when a date of *span* before it has no gate; the clock leaves such dates out.
 
     Args:
         days: Dates with stored gates.
     """
     since = watched_since(records, pipeline)
     if since is None or not any(pipeline.calendar.has_run(day) and day < since and day not in days for day in span.days()):
-        return ""
-    return (
-        f"run dates of {pipeline.name} before {since} are not watched: nothing is reported about them until a job reports one. "
-        f"To take over what their tables hold: phasegate adopt --pipeline {pipeline.name}"
-    )
+        return None
+    return since
+
+
+def unadopted_history(store: State, pipeline: Pipeline) -> date | None:
+    """The same for the month before the first watched run date: the history is adopted when all of that is."""
+    since = watched_since(store, pipeline)
+    if since is None:
+        return None
+    before = Span(since - HISTORY, since - timedelta(days=1))
+    return unadopted(store, pipeline, before, store.load(pipeline.name, before))
 
 
 def _read(record: Record | None, pipeline: Pipeline, now: datetime) -> Mapping[str, Watch]:

@@ -2,8 +2,9 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 
-from phasegate.core.installation.checkup import SOON, Checked, check_up
+from phasegate.core.installation.checkup import SOON, Checked, advice, check_up
 from phasegate.core.installation.finding import Finding, Health
 from phasegate.errors import Conflict
 from phasegate.logs import log
@@ -23,13 +24,17 @@ class Checkup:
 
     Args:
         examine: Checks the whole installation.
+        advise: Whether anybody wants to be told of what is not wrong.
     """
 
-    def __init__(self, examine: Callable[[], Sequence[Finding]], store: State, relay: Relay, clock: Clock) -> None:
+    def __init__(
+        self, examine: Callable[[], Sequence[Finding]], store: State, relay: Relay, clock: Clock, *, advise: bool = True
+    ) -> None:
         self._examine = examine
         self._store = store
         self._relay = relay
         self._clock = clock
+        self._advise = advise
 
     def check(self) -> None:
         """Run the doctor if a checkup is due, and raise or end the incident."""
@@ -48,7 +53,9 @@ class Checkup:
                 fields = {"subject": finding.subject, "said": finding.message, "mend": finding.fix or None}
                 log("not_as_it_must_be", severity="WARNING", health=str(finding.health), **fields)
         after, trouble = check_up(last, findings, now)
-        messages = (trouble_message(trouble),) if trouble else ()
+        advised = advice(last, findings, now) if self._advise else ()
+        after = replace(after, advised=(*last.advised, *(each.subject for each in advised)))
+        messages = tuple(map(trouble_message, (*((trouble,) if trouble else ()), *advised)))
         with suppress(Conflict):  # another tick ran a checkup at the same time, and reports it
             self._store.commit(Change(records=(Record(KIND, KEY, to_object(after), record.version),), outbox=messages))
             self._relay.send(messages)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from functools import partial
 from typing import TypeVar
 
@@ -15,6 +15,7 @@ from phasegate.core.pipeline.model import Pipeline
 from phasegate.errors import AdapterError, ConfigError
 from phasegate.gates.heartbeat import WATCH, last_heartbeats
 from phasegate.gates.schedule_check import schedule_faults
+from phasegate.gates.watching import unadopted_history
 from phasegate.installation.deploy_watch import KIND as DEPLOYMENT
 from phasegate.installation.deployment import COMPARISON, Installation, SubjectState
 from phasegate.installation.examination import Facts, Observed, examine
@@ -100,6 +101,7 @@ class Doctor:
                 [pipeline.name for pipeline in self._pipelines if pipeline.calendar.expected], self._schedule_faults
             ),
             left_alone=observer.read_each([pipeline.name for pipeline in self._pipelines], self._left_alone),
+            unadopted={p.name: observer.read(partial(self._unadopted, p)) for p in self._pipelines},
         )
 
     def _platform_facts(self, platform: Platform, observer: "_Observer") -> Facts:
@@ -150,6 +152,9 @@ class Doctor:
         pipeline = self._pipeline(name)
         today = pipeline.today(self._clock.now())
         return left_alone(pipeline, self._records().load(name, Span(today - _LOOKED_BACK, today)).values())
+
+    def _unadopted(self, pipeline: Pipeline) -> date | None:
+        return unadopted_history(self._records(), pipeline)
 
     def _last_drift_check(self) -> datetime | None:
         record = self._records().find(DEPLOYMENT, [COMPARISON]).get(COMPARISON)

@@ -13,6 +13,7 @@ from fnmatch import fnmatchcase
 from typing import TypeAlias, TypeVar
 
 from phasegate.core.alerts.delivery import LOCAL_KINDS
+from phasegate.core.gates.adopt import adopt_command, not_watched
 from phasegate.core.gates.schedule import CLOCK_STOPPED_AFTER
 from phasegate.core.installation.finding import Finding, Health, NotChecked
 from phasegate.core.pipeline.model import Pipeline
@@ -66,6 +67,7 @@ class Facts:
         down_destinations: Why, by name.
         schedules: What is wrong with the expected entities of each pipeline that has them.
         left_alone: Gates of the last weeks that nobody looks at, and why, by pipeline.
+        unadopted: The first watched run date of each pipeline whose history is not adopted; None for the others.
     """
 
     digest: str = ""
@@ -84,6 +86,7 @@ class Facts:
     down_destinations: Observed[Mapping[str, str]] = field(default_factory=dict)
     left_alone: Mapping[str, Observed[Sequence[str]]] = field(default_factory=dict)
     schedules: Mapping[str, Observed[Sequence[str]]] = field(default_factory=dict)
+    unadopted: Mapping[str, Observed[date | None]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,19 +128,8 @@ def examine(pipelines: Sequence[Pipeline], installation: Installation, facts: Fa
     """A finding for everything that was checked, in the order in which a deployment needs it."""
     installed = _Installed(pipelines, installation, facts, now)
     platform = (_functions, _subscriptions, _jobs, _grants, _secrets)
-    everywhere = (
-        _destinations,
-        _gates,
-        _tables,
-        _history,
-        _datasets,
-        _calendars,
-        _schedules,
-        _zones,
-        _clock,
-        _heartbeat,
-        _drift_check,
-    )
+    here = (_destinations, _gates, _tables, _history, _datasets, _calendars, _schedules, _adoption)
+    everywhere = (*here, _zones, _clock, _heartbeat, _drift_check)
     return tuple(finding for part in (*platform, *everywhere) for finding in part(installed))
 
 
@@ -515,6 +507,15 @@ def _schedules(installed: _Installed) -> Iterator[Finding]:
             continue
         fix = "load the schedule; until then its dates are taken for off"
         yield from _verdict(subject, "its dates are known", [(line, fix) for line in lines])
+
+
+def _adoption(installed: _Installed) -> Iterator[Finding]:
+    """A history that nobody has adopted is no fault: it is only not watched."""
+    for pipeline, since in installed.facts.unadopted.items():
+        if isinstance(since, NotChecked):
+            yield _not_checked(f"history of {pipeline}", since)
+        elif since is not None:
+            yield Finding(f"history of {pipeline}", Health.OK, not_watched(pipeline, since), adopt_command(pipeline))
 
 
 def _zones(installed: _Installed) -> Iterator[Finding]:

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 from phasegate.core.alerts.causes import TroubleCause
 from phasegate.core.gates.gate import AlertState
-from phasegate.core.installation.checkup import BLIND_LIMIT, DAILY, SOON, Checked, check_up
+from phasegate.core.installation.checkup import BLIND_LIMIT, DAILY, SOON, Checked, advice, check_up
 from phasegate.core.installation.finding import Finding, Health
 
 NOW = datetime(2026, 3, 2, 8, tzinfo=UTC)
@@ -67,3 +67,12 @@ def test_what_cannot_be_checked_for_a_day_raises_an_alert() -> None:
 def test_the_heartbeat_is_left_out_because_the_checkup_runs_in_a_tick() -> None:
     stood = Finding("heartbeat", Health.WRONG, "the scheduler has not run", "x")
     assert check_up(DUE, [WELL, stood], NOW)[1] is None
+
+
+def test_advice_about_what_is_ok_is_given_once_and_is_no_fault() -> None:
+    hint = Finding("history of shop", Health.OK, "run dates are not watched", "phasegate adopt --pipeline shop")
+    after, trouble = check_up(DUE, [WELL, hint], NOW)
+    assert (after, trouble) == (Checked(NOW + DAILY), None)
+    (given,) = advice(DUE, [WELL, ACK, hint], NOW)
+    assert (given.cause, given.severity, given.next) == (TroubleCause.NOT_ADOPTED, "info", (hint.fix,))
+    assert advice(Checked(NOW, advised=(hint.subject,)), [hint], NOW) == ()

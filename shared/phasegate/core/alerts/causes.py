@@ -23,6 +23,7 @@ class TroubleCause(StrEnum):
     BUILD_FAILED = "build_failed"
     DRIFT = "drift"
     NOT_COMPARED = "not_compared"
+    NOT_ADOPTED = "not_adopted"
     MISCONFIGURED = "misconfigured"
 
 
@@ -111,6 +112,9 @@ CAUSES: Mapping[str, CauseText] = MappingProxyType(
         TroubleCause.NOT_COMPARED: CauseText(
             "could not be compared with what was deployed",
             "The drift check's account lost a permission, the Terraform state is locked or unreachable, or an API is down.",
+        ),
+        TroubleCause.NOT_ADOPTED: CauseText(
+            "not adopted", "phasegate was started on a pipeline that already ran.", recovers=False
         ),
         TroubleCause.MISCONFIGURED: CauseText("misconfigured"),
     }

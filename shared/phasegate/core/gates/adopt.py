@@ -1,7 +1,7 @@
 """Adopting a date whose run nobody reported to phasegate: its tables alone say what becomes of the gate."""
 
 from dataclasses import replace
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 
 from phasegate.core.gates.completion import RunKey
@@ -65,6 +65,21 @@ def unproven_input(run: RunKey, verdict: PhaseVerdict) -> Gate:
     if verdict.verdict is Verdict.FAIL:
         return Gate(run, state=GateState.HELD, reason=Reason.CHECKS_FAILED, detail=failing(verdict))
     return Gate(run, state=GateState.UNVERIFIED, reason=Reason.NOT_MEASURED, detail=unmeasured(verdict))
+
+
+def adoption_hint(pipeline: str, since: date) -> str:
+    """What is not watched of a history that nobody has adopted, and how to adopt it."""
+    return f"{not_watched(pipeline, since)}. To take over what their tables hold: {adopt_command(pipeline)}"
+
+
+def not_watched(pipeline: str, since: date) -> str:
+    """What is not watched of a history that nobody has adopted, without a full stop."""
+    return f"run dates of {pipeline} before {since} are not watched: nothing is reported about them until a job reports one"
+
+
+def adopt_command(pipeline: str) -> str:
+    """The command that adopts the history of a pipeline."""
+    return f"phasegate adopt --pipeline {pipeline}"
 
 
 def failing(verdict: PhaseVerdict) -> str:

@@ -9,6 +9,7 @@ from phasegate.core.alerts.causes import TroubleCause
 from phasegate.core.alerts.incident import Trouble
 from phasegate.core.gates.gate import AlertState
 from phasegate.core.installation.finding import Finding, Health
+from phasegate.core.pipeline.model import AlertSeverity
 
 DAILY = timedelta(days=1)
 """Time between two checkups while everything is fine."""
@@ -31,12 +32,14 @@ class Checked:
         since: Since when the incident is open; None while there is none.
         wrong: What the incident reports, each as `subject: message`.
         blind: Since when something could not be checked; None while everything can.
+        advised: Subjects of what is ok, but about which people were given advice.
     """
 
     next: datetime
     since: datetime | None = None
     wrong: tuple[str, ...] = ()
     blind: datetime | None = None
+    advised: tuple[str, ...] = ()
 
 
 def check_up(last: Checked, findings: Sequence[Finding], now: datetime) -> tuple[Checked, Trouble | None]:
@@ -59,6 +62,24 @@ def check_up(last: Checked, findings: Sequence[Finding], now: datetime) -> tuple
     if set(map(_without_figures, wrong)) == set(map(_without_figures, last.wrong)):
         return Checked(due, since, wrong, blind), None
     return Checked(due, since, wrong, blind), _trouble(wrong, [finding.fix for finding in faults], since, now)
+
+
+def advice(last: Checked, findings: Sequence[Finding], now: datetime) -> tuple[Trouble, ...]:
+    """What to tell people once although nothing is wrong: the history of a pipeline is not adopted."""
+    return tuple(
+        Trouble(
+            key=f"{TroubleCause.NOT_ADOPTED}/{finding.subject}",
+            cause=TroubleCause.NOT_ADOPTED,
+            subject=finding.subject,
+            detail=finding.message,
+            severity=AlertSeverity.INFO,
+            next=(finding.fix,),
+            since=now,
+            at=now,
+        )
+        for finding in findings
+        if finding.health is Health.OK and finding.fix and finding.subject not in last.advised
+    )
 
 
 def _without_figures(message: str) -> str:

@@ -19,7 +19,7 @@ class Finding:
     Args:
         subject: What was checked: `subscription phasegate-ticks`.
         message: What was found, and what was expected.
-        fix: A command or sentence that fixes it; empty when there is nothing to fix.
+        fix: A command or sentence that fixes it, or that a person may want to follow although it is ok; empty without one.
     """
 
     subject: str
