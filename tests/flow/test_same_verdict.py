@@ -17,6 +17,7 @@ from phasegate.core.gates.gate import GateState
 from phasegate.core.gates.verdict import Verdict
 from phasegate.core.pipeline.model import Pipeline
 from phasegate.demo.warehouse import YEAR
+from phasegate.gates.adoption import adopt
 from phasegate.gates.backfill import Validation, validate
 from phasegate.gates.monitor import Monitor
 from phasegate.testing import ManualClock
@@ -93,3 +94,20 @@ def test_the_years_known_oddities_give_its_verdicts(validated: Validation) -> No
     assert {"2013-02-08", "2013-02-09", "2013-02-12"} <= set(amber)
     assert len(amber) == 15
     assert validated.summary[Verdict.PASS] == 346
+
+
+@pytest.mark.slow
+def test_validator_and_adopted_gates_agree_on_every_phase_and_date(validated: Validation, demo_warehouse: Path) -> None:
+    """Also when the year is validated again, with the adopted gates."""
+    warehouse, store = DuckDBWarehouse(str(demo_warehouse)), SQLiteStore(":memory:")
+    adopt(PIPELINE, PIPELINE.phases, YEAR, warehouse=warehouse, known={}, store=store, now=LATER, by="ann")
+    gates = store.load("flights", YEAR)
+    again = validate(PIPELINE, PIPELINE.phases, YEAR, warehouse=warehouse, now=LATER, known=gates)
+    states = {Verdict.OFF: GateState.OFF, Verdict.ACCEPTED: GateState.ACCEPTED}
+    for day, now_said in zip(validated.dates, again.dates, strict=True):
+        for phase, adopted in zip(day.phases, now_said.phases, strict=True):
+            gate = gates[day.run_date][phase.phase]
+            is_gap = phase.verdict is Verdict.FAIL
+            assert gate.verdict is adopted.verdict is (Verdict.ACCEPTED if is_gap else phase.verdict), gate.run
+            assert gate.state is states.get(adopted.verdict, GateState.OPEN)
+            assert [rounded(r) for r in gate.results] == [rounded(r) for r in phase.results] or phase.verdict is Verdict.OFF

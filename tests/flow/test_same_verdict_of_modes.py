@@ -8,6 +8,7 @@ from phasegate.core.field_syntax import Span
 from phasegate.core.gates.actions import AcceptGap, Waive
 from phasegate.core.gates.gate import GateState
 from phasegate.core.gates.verdict import Verdict
+from phasegate.gates.adoption import adopt
 from phasegate.gates.backfill import validate
 
 from tests.flow.fan import DAY, HOUR, World, fan
@@ -60,6 +61,30 @@ def test_validator_and_gate_agree(
     assert world.gate().verdict is verdict
     assert (world.gate().state is GateState.OPEN) is opens
     assert any(finding.rank == "fail" for finding in found.findings) is (verdict is Verdict.FAIL)
+
+
+@pytest.mark.parametrize(
+    ("line", "two", "verdict", "state"),
+    [
+        ("mode: enforce", 10, Verdict.PASS, GateState.OPEN),
+        ("mode: enforce", 3, Verdict.ACCEPTED, GateState.ACCEPTED),
+        (QUORUM, 3, Verdict.ACCEPTABLE, GateState.OPEN),
+        ("quorum: {at_least: 1, of: 2, always: [two]}", 3, Verdict.ACCEPTED, GateState.ACCEPTED),
+        ("mode: observe", 3, Verdict.ACCEPTABLE, GateState.OPEN),
+    ],
+)
+def test_validator_and_adopted_gate_agree(tmp_path: Path, line: str, two: int, verdict: Verdict, state: GateState) -> None:
+    world = World(fan(tmp_path, raw=line), listened=False)
+    world.fill("a.one")
+    world.fill("a.two", rows=two)
+    adopt(
+        world.pipeline, ["raw"], SPAN, warehouse=world.warehouse, known={}, store=world.store, now=world.clock.now(), by="ann"
+    )
+    world.tick(120)
+    known = world.store.load("p", SPAN)
+    found = validate(world.pipeline, ["raw"], SPAN, warehouse=world.warehouse, now=world.clock.now(), known=known)
+    assert found.dates[0].phases[0].verdict is world.gate().verdict is verdict
+    assert (world.gate().state, world.alerts, world.signals) == (state, [], [])
 
 
 def test_a_late_run_is_not_due_in_both(tmp_path: Path) -> None:

@@ -43,7 +43,8 @@ def adopted(
             return gate(GateState.OFF, Reason.NOT_EXPECTED, judged.reason)
         case Verdict.FAIL:
             why = f"known when the history was adopted: {failing(judged)}"
-            gap = AcceptedGap(by, why, now, None, by)
+            gap = AcceptedGap(by, why, now, None)
+            judged = gate_verdict(replace(case, gate=replace(case.gate, gap=gap))) or judged  # as a validation says from now on
             return gate(GateState.ACCEPTED, Reason.GAP_ACCEPTED, f"{by} accepted the gap: {why}", gap=gap)
     bare = replace(case, verdict=replace(verdict, reason=""))  # which may be what was made of the verdict already
     missing = tuple(table for table in bare.missing if "." in table) if bare.has_quorum else ()
