@@ -251,6 +251,21 @@ def test_a_known_gap_that_one_of_two_producers_repairs_opens_when_the_other_woul
     assert (world.alerts, world.signals) == ([], [f"raw/{DAY}/g1"])
 
 
+@pytest.mark.parametrize("tables_before", [10, 3])
+def test_a_lone_late_file_of_an_adopted_date_gets_through_again_and_again(tmp_path: Path, tables_before: int) -> None:
+    """Also when it repairs what the adopted date lacked; the other producer never reports."""
+    world = unheard(tmp_path, raw="quorum: {at_least: 1, of: 2}")
+    world.fill("a.two", rows=tables_before)
+    adopted(world, Span(DAY, DAY))
+    assert world.gate().degraded is (tables_before == 3)
+    for generation, rows in ((2, 12), (3, 14)):
+        world.loaded("two", rows=rows)
+        assert world.gate().generation == generation - 1, "the other one may be running, too"
+        world.tick(15)
+        assert (world.gate().generation, world.gate().degraded) == (generation, False)
+    assert (world.alerts, world.signals) == ([], [f"raw/{DAY}/g2", f"raw/{DAY}/g3"])
+
+
 def test_a_known_gap_that_a_report_does_not_repair_stays_one(tmp_path: Path) -> None:
     world = unheard(tmp_path)
     world.fill("a.two", rows=3)

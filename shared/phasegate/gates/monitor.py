@@ -319,7 +319,9 @@ class Monitor:
         due = deadline(pipeline, run.phase, run.run_date, day)
         now = self._clock.now()
         is_late = due is not None and now >= due.at
-        unheard = is_late and self._watches.may_have_missed(pipeline, run)
+        # An open gate was released without the reports that nobody heard, so its next generation does not need them either.
+        is_adopted = gate.is_open and gate.opened_at is None
+        unheard = is_adopted or ((is_late or gate.is_open) and self._watches.may_have_missed(pipeline, run))
         return Case(pipeline, gate, day, measurement.verdict(run), due.at if due else None, now, snapshot.pause, unheard)
 
     def _change(self, trigger: Trigger, snapshot: Snapshot, decision: Decision, reruns: RerunPlan) -> Change | None:
