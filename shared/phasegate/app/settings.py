@@ -47,7 +47,7 @@ class Scheme:
 
 SCHEMES: Mapping[str, Mapping[str, Scheme]] = {
     "warehouse": {
-        "duckdb": Scheme("PATH", note="a file, or a folder of Parquet or CSV"),
+        "duckdb": Scheme("PATH", note="a file, or a folder of Parquet, CSV or JSON"),
         "bigquery": Scheme("PROJECT[/LOCATION]", is_shared=True),
     },
     "state": {"sqlite": Scheme("PATH"), "firestore": Scheme("PROJECT/DATABASE", is_shared=True)},

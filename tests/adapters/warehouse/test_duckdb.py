@@ -182,7 +182,7 @@ def test_a_table_that_exists_twice_is_an_error(folder: Path) -> None:
 
     assert (got.fault, got.reason) == (
         Fault.TABLE,
-        "table raw.flights exists twice, as flights.parquet and with another file ending",
+        "table raw.flights exists twice, as flights.csv and as flights.parquet",
     )
 
 

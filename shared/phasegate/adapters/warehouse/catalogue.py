@@ -83,12 +83,16 @@ class Table:
         broken: Why an existing table can't be read.
         digits: Of decimal columns, the most digits before and after the point, where the type does not say it.
         largest: The largest whole number that the warehouse has.
+        only_header: It is a CSV file without a row, which says nothing about the types of its columns.
+        is_csv: It is read from CSV files.
     """
 
     types: Mapping[str, str] = field(default_factory=dict)
     broken: str = ""
     digits: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     largest: int = 2**63 - 1
+    only_header: bool = False
+    is_csv: bool = False
 
     @property
     def column_types(self) -> Mapping[str, ColumnType]:
@@ -147,8 +151,10 @@ def _required(source: Source, metric: AnyMetric) -> tuple[_Required, ...]:
 class Catalogue:
     """The tables of a warehouse by `dataset.table`; names are case-sensitive, as in BigQuery."""
 
-    def __init__(self, tables: Mapping[str, Table]) -> None:
+    def __init__(self, tables: Mapping[str, Table], database: str = "") -> None:
         self._tables = tables
+        self.database = database
+        """On DuckDB the database that holds the tables."""
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -205,6 +211,12 @@ class Catalogue:
                 return Unmeasured(Fault.REFUSED, reason)
         return self._type_fault(source, metric)
 
+    def is_only_header(self, source: Source) -> bool:
+        """True when a table, or one of a compared pair, is a CSV file without a row."""
+        names = [source.table] if isinstance(source, TableSource) else []
+        names = [source.table, source.other] if isinstance(source, PairSource) else names
+        return any(self._tables.get(_without_project(name), Table()).only_header for name in names)
+
     def _table_fault(self, required: _Required) -> Unmeasured | None:
         """Why nothing in a table can be measured."""
         name = _without_project(required.table)
@@ -217,11 +229,15 @@ class Catalogue:
         if fault := self.missing(required.table, required.date):
             return fault
         kind = self._type(required.table, required.date)
-        reason = f"{required.table}.{required.date} is {kind}, a run date column must be DATE"
-        return None if kind == "DATE" else Unmeasured(Fault.COLUMN, reason)
+        if kind == "DATE" or self._tables[name].only_header:
+            return None
+        iso = "; in a CSV file, write dates like 2024-02-05" if self._tables[name].is_csv and kind == "STRING" else ""
+        return Unmeasured(Fault.COLUMN, f"{required.table}.{required.date} is {kind}, a run date column must be DATE{iso}")
 
     def _type_fault(self, source: Source, metric: AnyMetric) -> Unmeasured | None:
         """Why a metric does not work on columns of these types: BigQuery would refuse it, or DuckDB answer differently."""
+        if self.is_only_header(source):
+            return None
         match metric:
             case NotIn(column, values):
                 return self._value_fault(source.table, column, values)

@@ -16,7 +16,7 @@ from types import MappingProxyType
 from typing import TypeAlias, assert_never, get_args
 
 from phasegate.adapters.warehouse.fitting import ColumnType, fit, fitting
-from phasegate.adapters.warehouse.googlesql import to_duckdb
+from phasegate.adapters.warehouse.googlesql import in_catalogue, to_duckdb
 from phasegate.core.checks.metrics import (
     Aggregate,
     Checksum,
@@ -74,18 +74,21 @@ class Statement:
     params: tuple[Param, ...]
 
 
-def render(query: Query, span: Span, dialect: Dialect, types: ColumnTypes = MappingProxyType({})) -> Statement:
+def render(
+    query: Query, span: Span, dialect: Dialect, types: ColumnTypes = MappingProxyType({}), *, catalogue: str = ""
+) -> Statement:
     """The one statement that answers a query for all dates of a span.
 
     Args:
         types: Of the table's columns; bounds are exact for the types that are known.
+        catalogue: On DuckDB the database that holds the tables, which may have the same name as one of its datasets.
 
     Raises:
         UnsupportedSql: SQL of the pipeline file is not known to mean the same on DuckDB.
         ConfigError: It does not parse, a name is not valid, or a comparison needs a run date that its table does not have.
     """
     assert all(isinstance(metric, Comparison) == isinstance(query.source, PairSource) for metric in query.metrics), query
-    writer = _writer(dialect, span, types)
+    writer = _writer(dialect, span, types, catalogue)
     match query.source:
         case TableSource() as source:
             text = writer.of_table(source, [metric for metric in query.metrics if not isinstance(metric, Comparison)])
@@ -433,11 +436,19 @@ class _DuckDB(_Writer):
     quote = '"'
     text, whole = "VARCHAR", "BIGINT"
 
+    def __init__(self, span: Span, types: ColumnTypes, catalogue: str = "") -> None:
+        super().__init__(span, types)
+        self._catalogue = catalogue
+
     def user(self, text: str, kind: SqlKind) -> str:
-        return f"({to_duckdb(text, kind)})"
+        sql = to_duckdb(text, kind)
+        return f"({in_catalogue(sql, self._catalogue) if self._catalogue and kind is SqlKind.QUERY else sql})"
 
     def table(self, name: str) -> str:
-        return super().table(".".join(table_name(name)[-2:]))  # without the project, which a file does not have
+        # Without the project, which a file does not have.
+        local = super().table(".".join(table_name(name)[-2:]))
+        catalogue = self._catalogue.replace('"', '""')
+        return f'"{catalogue}".{local}' if catalogue else local
 
     def sides(self, source: TableSource, metrics: Sequence[Metric]) -> list[_Side]:
         """Grouping twice counts combinations in half the time of COUNT(DISTINCT (a, b)) (337k rows, 365 dates)."""
@@ -471,11 +482,11 @@ class _DuckDB(_Writer):
         return f"CAST(FLOOR(EPOCH({moment})) AS BIGINT)"
 
 
-def _writer(dialect: Dialect, span: Span, types: ColumnTypes) -> _Writer:
+def _writer(dialect: Dialect, span: Span, types: ColumnTypes, catalogue: str) -> _Writer:
     match dialect:
         case Dialect.BIGQUERY:
             return _BigQuery(span, types)
         case Dialect.DUCKDB:
-            return _DuckDB(span, types)
+            return _DuckDB(span, types, catalogue)
         case _:
             assert_never(dialect)

@@ -11,6 +11,7 @@ import duckdb
 
 from phasegate.adapters.warehouse.catalogue import Catalogue, Table, counted_table, decimal_digits, googlesql_type, sql_of
 from phasegate.adapters.warehouse.dialect import Dialect, render
+from phasegate.adapters.warehouse.folder import FolderTable, tables
 from phasegate.adapters.warehouse.googlesql import check_sql, values_of_nothing
 from phasegate.adapters.warehouse.isolation import IsolatedQuery, PartialAnswer, StatementFailed, numbers, unusable
 from phasegate.core.checks.metrics import (
@@ -21,9 +22,10 @@ from phasegate.core.checks.metrics import (
     OutOfRange,
     Query,
     Source,
+    TableSource,
     Unmeasured,
 )
-from phasegate.core.field_syntax import NAME, Span
+from phasegate.core.field_syntax import Span
 from phasegate.errors import WarehouseError
 from phasegate.installation import platform as described
 
@@ -44,7 +46,7 @@ class DuckDBWarehouse:
 
     Args:
         path: A database file; it is open only while something is measured, so that a loader can write in between. Or a folder
-            in which `dataset/table.parquet`, `dataset/table.csv`, or the files in `dataset/table/` are a table.
+            of files, see `folder`.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -100,7 +102,9 @@ class DuckDBWarehouse:
 
     def _catalogue(self, connection: duckdb.DuckDBPyConnection) -> Catalogue:
         try:
-            broken = dict(_make_views(connection, self._path)) if self._path.is_dir() else {}
+            found = tuple(tables(self._path)) if self._path.is_dir() else ()
+            broken = dict(_make_views(connection, found))
+            files = {table.full_name: table for table in found}
         except OSError as exc:
             raise WarehouseError(f"can't open the warehouse at {self._path}: {exc.strerror}", retryable=False) from exc
         types: dict[str, dict[str, str]] = {}
@@ -109,52 +113,57 @@ class DuckDBWarehouse:
             types.setdefault(f"{dataset}.{table}", {})[column.lower()] = googlesql_type(declared)
             if decimal := decimal_digits(declared):
                 digits.setdefault(f"{dataset}.{table}", {})[column.lower()] = decimal
-        readable = {name: Table(columns, digits=digits.get(name, {}), largest=_LARGEST) for name, columns in types.items()}
-        return Catalogue(readable | {name: Table(broken=reason) for name, reason in broken.items()})
+        readable = {
+            name: Table(
+                columns,
+                digits=digits.get(name, {}),
+                largest=_LARGEST,
+                only_header=name in files and files[name].is_only_header,
+                is_csv=name in files and files[name].is_csv,
+            )
+            for name, columns in types.items()
+        }
+        (database,) = connection.execute("SELECT current_database()").fetchone() or ("",)
+        return Catalogue(readable | {name: Table(broken=reason) for name, reason in broken.items()}, database)
 
 
-def _make_views(connection: duckdb.DuckDBPyConnection, folder: Path) -> Iterator[tuple[str, str]]:
-    """Make a view of each file or folder of files; yields the tables that can't be read, with the reason."""
-    views: set[str] = set()
-    for dataset in sorted(path for path in folder.iterdir() if path.is_dir() and _is_name(path.name)):
-        connection.execute(f'CREATE SCHEMA IF NOT EXISTS "{dataset.name}"')
-        for path in sorted(path for path in dataset.iterdir() if _is_name(path.stem)):
-            reader = _reader(path)
-            name = f"{dataset.name}.{path.stem}"
-            if reader is None:
-                continue
-            if name in views:
-                yield name, f"table {name} exists twice, as {path.name} and with another file ending"
-                continue
-            views.add(name)
-            try:
-                view = f'"{dataset.name}"."{path.stem}"'  # both passed _is_name, so no quote is in them
-                connection.execute(f"CREATE VIEW {view} AS SELECT * FROM {reader}")  # noqa: S608
-            except duckdb.Error as exc:
-                yield name, f"table {name} can't be read: {_first_line(exc)}"
+def _make_views(connection: duckdb.DuckDBPyConnection, found: Iterable[FolderTable]) -> Iterator[tuple[str, str]]:
+    """Make a view of each table of a folder; yields the tables that can't be read, with the reason."""
+    views: dict[str, FolderTable] = {}
+    for table in found:
+        name = table.full_name
+        if name in views:
+            other = views[name].below or views[name].files[0]
+            yield name, f"table {name} exists twice, as {other.name} and as {(table.below or table.files[0]).name}"
+            continue
+        views[name] = table
+        if table.problem:
+            yield name, f"table {name} can't be read: {table.problem}"
+            continue
+        try:
+            connection.execute(f"CREATE SCHEMA IF NOT EXISTS {_identifier(_MEMORY, table.dataset)}")
+            view = _identifier(_MEMORY, table.dataset, table.name)
+            connection.execute(f"CREATE VIEW {view} AS SELECT * FROM {table.source}")  # noqa: S608
+        except duckdb.Error as exc:
+            files = f" ({table.files[0].name})" if len(table.files) == 1 else ""
+            yield name, f"table {name}{files} can't be read: {_first_line(exc)}"
 
 
-def _is_name(text: str) -> bool:
-    return re.fullmatch(NAME, text) is not None
+_MEMORY = "memory"
+"""The catalogue of a connection without a file, where the views of a folder are."""
 
 
-def _reader(path: Path) -> str | None:
-    """The DuckDB function that reads a file, or all files of a folder; None when it has no data files."""
-    for ending, function in ((".parquet", "read_parquet"), (".csv", "read_csv")):
-        if path.is_dir() and next(path.rglob(f"*{ending}"), None):
-            return f"{function}({_quoted(f'{path}/**/*{ending}')})"
-        if path.is_file() and path.suffix == ending:
-            return f"{function}({_quoted(str(path))})"
-    return None
-
-
-def _quoted(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
+def _identifier(*names: str) -> str:
+    # All three parts: a dataset may be called like a catalogue.
+    return ".".join('"' + name.replace('"', '""') + '"' for name in names)
 
 
 def _first_line(error: Exception) -> str:
     """The message of an error, without its class, the statement and values of the data."""
-    line = re.sub(r"^[A-Z][\w ]* Error: ", "", str(error).partition("\n")[0])
+    lines = [line for line in str(error).splitlines() if line and not line.startswith("Original Line:")]
+    line = re.sub(r"^[A-Z][\w ]* Error: ", "", lines[0]) if lines else ""
+    if line.startswith("CSV Error on Line") and len(lines) > 1:
+        return f"{line}: " + re.sub(r'string "[^"]*"', "a value", lines[1])
     return re.sub(r"'[^']*'", "'…'", line) if isinstance(error, duckdb.DataError) else line
 
 
@@ -197,7 +206,10 @@ class _Measurement:
         return isolated.parts
 
     def _run(self, source: Source, metrics: tuple[AnyMetric, ...]) -> PartialAnswer:
-        statement = render(Query(source, metrics), self._span, Dialect.DUCKDB, self._catalogue.column_types(source))
+        if isinstance(source, TableSource) and self._catalogue.is_only_header(source):
+            return PartialAnswer(metrics, ("DATE", *["INT64"] * len(metrics)), [])
+        types, database = self._catalogue.column_types(source), self._catalogue.database
+        statement = render(Query(source, metrics), self._span, Dialect.DUCKDB, types, catalogue=database)
         self._statements += 1
         try:
             result = self._connection.execute(statement.text, {param.name: param.value for param in statement.params})

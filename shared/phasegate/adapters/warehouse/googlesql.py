@@ -45,6 +45,17 @@ def to_duckdb(text: str, kind: SqlKind) -> str:
     return sql
 
 
+def in_catalogue(sql: str, catalogue: str) -> str:
+    """A DuckDB query that names the catalogue of each table: a dataset may have the same name as a catalogue."""
+    from sqlglot import exp, parse_one
+
+    tree = parse_one(sql, read="duckdb")
+    for table in tree.find_all(exp.Table):
+        if table.args.get("db") is not None and table.args.get("catalog") is None:
+            table.set("catalog", exp.to_identifier(catalogue, quoted=True))
+    return tree.sql(dialect="duckdb")
+
+
 def check_sql(text: str, kind: SqlKind) -> str | None:
     """Why this SQL is not run on DuckDB; None when it is.
 
