@@ -40,6 +40,7 @@ EXAMPLES: tuple[BaseCheck, ...] = (
     References(columns=("a",), table="raw.airlines", to=("b",), same_date=False),
     Coverage(of="raw.weather", key=("a",), columns=("b",), of_where="wind > 3", at_least=0.9, acceptable=0.8),
     Fresh(column="loaded_at", within=timedelta(hours=26), acceptable=timedelta(hours=30)),
+    Fresh(column="loaded_at", within=timedelta(hours=26), zone="UTC"),
     AggregateCheck(sql="SUM(a)", at_least=1, at_most=9, null_ok=True),
     AggregateCheck(sql="SUM(a)", above=1, below=9),
     AggregateCheck(sql="SUM(a)", between=(1, 9), acceptable=(0, 10)),

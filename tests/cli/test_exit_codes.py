@@ -172,3 +172,27 @@ def test_status_exits_with_1_while_a_gate_needs_a_person(folder: Path) -> None:
     command(folder, "complete", "raw", "2024-02-09", **state)
     assert command(folder, "status", "2024-02-09", **state).returncode == 1
     assert command(folder, "status", "2024-02-05", **state).returncode == 0, "of the dates that it shows"
+
+
+@pytest.mark.parametrize(
+    ("zone", "check", "loaded", "verdict"),
+    [
+        ("Asia/Tokyo", "", "2024-02-05 22:00:00", b"fail"),
+        ("Asia/Tokyo", "", "2024-02-06 04:00:00", b"pass"),
+        ("Asia/Tokyo", ", zone: UTC", "2024-02-05 20:00:00", b"pass"),
+        ("America/New_York", "", "2024-02-06 05:20:00", b"pass"),
+    ],
+)
+def test_a_naive_time_is_fresh_by_the_clock_of_the_pipeline(
+    folder: Path, zone: str, check: str, loaded: str, verdict: bytes
+) -> None:
+    fresh = f"{{fresh: {{column: loaded_at, within: 3h{check}}}}}"
+    (folder / "shop.yaml").write_text(
+        f"pipeline: shop\ntimezone: {zone}\ncalendar: {{from: 2024-01-01}}\nphases:\n  raw:\n    due: 06:00 +1d\n"
+        f"    outputs: {{raw.orders: {{date: day, checks: [{fresh}]}}}}\n"
+    )
+    with duckdb.connect(str(folder / "wh.duckdb")) as connection:
+        select = f"SELECT DATE '2024-02-05' AS day, 1 AS id, TIMESTAMP '{loaded}' AS loaded_at"
+        connection.execute(f"CREATE OR REPLACE TABLE raw.orders AS {select}")
+    done = command(folder, "validate", "2024-02-05", "--format", "jsonl", PHASEGATE_STATE="sqlite:s.sqlite")
+    assert b'"verdict": "' + verdict in done.stdout, done.stdout

@@ -21,7 +21,7 @@ from phasegate.core.pipeline.model import (
     Route,
 )
 from phasegate.installation.deployment import Installation
-from phasegate.installation.examination import Facts, examine
+from phasegate.installation.examination import Facts, _table_faults, examine
 from phasegate.installation.platform import Function, Job, Resource, ResourceKind, Subscription, Table
 from phasegate.installation.requirements import (
     EVENT_FUNCTIONS,
@@ -518,3 +518,13 @@ def test_an_installation_on_one_machine_has_no_findings_about_the_platform() -> 
     here = replace(healthy(), subscriptions=None, functions=None, jobs=None, grants={}, secrets={}, platform_time=None)
     kinds = {each.subject.split(" ")[0] for each in examine([SHOP], OURS, here, now=NOW)}
     assert not kinds & {"function", "subscription", "scheduler", "grants", "secret"}
+
+
+def test_a_table_partitioned_by_ingestion_time_is_right_for_its_pseudo_column() -> None:
+    by_ingestion = replace(SHOP.phases["raw"].outputs["raw.orders"], date="_PARTITIONDATE", key=(), checks=())
+    raw = replace(SHOP.phases["raw"], outputs={"raw.orders": by_ingestion})
+    pipeline = replace(SHOP, phases={"raw": raw})
+    columns = {"_PARTITIONDATE": "DATE"}
+    assert list(_table_faults(pipeline, "raw.orders", columns, Table({"id": "INT64"}, "_PARTITIONTIME"))) == []
+    (missing, *_) = _table_faults(pipeline, "raw.orders", columns, Table({"id": "INT64"}, "day"))
+    assert missing[0] == "column _PARTITIONDATE is missing"

@@ -29,7 +29,7 @@ def schedule_faults(pipeline: Pipeline, warehouse: Warehouse, now: datetime) -> 
     name = expected.table or "the query of calendar.expected"
     span = Span(today - LOOKED_BACK, today + max(expected.ahead or timedelta(), timedelta(days=1)))
     query = expected.counting_query()
-    loaded = None if expected.loaded_at is None else Newest(expected.loaded_at)
+    loaded = None if expected.loaded_at is None else Newest(expected.loaded_at, zone=pipeline.timezone)
     if loaded is not None:
         query = replace(query, metrics=(*query.metrics, loaded))
     try:

@@ -442,15 +442,23 @@ def _tables(installed: _Installed) -> Iterator[Finding]:
                 yield from _verdict(subject, exist + partitioned, _table_faults(pipeline, name, columns, table))
 
 
+_PSEUDO_COLUMNS = {"_partitiondate": "DATE", "_partitiontime": "TIMESTAMP"}
+"""What a table partitioned by ingestion time has besides its columns. Source: BigQuery "Query partitioned tables"."""
+
+
 def _table_faults(pipeline: Pipeline, name: str, columns: Mapping[str, str], table: Table) -> Iterator[Fault]:
     fix = f"correct the table, or its columns in the pipeline file of {pipeline.name}"
+    by_ingestion = (table.partition or "").upper() == "_PARTITIONTIME"
+    types = {**table.types, **(_PSEUDO_COLUMNS if by_ingestion else {})}
     for column, declared in columns.items():
-        kind = table.types.get(column.lower())
+        kind = types.get(column.lower())
         if kind is None:
             yield f"column {column} is missing", fix
         elif declared and kind != declared:
             yield f"column {column} is {kind}, not {declared}", fix
     day = pipeline.date_columns.get(name)
+    if by_ingestion and day is not None and day.lower() in _PSEUDO_COLUMNS:
+        return
     if day is not None and table.partition is not None and table.partition.lower() != day.lower():
         partitioned = f"partitioned by {table.partition}" if table.partition else "not partitioned"
         copy = f"CREATE TABLE `{name}_new` PARTITION BY {day} AS SELECT * FROM `{name}`"  # noqa: S608 - for a person to paste; names are of the pipeline file

@@ -3,7 +3,7 @@
 
 import subprocess
 import sys
-from datetime import date
+from datetime import date, datetime
 from pathlib import Path
 
 import duckdb
@@ -432,3 +432,22 @@ def test_a_year_of_all_flights_gives_the_known_totals(demo_warehouse: Path) -> N
     totals = [sum(numbers[n] or 0 for numbers in answer.numbers.values()) for n in range(len(metrics))]
 
     assert len(answer.numbers) == 365 and (totals[0], totals[1], totals[2], totals[4]) == (336_776, 8_255, 0, 8_255)
+
+
+@pytest.mark.parametrize(
+    ("column", "zone", "utc"),
+    [
+        ("TIMESTAMP '2024-02-05 22:00:00'", "Asia/Tokyo", "2024-02-05T13:00:00+00:00"),
+        ("TIMESTAMP '2024-02-06 05:20:00'", "America/New_York", "2024-02-06T10:20:00+00:00"),
+        ("TIMESTAMP '2024-07-06 05:20:00'", "America/New_York", "2024-07-06T09:20:00+00:00"),
+        ("DATE '2024-02-06'", "Asia/Tokyo", "2024-02-05T15:00:00+00:00"),
+        ("TIMESTAMPTZ '2024-02-05 22:00:00+00'", "Asia/Tokyo", "2024-02-05T22:00:00+00:00"),
+        ("TIMESTAMPTZ '2024-02-05 22:00:00-05'", "UTC", "2024-02-06T03:00:00+00:00"),
+        ("TIMESTAMP '2024-02-05 22:00:00'", "UTC", "2024-02-05T22:00:00+00:00"),
+    ],
+)
+def test_a_time_without_a_zone_is_local(tmp_path: Path, column: str, zone: str, utc: str) -> None:
+    with duckdb.connect(str(tmp_path / "w.duckdb")) as connection:
+        connection.execute(f"CREATE SCHEMA raw; CREATE TABLE raw.flights AS SELECT DATE '{DAY}' AS d, {column} AS loaded_at")
+    answer = ask(tmp_path / "w.duckdb", FLIGHTS, Newest("loaded_at", None, zone))
+    assert answer.numbers[DAY] == (int(datetime.fromisoformat(utc).timestamp()),)

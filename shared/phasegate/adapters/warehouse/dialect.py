@@ -43,7 +43,7 @@ from phasegate.core.checks.metrics import (
     Violating,
 )
 from phasegate.core.checks.sql import SqlKind
-from phasegate.core.field_syntax import Column, FieldSyntax, Span, Table, parse_day
+from phasegate.core.field_syntax import Column, FieldSyntax, Span, Table, Zone, parse_day
 from phasegate.errors import ConfigError
 
 ColumnTypes: TypeAlias = Mapping[str, ColumnType]
@@ -132,6 +132,11 @@ def _date(text: str) -> date | None:
         return parse_day(text)
     except ValueError:
         return None
+
+
+def _zone(name: str) -> str:
+    """A time zone as a literal."""
+    return f"'{_validated(Zone, name)}'"
 
 
 def _list(columns: Sequence[str]) -> str:
@@ -265,8 +270,10 @@ class _Writer(ABC):
                 return self.count(where, self.not_matching(self.column(column), self.bind(pattern)))
             case Violating(condition, where):
                 return self.count(where, f"NOT {self.condition(condition)}")
-            case Newest(column, where):
-                return self.epoch(f"MAX({self.only(self.column(column), self.where(where))})")
+            case Newest(column, where, zone):
+                newest = f"MAX({self.only(self.column(column), self.where(where))})"
+                is_local = self.type_of(column).name in ("DATE", "DATETIME") and zone != "UTC"
+                return self.epoch(newest, _zone(zone) if is_local else None)
             case Aggregate(expression):
                 return self.user(expression, SqlKind.AGGREGATE)
             case Checksum(columns, where):
@@ -339,8 +346,8 @@ class _Writer(ABC):
         """True when a value, as text, does not match a pattern anywhere."""
 
     @abstractmethod
-    def epoch(self, moment: str) -> str:
-        """Whole seconds since 1970 UTC, rounded down."""
+    def epoch(self, moment: str, zone: str | None) -> str:
+        """Whole seconds since 1970 UTC, rounded down; *zone* is that of a moment without one, as a literal."""
 
 
 class _PairSelect:
@@ -427,8 +434,8 @@ class _BigQuery(_Writer):
     def not_matching(self, value: str, pattern: str) -> str:
         return f"NOT REGEXP_CONTAINS(CAST({value} AS STRING), {pattern})"
 
-    def epoch(self, moment: str) -> str:
-        return f"UNIX_SECONDS(CAST({moment} AS TIMESTAMP))"
+    def epoch(self, moment: str, zone: str | None) -> str:
+        return f"UNIX_SECONDS({f'TIMESTAMP({moment}, {zone})' if zone else f'CAST({moment} AS TIMESTAMP)'})"
 
 
 class _DuckDB(_Writer):
@@ -478,8 +485,9 @@ class _DuckDB(_Writer):
     def not_matching(self, value: str, pattern: str) -> str:
         return f"NOT REGEXP_MATCHES(CAST({value} AS VARCHAR), {pattern})"
 
-    def epoch(self, moment: str) -> str:
-        return f"CAST(FLOOR(EPOCH({moment})) AS BIGINT)"
+    def epoch(self, moment: str, zone: str | None) -> str:
+        instant = f"TIMEZONE({zone}, CAST({moment} AS TIMESTAMP))" if zone else moment
+        return f"CAST(FLOOR(EPOCH({instant})) AS BIGINT)"
 
 
 def _writer(dialect: Dialect, span: Span, types: ColumnTypes, catalogue: str) -> _Writer:

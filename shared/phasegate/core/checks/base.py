@@ -102,12 +102,14 @@ class CheckContext:
         date_columns: The run date column of every table for which the pipeline file declares one.
         due: When the phase is due for a run date, in UTC; None when it has no due time.
         moment: What messages call that time.
+        zone: The pipeline's time zone: that of dates and times without one.
     """
 
     source: TableSource
     date_columns: Mapping[str, str]
     due: Callable[[date], datetime | None]
     moment: str = "the due time"
+    zone: str = "UTC"
 
     def pair(self, other: str, *, dated: bool = True) -> PairSource:
         """The table and *other*, compared by date and key; without *dated* by key alone."""

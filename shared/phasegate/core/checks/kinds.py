@@ -60,7 +60,7 @@ from phasegate.core.checks.metrics import (
     Violating,
 )
 from phasegate.core.checks.sql import SqlKind, SqlText
-from phasegate.core.field_syntax import Column, ColumnType, Duration, Exact, Share, Table, Tagged, parse_type
+from phasegate.core.field_syntax import Column, ColumnType, Duration, Exact, Share, Table, Tagged, Zone, parse_type
 
 
 @dataclass(frozen=True, slots=True)
@@ -533,20 +533,25 @@ class Fresh(BaseCheck):
     within: Duration
     acceptable: Duration | None = None
     """A longer time that is amber instead of red."""
+    zone: Zone | None = None
+    """The time zone of a column without one (DATE, DATETIME), when it is not the pipeline's: UTC."""
 
     def __post_init__(self) -> None:
         if self.acceptable is not None and self.acceptable < self.within:
             raise ValueError("an acceptable time at least as long as within")
+
+    def _newest(self, context: CheckContext) -> Newest:
+        return Newest(self.column, self.where, self.zone or context.zone)
 
     @property
     def subject(self) -> str:
         return self.column
 
     def metrics(self, context: CheckContext) -> tuple[MetricRequest, ...]:
-        return ((context.source, Newest(self.column, self.where)),)
+        return ((context.source, self._newest(context)),)
 
     def judge(self, answers: Answers, context: CheckContext, day: date) -> Judgement | None:
-        newest = answers.number(context.source, Newest(self.column, self.where), day)
+        newest = answers.number(context.source, self._newest(context), day)
         due = context.due(day)
         assert due is not None, "a phase with a fresh check has a due time"
         expected = f"within {_hours(self.within)} before {context.moment}"

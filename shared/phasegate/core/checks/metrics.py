@@ -204,11 +204,15 @@ class Violating(CountMetric):
 
 @dataclass(frozen=True, slots=True)
 class Newest(ValueMetric):
-    """The greatest value of a date or time *column*, in whole seconds since 1970 UTC; None when there is none."""
+    """The greatest value of a date or time *column*, in whole seconds since 1970 UTC; None when there is none.
+
+    *zone*: that of values without one (DATE, DATETIME); a DATE is its midnight there.
+    """
 
     changes_on_reload: ClassVar[bool] = True
     column: str
     where: str | None = None
+    zone: str = "UTC"
 
     @property
     def own_columns(self) -> Columns:

@@ -583,7 +583,8 @@ class Pipeline:
         return self._checks[phase]
 
     def _placed(self, phase: str, table: str, output: Output) -> Iterator[PlacedCheck]:
-        context = CheckContext(TableSource(table, output.date), self.date_columns, lambda day: self.due(phase, day))
+        source = TableSource(table, output.date)
+        context = CheckContext(source, self.date_columns, lambda day: self.due(phase, day), zone=self.timezone)
         yield from _declared(output, context)
         if output.key:
             yield PlacedCheck(f"{table}.key", Key(columns=output.key), context)
@@ -603,7 +604,7 @@ class Pipeline:
         declared, parts = self.phase(phase).needs, self.calendar.parts_of(day)
         columns = {**{table: need.date for table, need in declared.items()}, **self.date_columns}
         contexts = {
-            table: CheckContext(TableSource(table, need.date), columns, lambda _: at, moment)
+            table: CheckContext(TableSource(table, need.date), columns, lambda _: at, moment, self.timezone)
             for table, need in declared.items()
         }
         return {
