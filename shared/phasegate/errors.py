@@ -52,6 +52,10 @@ class MessageError(PhasegateError):
     """A message that no redelivery will fix; it is stored as rejected and acknowledged."""
 
 
+class IgnoredSender(MessageError):
+    """A message of a sender that the pipeline file ignores: it is acknowledged, and nothing else happens."""
+
+
 class UnknownPhase(MessageError):
     """A message or command names a phase or producer that the pipeline file does not declare."""
 

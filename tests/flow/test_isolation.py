@@ -11,7 +11,7 @@ from phasegate.alerts.dispatch import AlertDispatch
 from phasegate.app.pipeline_file import load
 from phasegate.core.alerts.routing import Silence
 from phasegate.core.field_syntax import Span
-from phasegate.core.gates.completion import RunKey
+from phasegate.core.gates.completion import Envelope, RunKey
 from phasegate.core.gates.gate import GateState
 from phasegate.core.gates.orphan import left_alone
 from phasegate.core.pipeline.model import Pipeline
@@ -19,6 +19,7 @@ from phasegate.errors import NotifyError, StateError
 from phasegate.gates.heartbeat import WATCH, Heartbeats, last_heartbeats
 from phasegate.gates.monitor import Monitor
 from phasegate.gates.tick import Tick
+from phasegate.messaging.inbox import Handled
 from phasegate.messaging.outbox import Relay
 from phasegate.ports import Receipt
 
@@ -190,3 +191,14 @@ def test_a_server_without_the_secret_sends_to_the_fallback(tmp_path: Path) -> No
     desk.destination("chat").errors.append(NotifyError("secret://chat is missing", retryable=False, lacks_secret=True))
     desk.alerts.handle(desk.alert())
     assert any(health.is_down for health in desk.alerts.destinations.health())
+
+
+def test_a_message_of_a_sender_that_is_nobodys_leaves_no_trace(tmp_path: Path) -> None:
+    file = tmp_path / "fan.yaml"
+    fan(tmp_path)
+    file.write_text(file.read_text() + 'messages: {ignore: ["beat*"]}\n')
+    world = World(load(file))
+    handled = world.monitor.handle(Envelope("m", b'{"producer": "beat-7", "run_date": "who knows"}', {}))
+    assert (handled.handled, handled.detail) == (Handled.IGNORED, 'its sender "beat-7" is ignored')
+    assert world.store.rejected(9) == []
+    assert world.bus.taken == []

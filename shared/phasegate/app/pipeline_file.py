@@ -26,7 +26,7 @@ from yaml.nodes import MappingNode, Node, ScalarNode
 
 from phasegate.app.yaml_file import NULL, STR, At, YamlFile, describe, printable
 from phasegate.core.checks.kinds import KINDS, Check
-from phasegate.core.field_syntax import EXACT, Between, Exact, FieldSyntax, Tagged
+from phasegate.core.field_syntax import EXACT, Between, Exact, FieldNames, FieldSyntax, OneOrMore, Tagged
 from phasegate.core.pipeline.model import Pipeline
 from phasegate.core.pipeline.validate import problems
 from phasegate.errors import ConfigError, Problem
@@ -259,6 +259,23 @@ def _as_written(mark: Exact, value: object) -> object:
     return number
 
 
+def _names(_mark: OneOrMore, _source: object, _handler: object) -> core_schema.CoreSchema:
+    return core_schema.no_info_plain_validator_function(_read_names)
+
+
+def _read_names(value: object) -> str:
+    written: Sequence[object] = value if isinstance(value, list) else [value]
+    names = [name for name in written if isinstance(name, str) and name]
+    if not names or len(names) < len(written) or len(set(names)) < len(names):
+        raise ValueError("a field name, or a list of different ones")
+    return FieldNames.of(names) if len(names) > 1 else names[0]
+
+
+def _names_schema(_mark: OneOrMore, _core: object, _handler: object) -> Schema:
+    name: Schema = {"type": "string", "minLength": 1}
+    return {"anyOf": [name, {"type": "array", "items": name, "minItems": 1, "uniqueItems": True}]}
+
+
 def _tagged(_mark: Tagged, _source: object, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
     fields = {name: core_schema.typed_dict_field(handler.generate_schema(kind), required=False) for name, kind in KINDS.items()}
     item = core_schema.typed_dict_schema(fields, extra_behavior="forbid")
@@ -277,6 +294,8 @@ setattr(FieldSyntax, "__get_pydantic_json_schema__", _pattern)  # noqa: B010
 setattr(Between, "__get_pydantic_core_schema__", _bounded)  # noqa: B010
 setattr(Exact, "__get_pydantic_core_schema__", _exact)  # noqa: B010
 setattr(Exact, "__get_pydantic_json_schema__", _exact_schema)  # noqa: B010
+setattr(OneOrMore, "__get_pydantic_core_schema__", _names)  # noqa: B010
+setattr(OneOrMore, "__get_pydantic_json_schema__", _names_schema)  # noqa: B010
 setattr(Tagged, "__get_pydantic_core_schema__", _tagged)  # noqa: B010
 
 

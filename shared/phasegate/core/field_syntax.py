@@ -5,7 +5,7 @@ takes the parser from the annotation, the JSON Schema takes the pattern.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date, time, timedelta
 from decimal import Decimal
@@ -54,6 +54,27 @@ class Exact:
     high: int | None = None
     text: bool = False
     boolean: bool = False
+
+
+class FieldNames(str):
+    """The name of a message's field, and other names that it may have; messages are written with the first."""
+
+    others: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, names: Sequence[str]) -> "FieldNames":
+        """Several names for one thing; the first is how messages are written."""
+        made = cls(names[0])
+        made.others = tuple(names[1:])
+        return made
+
+
+@dataclass(frozen=True, slots=True)
+class OneOrMore:
+    """A name, or a list of names for the same thing: `[game_date, target_date]`."""
+
+
+FieldName = Annotated[str, OneOrMore()]
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from enum import StrEnum
 
 from phasegate.core.gates.completion import Envelope, content_id, read_envelope
 from phasegate.core.gates.decide import Decision
-from phasegate.errors import MessageError
+from phasegate.errors import IgnoredSender, MessageError
 from phasegate.messaging.bodies import rejected_message
 from phasegate.messaging.outbox import Relay
 from phasegate.ports import Change, Clock, Rejected, StateStore
@@ -78,6 +78,8 @@ class Inbox:
         """
         try:
             return handle(envelope)
+        except IgnoredSender as ignored:
+            return InboxResult(envelope.message_id, Handled.IGNORED, detail=str(ignored))
         except MessageError as error:
             return self._reject(envelope, error)
 

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta, timezone
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from phasegate.app.pipeline_file import load
 from phasegate.core.gates.completion import (
     LONGEST_TEXT,
     Completion,
@@ -21,7 +23,7 @@ from phasegate.core.gates.completion import (
     read_envelope,
 )
 from phasegate.core.pipeline.model import Calendar, Messages, Output, Phase, Pipeline, Producer, StatusWords
-from phasegate.errors import MessageError, UnknownPhase
+from phasegate.errors import IgnoredSender, MessageError, UnknownPhase
 
 NOW = datetime(2013, 2, 9, 12, tzinfo=UTC)
 DAY = date(2013, 2, 8)
@@ -573,3 +575,111 @@ def test_a_report_from_a_clock_that_is_ahead_is_no_newer_than_its_arrival() -> N
     ahead = Report("a", Status.DONE, now, finished_at=now + timedelta(hours=20))
     honest = Report("a", Status.DONE, now + timedelta(hours=1), finished_at=now + timedelta(minutes=59))
     assert honest.order > ahead.order
+
+
+# -- messages as another system writes them -------------------------------------------------------------------------------------
+
+NBA = """\
+pipeline: nba
+timezone: America/New_York
+calendar: {from: 2026-01-01}
+messages:
+  producer: [processor, processor_name]
+  run_date: [game_date, target_date]
+  duration: took
+  ignore: [heartbeat, "test-*"]
+phases:
+  raw:
+    aliases: [phase_2]
+    producers:
+      box: {aliases: [BoxScores, "Async*Processor"]}
+      odds: {aliases: ["Odds*", AsyncOddsProcessor]}
+    outputs: {raw.box: {date: d}}
+  clean:
+    aliases: [phase_2]
+    after: [raw]
+    producers: {cleaner: {aliases: [Cleaner]}}
+    outputs: {clean.box: {date: d}}
+"""
+
+
+@pytest.fixture
+def foreign(tmp_path):
+    (tmp_path / "nba.yaml").write_text(NBA)
+    return load(tmp_path / "nba.yaml")
+
+
+def heard(pipeline, **fields):
+    body = {"processor": "BoxScores", "game_date": "2026-03-02", "status": "done", **fields}
+    data = json.dumps({name: value for name, value in body.items() if value is not None}).encode()
+    return parse_completion(Envelope("m", data, {}), [pipeline], now=NOON)
+
+
+NOON = datetime(2026, 3, 3, 12, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("fields", "run"),
+    [
+        ({}, "nba/raw/2026-03-02"),
+        ({"game_date": None, "target_date": "2026-03-01"}, "nba/raw/2026-03-01"),
+        ({"target_date": "2026-03-02"}, "nba/raw/2026-03-02"),
+        ({"game_date": "", "target_date": "2026-03-01"}, "nba/raw/2026-03-01"),
+        ({"processor": None, "processor_name": "Cleaner"}, "nba/clean/2026-03-02"),
+        ({"phase": "phase_2"}, "nba/raw/2026-03-02"),
+        ({"phase": "phase_2", "processor": "Cleaner"}, "nba/clean/2026-03-02"),
+    ],
+)
+def test_one_thing_may_have_several_names(foreign, fields, run):
+    assert str(heard(foreign, **fields).run) == run
+
+
+@pytest.mark.parametrize(
+    ("sender", "producer"),
+    [
+        ("AsyncBoxProcessor", "box"),
+        ("AsyncProcessor", "box"),
+        ("AsyncOddsProcessor", "odds"),  # an exact name comes first
+        ("OddsLines", "odds"),
+    ],
+)
+def test_an_alias_may_be_a_pattern(foreign, sender, producer):
+    assert heard(foreign, processor=sender).report.producer == producer
+
+
+@pytest.mark.parametrize(
+    ("fields", "problem"),
+    [
+        ({"target_date": "2026-03-01"}, 'game_date and target_date differ: "2026-03-02", "2026-03-01"'),
+        ({"processor": "asyncBoxProcessor"}, 'unknown producer "asyncBoxProcessor"; known producers: box, odds, cleaner'),
+        ({"processor": None, "phase": "phase_2"}, '"phase_2" is raw or clean; the message must name its processor'),
+        ({"processor": "Cleaner", "phase": "raw"}, 'unknown producer "Cleaner" of phase raw; known producers: box, odds'),
+        ({"took": -5}, "took must be seconds, or a time like 90s, 5m or 2h, up to 30 days, got -5"),
+        ({"took": "a while"}, 'took must be seconds, or a time like 90s, 5m or 2h, up to 30 days, got "a while"'),
+        ({"took": 1e9}, "took must be seconds, or a time like 90s, 5m or 2h, up to 30 days, got 1000000000.0"),
+        ({"took": True}, "took must be seconds, or a time like 90s, 5m or 2h, up to 30 days, got true"),
+    ],
+)
+def test_what_stays_unclear_is_refused(foreign, fields, problem):
+    with pytest.raises(MessageError, match=f"^{re.escape(problem)}"):
+        heard(foreign, **fields)
+
+
+@pytest.mark.parametrize(
+    ("took", "seconds"), [(90, 90), (90.5, 90.5), ("90", 90), ("90s", 90), ("5m", 300), ("2h", 7200), (0, 0)]
+)
+def test_a_duration_gives_the_start(foreign, took, seconds):
+    end = datetime(2026, 3, 3, 5, tzinfo=UTC)
+    report = heard(foreign, took=took, finished_at=end.isoformat()).report
+    assert report.started_at == end - timedelta(seconds=seconds)
+    assert heard(foreign, took=took).report.started_at == NOON - timedelta(seconds=seconds), "without an end it is just over"
+    given = heard(foreign, took=took, started_at="2026-03-03T04:00:00Z").report
+    assert given.started_at == datetime(2026, 3, 3, 4, tzinfo=UTC), "a start that is given counts"
+
+
+@pytest.mark.parametrize("sender", ["heartbeat", "test-7", "test-"])
+def test_a_sender_that_is_nobodys_is_ignored(foreign, sender):
+    with pytest.raises(IgnoredSender):
+        heard(foreign, processor=sender)
+    with pytest.raises(IgnoredSender):
+        heard(foreign, processor=sender, game_date="someday", status="who knows")

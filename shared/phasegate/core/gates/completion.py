@@ -13,9 +13,12 @@ from datetime import UTC, date, datetime, timedelta, tzinfo
 from enum import StrEnum
 from typing import Any
 
-from phasegate.core.field_syntax import parse_day
+from phasegate.core.field_syntax import parse_day, parse_duration
 from phasegate.core.pipeline.model import Messages, Pipeline
-from phasegate.errors import MessageError, UnknownPhase
+from phasegate.errors import IgnoredSender, MessageError, UnknownPhase
+
+LONGEST_RUN = timedelta(days=30)
+"""A run that is said to have lasted longer is a mistake."""
 
 FAR_FUTURE = timedelta(days=7)
 """A run date further in the future than this is a mistake."""
@@ -214,6 +217,7 @@ def parse_completion(envelope: Envelope, pipelines: Sequence[Pipeline], *, now: 
     """The completion that a message carries, with the field names that its pipeline declares under `messages:`.
 
     Raises:
+        IgnoredSender: Its sender is nobody's here.
         MessageError: The message is invalid: it names no known pipeline, phase, producer or status, or its run date is missing,
             is not written YYYY-MM-DD, or is more than `FAR_FUTURE` ahead.
     """
@@ -221,23 +225,57 @@ def parse_completion(envelope: Envelope, pipelines: Sequence[Pipeline], *, now: 
     pipeline = _pipeline_of(fields, pipelines)
     names = pipeline.messages
     phase, producer = _sender(fields, pipeline)
-    run_date = _run_date(fields.get(names.run_date), names.run_date, latest=pipeline.today(now) + FAR_FUTURE)
+    run_date = _run_date(given(fields, names.run_date), names.run_date, latest=pipeline.today(now) + FAR_FUTURE)
     latest = now + AHEAD
+    received_at = min(envelope.published_at or now, now)
+    finished_at = _moment(given(fields, names.finished), names.finished, latest=latest, zone=pipeline.zone)
+    started_at = _moment(given(fields, names.started), names.started, latest=latest, zone=pipeline.zone)
+    if started_at is None and names.duration is not None:
+        lasted = _duration(given(fields, names.duration), names.duration)
+        started_at = None if lasted is None else (finished_at or received_at) - lasted
     report = Report(
         producer=producer,
-        status=_status(fields.get(names.status_field), names),
+        status=_status(given(fields, names.status_field), names),
         # A report without times of its own is as old as its message, because the broker may deliver in any order.
-        received_at=min(envelope.published_at or now, now),
-        run_id=_text(fields.get(names.run_id)),
-        attempt=_whole(fields.get(names.attempt), names.attempt),
-        started_at=_moment(fields.get(names.started), names.started, latest=latest, zone=pipeline.zone),
-        finished_at=_moment(fields.get(names.finished), names.finished, latest=latest, zone=pipeline.zone),
-        rows=_whole(fields.get(names.rows), names.rows),
-        correlation_id=_text(fields.get(names.correlation_id)),
-        error=_text(fields.get(names.error)),
+        received_at=received_at,
+        run_id=_text(given(fields, names.run_id)),
+        attempt=_whole(given(fields, names.attempt), names.attempt),
+        started_at=started_at,
+        finished_at=finished_at,
+        rows=_whole(given(fields, names.rows), names.rows),
+        correlation_id=_text(given(fields, names.correlation_id)),
+        error=_text(given(fields, names.error)),
         traceparent=read_traceparent(fields.get(TRACEPARENT)),
     )
     return Completion(RunKey(pipeline.name, phase, run_date), report)
+
+
+def given(fields: Mapping[str, Any], name: str) -> Any:
+    """The value of a field that may have several names; None when it is not given.
+
+    Raises:
+        MessageError: It is given under two names, with different values.
+    """
+    first, *others = [each for each in (name, *getattr(name, "others", ())) if each in fields] or [name]
+    for other in others:
+        if fields[other] != fields[first]:
+            raise MessageError(f"{first} and {other} differ: {_shown(fields[first])}, {_shown(fields[other])}")
+    return fields.get(first)
+
+
+def _duration(value: object, name: str) -> timedelta | None:
+    if value is None:
+        return None
+    try:
+        seconds = float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+        if seconds is None and isinstance(value, str):
+            seconds = float(value) if re.fullmatch(r"\d{1,9}(\.\d{1,9})?", value, re.ASCII) else None
+        lasted = timedelta(seconds=seconds) if seconds is not None else parse_duration(value if isinstance(value, str) else "")
+    except (ValueError, OverflowError):
+        lasted = timedelta(days=-1)
+    if not timedelta() <= lasted <= LONGEST_RUN:
+        raise MessageError(f"{name} must be seconds, or a time like 90s, 5m or 2h, up to 30 days, got {_shown(value)}")
+    return lasted
 
 
 def _fields(envelope: Envelope) -> Mapping[str, Any]:
@@ -279,15 +317,18 @@ def _pipeline_of(fields: Mapping[str, Any], pipelines: Sequence[Pipeline]) -> Pi
     known = ", ".join(pipeline.name for pipeline in pipelines)
     # Each pipeline may use another field for its name, so each is asked whether the message names it.
     for pipeline in pipelines:
-        named = fields.get(pipeline.messages.pipeline)
+        named = given(fields, pipeline.messages.pipeline)
         if named == pipeline.name:
             return pipeline
-    if len(pipelines) == 1 and fields.get(pipelines[0].messages.pipeline) is None:
+    if len(pipelines) == 1 and given(fields, pipelines[0].messages.pipeline) is None:
         return pipelines[0]
-    named = next((fields[p.messages.pipeline] for p in pipelines if p.messages.pipeline in fields), None)
+    named = next((value for p in pipelines if (value := given(fields, p.messages.pipeline)) is not None), None)
     if named is not None:
         raise MessageError(f"unknown pipeline {_shown(named)}; known pipelines: {known}")
-    senders = [p for p in pipelines if p.reporters(_text(fields.get(p.messages.producer)) or "")]
+    names = [(p, _text(given(fields, p.messages.producer)) or "") for p in pipelines]
+    senders = [p for p, name in names if p.reporters(name)]
+    if not senders and any(p.ignores(name) for p, name in names):
+        raise IgnoredSender(f"its sender {_shown(names[0][1])} is ignored")
     if len(senders) != 1:
         raise MessageError(f"no pipeline named, and the producer does not identify one; known pipelines: {known}")
     return senders[0]
@@ -296,31 +337,34 @@ def _pipeline_of(fields: Mapping[str, Any], pipelines: Sequence[Pipeline]) -> Pi
 def _sender(fields: Mapping[str, Any], pipeline: Pipeline) -> tuple[str, str]:
     """The phase and the canonical producer name of a message's sender."""
     names = pipeline.messages
-    phase, producer = _text(fields.get(names.phase)), _text(fields.get(names.producer))
-    if phase is not None:
+    named, producer = _text(given(fields, names.phase)), _text(given(fields, names.producer))
+    if producer is not None and pipeline.ignores(producer):
+        raise IgnoredSender(f"its sender {_shown(producer)} is ignored")
+    phases = tuple(pipeline.phases)
+    if named is not None:
         try:
-            phase = pipeline.phase_called(phase)
+            phases = pipeline.phases_called(named)
         except UnknownPhase:
             known = ", ".join(pipeline.phases)
-            raise UnknownPhase(f'unknown phase {_shown(phase)} in pipeline "{pipeline.name}"; known phases: {known}') from None
+            raise UnknownPhase(f'unknown phase {_shown(named)} in pipeline "{pipeline.name}"; known phases: {known}') from None
     if producer is None:
-        if phase is None:
+        if named is None:
             raise MessageError(f"neither {names.phase} nor {names.producer} is given")
-        declared = pipeline.producers(phase)
+        declared = [(phase, name) for phase in phases for name in pipeline.producers(phase)]
+        if len(phases) > 1:
+            raise MessageError(f"{_shown(named)} is {' or '.join(phases)}; the message must name its {names.producer}")
         if len(declared) != 1:
-            raise MessageError(f"no {names.producer} given; phase {phase} has {', '.join(declared)}")
-        return phase, next(iter(declared))
-    senders = [pair for pair in dict.fromkeys(pipeline.reporters(producer)) if phase in (None, pair[0])]
+            raise MessageError(f"no {names.producer} given; phase {phases[0]} has {', '.join(name for _, name in declared)}")
+        return declared[0]
+    senders = [pair for pair in dict.fromkeys(pipeline.reporters(producer)) if pair[0] in phases]
     if not senders:
-        known = ", ".join(
-            pipeline.producers(phase) if phase else dict.fromkeys(n for p in pipeline.phases for n in pipeline.producers(p))
-        )
-        raise UnknownPhase(
-            f"unknown producer {_shown(producer)}{f' of phase {phase}' if phase else ''}; known producers: {known}"
-        )
+        known = ", ".join(dict.fromkeys(name for phase in phases for name in pipeline.producers(phase)))
+        of = f" of phase {' or '.join(phases)}" if named is not None else ""
+        raise UnknownPhase(f"unknown producer {_shown(producer)}{of}; known producers: {known}")
     if len(senders) > 1:
-        phases = ", ".join(phase for phase, _ in senders)
-        raise MessageError(f"{_shown(producer)} reports for {phases}; the message must name the phase")
+        several = [f"{name} of {phase}" if len({p for p, _ in senders}) == 1 else phase for phase, name in senders]
+        hint = "make the aliases differ" if len({p for p, _ in senders}) == 1 else "the message must name the phase"
+        raise MessageError(f"{_shown(producer)} reports for {', '.join(several)}; {hint}")
     return senders[0]
 
 

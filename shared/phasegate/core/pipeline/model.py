@@ -5,10 +5,11 @@ The fields are the keys that the file may have (`from_` is written `from`). Each
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
+from fnmatch import fnmatchcase
 from functools import cached_property
 from typing import Annotated
 from zoneinfo import ZoneInfo
@@ -28,6 +29,7 @@ from phasegate.core.field_syntax import (
     Day,
     DueTime,
     Duration,
+    FieldName,
     Host,
     Hours,
     MailAddress,
@@ -149,21 +151,25 @@ class StatusWords:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Messages:
-    """The field names in this pipeline's completion messages."""
+    """The field names in this pipeline's completion messages; a list where messages have several names for one thing."""
 
-    pipeline: str = "pipeline"
-    phase: str = "phase"
-    producer: str = "producer"
-    run_date: str = "run_date"
+    pipeline: FieldName = "pipeline"
+    phase: FieldName = "phase"
+    producer: FieldName = "producer"
+    run_date: FieldName = "run_date"
     status: StatusWords = StatusWords()
-    status_field: str = "status"
-    run_id: str = "run_id"
-    attempt: str = "attempt"
-    started: str = "started_at"
-    finished: str = "finished_at"
-    rows: str = "rows"
-    correlation_id: str = "correlation_id"
-    error: str = "error"
+    status_field: FieldName = "status"
+    run_id: FieldName = "run_id"
+    attempt: FieldName = "attempt"
+    started: FieldName = "started_at"
+    finished: FieldName = "finished_at"
+    duration: FieldName | None = None
+    """How long the run took, in seconds or as 90s, 5m, 2h: in place of a start time."""
+    rows: FieldName = "rows"
+    correlation_id: FieldName = "correlation_id"
+    error: FieldName = "error"
+    ignore: tuple[str, ...] = ()
+    """Senders that are nobody's here, by the name in *producer*; `*` matches anything. Their messages are acknowledged."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,7 +177,7 @@ class Producer:
     """A job that reports completion."""
 
     aliases: tuple[str, ...] = ()
-    """Other names that its messages use."""
+    """Other names that its messages use; `*` matches anything, and an exact name comes first."""
     optional: bool = False
     """The phase does not wait for an optional producer."""
     fills: Table | None = None
@@ -318,6 +324,12 @@ class Phase:
     def runs_in(self, parts: frozenset[str]) -> bool:
         """True when the phase runs on a date in these parts of the calendar."""
         return _applies(self.only_in, self.skip_in, parts)
+
+
+def matches_name(name: str, patterns: Iterable[str]) -> bool:
+    """True when a name matches a pattern, in which only `*` is special; capitals count."""
+    literal = ((pattern, re.sub(r"[\[?]", r"[\g<0>]", pattern)) for pattern in patterns)
+    return any(name == pattern or ("*" in pattern and fnmatchcase(name, escaped)) for pattern, escaped in literal)
 
 
 SIGNAL_FIELDS = (
@@ -503,14 +515,17 @@ class Pipeline:
             raise UnknownPhase(f'unknown phase "{name}" in pipeline "{self.name}"; known phases: {", ".join(self.phases)}')
         return self.phases[name]
 
-    def phase_called(self, name: str) -> str:
-        """The phase that a message names by its name or an alias.
+    def phases_called(self, name: str) -> tuple[str, ...]:
+        """The phases that a message can mean by a name or alias: several, when they share a foreign name.
 
         Raises:
             UnknownPhase: No phase has this name or alias.
         """
-        called = next((phase for phase, declared in self.phases.items() if name in (phase, *declared.aliases)), name)
-        self.phase(called)
+        if name in self.phases:
+            return (name,)
+        called = tuple(phase for phase, declared in self.phases.items() if name in declared.aliases)
+        if not called:
+            self.phase(name)
         return called
 
     def producers(self, phase: str) -> Mapping[str, Producer]:
@@ -527,8 +542,15 @@ class Pipeline:
         return reporters
 
     def reporters(self, name: str) -> tuple[tuple[str, str], ...]:
-        """The (phase, producer) pairs that a producer's name or alias can mean."""
-        return self._reporters.get(name, ())
+        """The (phase, producer) pairs that a producer's name or alias can mean; a pattern counts where no exact name does."""
+        exact = self._reporters.get(name)
+        if exact is not None:
+            return exact
+        return tuple(pair for alias, pairs in self._reporters.items() if matches_name(name, [alias]) for pair in pairs)
+
+    def ignores(self, name: str) -> bool:
+        """True for a sender that is nobody's."""
+        return not self.reporters(name) and matches_name(name, self.messages.ignore)
 
     def runs(self, phase: str, day: date) -> bool:
         """True when the phase runs on a date by calendar and parts; the expected count may still be 0."""
