@@ -4,6 +4,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from phasegate.app.pipeline_file import load
 from phasegate.core.gates.gate import GateState
 
 from tests.flow.fan import DAY, MINUTE, World, fan
@@ -190,3 +191,44 @@ def test_a_hand_that_looks_again_does_not_release_what_settles(tmp_path: Path) -
     world.tick(5)
     assert world.signals.count(G2) == 0
     assert world.state() is GateState.SETTLING
+
+
+FAN_IN = """\
+pipeline: p
+calendar: {from: 2026-11-01}
+phases:
+  raw:
+    due: 06:00 +1d
+    producers: {one: {fills: a.one}, two: {fills: a.two}}
+    outputs: {a.one: {date: d, checks: [row_count: {at_least: 10}]}, a.two: {date: d, checks: [row_count: {at_least: 10}]}}
+  other: {due: 06:00 +1d, outputs: {a.other: {date: d}}}
+  next: {after: [raw, other], due: 08:00 +1d, outputs: {a.next: {date: d}}}
+"""
+
+
+def starts(world: World) -> list[list[str]]:
+    return [message.body["start"] for message in world.bus.taken if message.topic.endswith("-go")]
+
+
+def test_a_rerun_with_the_same_data_tells_a_follower_whose_other_input_opened_meanwhile(tmp_path: Path) -> None:
+    """Nobody else would: while raw settled, the other input could not say that next may start."""
+    (tmp_path / "fan.yaml").write_text(FAN_IN)
+    world = World(load(tmp_path / "fan.yaml"))
+    world.loaded("one", "two")
+    world.loaded("one", rows=20)  # the first half of a rerun
+    world.fill("a.other")
+    world.done("other")
+    assert starts(world) == [[], []]
+    world.loaded("one", "two")  # the whole rerun, with the rows that were released
+    world.tick(15)
+    assert starts(world) == [[], [], ["next"]]
+    world.tick(15)
+    world.loaded("one", "two")
+    assert len(starts(world)) == 4 or starts(world)[-1] == ["next"], "and only as long as it has not run"
+
+
+def test_a_rerun_with_the_same_data_tells_nobody_who_could_start_before(tmp_path: Path) -> None:
+    world = released(tmp_path)
+    world.loaded("one", "two")
+    world.tick(15)
+    assert [key for key in world.signals if key.startswith("raw")] == [G1]

@@ -319,6 +319,24 @@ class Case:
         """True when the tables hold other data than what was released."""
         return self.verdict is not None and differ(self.verdict.fingerprint, self.gate.fingerprint)
 
+    @cached_property
+    def frees_a_follower(self) -> bool:
+        """True when a follower that is not released could not start before this rerun, although it brought the same data.
+
+        Nothing else would tell it: its other inputs were released while this one was stale or settling.
+        """
+        if self.outstanding:
+            return False
+        run = self.gate.run
+        consumed = {name: self.day[name].generation for name in self.inputs if name in self.day}
+        after = {**self.day, run.phase: replace(self.gate, consumed=consumed, flaw=None)}
+        return any(
+            (name not in self.day or self.day[name].is_unsettled)
+            and not may_start(self.pipeline, name, run.run_date, self.day)
+            and may_start(self.pipeline, name, run.run_date, after)
+            for name in self.pipeline.followers(run.phase, run.run_date)
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Rule:
@@ -890,7 +908,7 @@ RULES: tuple[Rule, ...] = (
             c.gate.is_open
             and bool(c.outstanding)
             and not c.failed_reports
-            and (c.has_changed or bool(c.blocking) or not c.is_measured)
+            and (c.gate.flaw is GateState.SETTLING or c.has_changed or bool(c.blocking) or not c.is_measured)
         ),
         "open (shown as settling)",
         "–",
@@ -918,10 +936,10 @@ RULES: tuple[Rule, ...] = (
         _open_unmeasured,
     ),
     Rule(
-        "the gate is open, and the tables pass, but their data differs from what was released",
+        "the gate is open, and the tables pass; their data differs from what was released, or a follower waits for this rerun",
         lambda c: (
             c.gate.is_open
-            and c.has_changed
+            and (c.has_changed or c.frees_a_follower)
             and (c.is_satisfied or c.is_observed)
             and c.phase.again is Again.ON_CHANGE
             and not c.is_stopped
