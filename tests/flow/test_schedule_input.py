@@ -62,6 +62,21 @@ def test_so_is_one_of_a_closed_date_even_without_rows(tmp_path: Path) -> None:
     assert world.state(day=closed) is GateState.OFF
 
 
+def test_one_producer_of_several_is_enough_on_a_closed_date(tmp_path: Path) -> None:
+    """The clock does not look at such a date, so nothing may wait for the others."""
+    pipeline(tmp_path)
+    text = (
+        (tmp_path / "p.yaml")
+        .read_text()
+        .replace("    outputs: {a.one", "    producers: {one: {}, two: {}}\n    outputs: {a.one")
+    )
+    (tmp_path / "p.yaml").write_text(text)
+    made = load(tmp_path / "p.yaml")
+    world, closed = World(made), date(2026, 11, 6)
+    world.done("raw", "one", day=closed)
+    assert (world.state(day=closed), told(world)) == (GateState.OFF, [("unexpected", "warning", str(closed))])
+
+
 def test_a_report_that_nothing_was_done_is_what_an_off_date_is(tmp_path: Path) -> None:
     world = World(pipeline(tmp_path))
     world.done("raw", status="nothing")

@@ -358,7 +358,9 @@ class Rule:
 
 
 def needs_measuring(case: Case) -> bool:
-    """True when the tables must be measured before a decision: all needed producers are done, or the phase is due."""
+    """True when the tables must be measured before a decision: all needed producers are done, it is due, or it has no run."""
+    if not case.pipeline.runs(case.gate.run.phase, case.gate.run.run_date):
+        return True
     if case.failed_reports and not (case.is_past_due or case.is_observed):
         return False
     return not case.unreported or case.is_past_due or case.gate.is_open
