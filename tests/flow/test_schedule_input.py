@@ -171,3 +171,50 @@ def test_a_pipeline_without_a_schedule_has_no_fault(tmp_path: Path) -> None:
     text = FILE.replace("  expected: {table: a.games, date: d, count: game EXTRA}\n", "")
     (tmp_path / "p.yaml").write_text(text)
     assert schedule_faults(load(tmp_path / "p.yaml"), ScriptedWarehouse(), NOW) == ()
+
+
+# -- weekly and monthly phases --------------------------------------------------------------------------------------------------
+
+WEEKLY = """\
+pipeline: p
+calendar: {from: 2026-10-01}
+phases:
+  raw: {due: 06:00 +1d, outputs: {a.one: {date: d}}}
+  weekly: {after: [raw], on: mon, due: 08:00 +1d, outputs: {a.two: {date: d}}}
+  next: {after: [weekly], due: 10:00 +1d, outputs: {a.next: {date: d}}}
+"""
+MONDAY, TUESDAY = date(2026, 11, 2), date(2026, 11, 3)
+
+
+def test_a_weekly_phase_runs_on_its_day_and_is_looked_through_on_others(tmp_path: Path) -> None:
+    (tmp_path / "p.yaml").write_text(WEEKLY)
+    world = World(load(tmp_path / "p.yaml"))
+    for day in (MONDAY, TUESDAY):
+        world.fill("a.one", "a.two", "a.next", day=day)
+        world.done("raw", day=day)
+    world.clock.advance(timedelta(minutes=1))
+    assert [m.body["start"] for m in world.bus.taken if m.topic == "p-raw-go"] == [["weekly"], ["next"]]
+    assert not world.may_start("next", MONDAY).go
+    assert world.may_start("next", TUESDAY).go
+    off = world.may_start("weekly", TUESDAY)
+    assert (off.status, off.objections[0].detail) == ("off", "weekly runs only on mon")
+    world.done("weekly", day=MONDAY)
+    world.clock.advance(timedelta(minutes=1))
+    for day in (MONDAY, TUESDAY):
+        world.done("next", day=day)
+        assert world.state("next", day) is GateState.OPEN
+    world.tick(300)
+    assert told(world) == []
+
+
+def test_the_clock_waits_for_a_weekly_phase_only_on_its_day(tmp_path: Path) -> None:
+    (tmp_path / "p.yaml").write_text(WEEKLY)
+    world = World(load(tmp_path / "p.yaml"), now=datetime(2026, 11, 3, 5, tzinfo=UTC))
+    for day in (MONDAY, TUESDAY):
+        world.fill("a.one", "a.next", day=day)
+        world.done("raw", day=day)
+    world.tick(36 * 60)
+    assert {(cause, day) for cause, _, day in told(world) if cause != "upstream_shut"} == {
+        ("not_started", str(MONDAY)),
+        ("no_message", str(TUESDAY)),
+    }

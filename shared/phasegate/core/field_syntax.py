@@ -5,6 +5,7 @@ takes the parser from the annotation, the JSON Schema takes the pattern.
 """
 
 import re
+from calendar import monthrange
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date, time, timedelta
@@ -173,12 +174,59 @@ def parse_weekdays(text: str) -> frozenset[int]:
     """Days of the week, Monday is 0: `mon-fri`, `sat,sun`, `fri-mon`."""
     days: set[int] = set()
     for part in text.split(","):
-        first, _, last = part.strip().partition("-")
-        if first not in _WEEKDAYS or (last or first) not in _WEEKDAYS:
+        first, dash, last = part.strip().partition("-")
+        if first not in _WEEKDAYS or (last if dash else first) not in _WEEKDAYS:
             raise ValueError("week days like mon-fri or sat,sun")
         start, end = _WEEKDAYS.index(first), _WEEKDAYS.index(last or first)
         days.update((start + n) % 7 for n in range((end - start) % 7 + 1))
     return frozenset(days)
+
+
+@dataclass(frozen=True, slots=True)
+class Recurring:
+    """Days that recur: of the week, of the month, or like the last Friday of the month.
+
+    Args:
+        text: As it is written.
+        weekdays: Days of the week, Monday is 0.
+        days: Days of the month; -1 is the last one.
+        weeks: With *weekdays*: which of them in the month; -1 is the last one. Empty for every one.
+    """
+
+    text: str
+    weekdays: frozenset[int] = frozenset()
+    days: frozenset[int] = frozenset()
+    weeks: frozenset[int] = frozenset()
+
+    def __contains__(self, day: date) -> bool:
+        last = monthrange(day.year, day.month)[1]
+        if self.days:
+            return day.day in self.days or (-1 in self.days and day.day == last)
+        if day.weekday() not in self.weekdays:
+            return False
+        nth, is_last = (day.day - 1) // 7 + 1, day.day + 7 > last
+        return not self.weeks or nth in self.weeks or (-1 in self.weeks and is_last)
+
+    def __str__(self) -> str:
+        return self.text
+
+
+def parse_recurring(text: str) -> Recurring:
+    """`mon`, `mon-fri`, `mon, thu`, `last_day_of_month`, `day 1, 15`, `first mon`, `last fri`."""
+    words = text.strip().removeprefix("day ").replace(",", " ").split()
+    if text.strip() == "last_day_of_month":
+        return Recurring(text, days=frozenset({-1}))
+    if text.strip().startswith("day ") and words and all(re.fullmatch(r"[1-9]|[12]\d|3[01]", word) for word in words):
+        return Recurring(text, days=frozenset(map(int, words)))
+    if len(words) == 2 and words[0] in _NTH and words[1] in _WEEKDAYS:
+        return Recurring(text, frozenset({_WEEKDAYS.index(words[1])}), weeks=frozenset({_NTH[words[0]]}))
+    try:
+        return Recurring(text, parse_weekdays(text))
+    except ValueError:
+        raise ValueError("days like mon, mon-fri, last_day_of_month, day 1, 15, first mon or last fri") from None
+
+
+_NTH = {"first": 1, "second": 2, "third": 3, "fourth": 4, "last": -1}
 
 
 def parse_daily(text: str) -> time:
@@ -258,6 +306,14 @@ Duration = Annotated[timedelta, FieldSyntax(parse_duration, rf"^{_DURATION}$", "
 Dates = Annotated[Span, FieldSyntax(parse_span, rf"^{_DAY}(\.\.{_DAY})?$", "2013-12-24..2014-01-02")]
 DueTime = Annotated[Due, FieldSyntax(parse_due, rf"^({_DUE})$", "06:00 +1d")]
 Weekdays = Annotated[frozenset[int], FieldSyntax(parse_weekdays, r"^[a-z]{3}([-, ]+[a-z]{3})*$", "mon-fri")]
+RecurringDays = Annotated[
+    Recurring,
+    FieldSyntax(
+        parse_recurring,
+        r"^([a-z]{3}([-, ]+[a-z]{3})*|last_day_of_month|day \d{1,2}(, ?\d{1,2})*|(first|second|third|fourth|last) [a-z]{3})$",
+        "last_day_of_month",
+    ),
+]
 Daily = Annotated[time, FieldSyntax(parse_daily, rf"^daily {_CLOCK}$", "daily 08:00")]
 Hours = Annotated[tuple[time, time], FieldSyntax(parse_hours, rf"^{_CLOCK}-{_CLOCK}$", "22:00-07:00")]
 Zone = Annotated[str, FieldSyntax(parse_zone, r"^[A-Za-z][\w+-]*(/[\w+-]+)*$", "America/New_York")]

@@ -14,6 +14,7 @@ from phasegate.core.field_syntax import (
     parse_due,
     parse_duration,
     parse_hours,
+    parse_recurring,
     parse_span,
     parse_weekdays,
     parse_zone,
@@ -481,3 +482,37 @@ CONSOLE = Destination(kind=DestinationKind.CONSOLE)
 def test_the_parts_of_a_file_must_agree(made, problems):
     """Every problem that spans several parts is found, with its path."""
     assert [str(problem) for problem in problems_of(made)] == problems
+
+
+@pytest.mark.parametrize(
+    ("on", "days"),
+    [
+        ("mon", ["2026-02-02", "2026-02-09", "2026-02-16", "2026-02-23"]),
+        ("mon, thu", [f"2026-02-{day:02}" for day in (2, 5, 9, 12, 16, 19, 23, 26)]),
+        ("fri-sat", [f"2026-02-{day:02}" for day in (6, 7, 13, 14, 20, 21, 27, 28)]),
+        ("last_day_of_month", ["2026-02-28"]),
+        ("day 1, 15", ["2026-02-01", "2026-02-15"]),
+        ("day 31", []),
+        ("first mon", ["2026-02-02"]),
+        ("fourth sat", ["2026-02-28"]),
+        ("last fri", ["2026-02-27"]),
+    ],
+)
+def test_days_that_recur(on: str, days: list[str]) -> None:
+    february = [date(2026, 2, day) for day in range(1, 29)]
+    assert [str(day) for day in february if day in parse_recurring(on)] == days
+
+
+@pytest.mark.parametrize(
+    ("day", "is_last"), [(date(2024, 2, 29), True), (date(2024, 2, 28), False), (date(2025, 12, 31), True)]
+)
+def test_the_last_day_of_a_month_knows_leap_years_and_the_end_of_the_year(day: date, is_last: bool) -> None:
+    assert (day in parse_recurring("last_day_of_month")) is is_last
+
+
+@pytest.mark.parametrize(
+    "text", ["", "monday", "day", "day 0", "day 32", "fifth mon", "first", "last mon fri", "mon-", "last day"]
+)
+def test_other_days_are_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="days like mon, mon-fri, last_day_of_month, day 1, 15, first mon or last fri"):
+        parse_recurring(text)

@@ -211,7 +211,9 @@ def why_off(pipeline: Pipeline, phase: str, day: date, answers: Answers) -> str 
     """Why a phase is not expected on a date; None when it is."""
     if not pipeline.calendar.has_run(day):
         return f"the calendar has no run on {day}"
-    parts = pipeline.calendar.parts_of(day)
+    parts, on = pipeline.calendar.parts_of(day), pipeline.phase(phase).on
+    if on is not None and day not in on:
+        return f"{phase} runs only on {on}"
     if not pipeline.phase(phase).runs_in(parts):
         return f"{phase} does not run in {', '.join(sorted(parts)) or 'this part of the calendar'}"
     if answers.expects(day) is False:

@@ -33,6 +33,7 @@ from phasegate.core.field_syntax import (
     Host,
     Hours,
     MailAddress,
+    RecurringDays,
     SecretReference,
     Slug,
     Table,
@@ -304,6 +305,8 @@ class Phase:
     """Parts of the calendar in which it runs; all when empty."""
     skip_in: tuple[Slug, ...] = ()
     """Parts of the calendar in which it does not run."""
+    on: RecurringDays | None = None
+    """The days on which it runs, for a weekly or monthly phase: `mon`, `last_day_of_month`, `day 1, 15`, `first mon`."""
     message: MessageNeed = MessageNeed.REQUIRED
     """optional releases a phase after its due time without a message, when its rows pass."""
     again: Again = Again.ON_CHANGE
@@ -554,7 +557,9 @@ class Pipeline:
 
     def runs(self, phase: str, day: date) -> bool:
         """True when the phase runs on a date by calendar and parts; the expected count may still be 0."""
-        return self.calendar.has_run(day) and self.phase(phase).runs_in(self.calendar.parts_of(day))
+        declared = self.phase(phase)
+        is_its_day = declared.on is None or day in declared.on
+        return self.calendar.has_run(day) and is_its_day and declared.runs_in(self.calendar.parts_of(day))
 
     def inputs(self, phase: str, day: date) -> tuple[str, ...]:
         """The phases that one waits for on a date: those in `after`, and the inputs of those that do not run on that date."""
