@@ -196,3 +196,26 @@ def test_a_naive_time_is_fresh_by_the_clock_of_the_pipeline(
         connection.execute(f"CREATE OR REPLACE TABLE raw.orders AS {select}")
     done = command(folder, "validate", "2024-02-05", "--format", "jsonl", PHASEGATE_STATE="sqlite:s.sqlite")
     assert b'"verdict": "' + verdict in done.stdout, done.stdout
+
+
+@pytest.mark.parametrize(
+    "checks",
+    ["", "checks: [{not_null: {columns: [price], severity: warn}}]", "checks: [{row_count: {at_least: 1, skip_in: [feb]}}]"],
+)
+@pytest.mark.parametrize("missing", ["DROP TABLE raw.orders", "ALTER TABLE raw.orders DROP COLUMN day"])
+def test_what_may_be_empty_must_still_be_counted(folder: Path, checks: str, missing: str) -> None:
+    """Nothing blocks it, and nothing has proved that the phase wrote anything."""
+    output = f"{{date: day, may_be_empty: true{', ' if checks else ''}{checks}}}"
+    (folder / "shop.yaml").write_text(
+        "pipeline: shop\ncalendar: {from: 2024-01-01, parts: {feb: {from: 2024-02-01, days: 29}}}\nphases:\n  raw:\n"
+        f"    outputs: {{raw.orders: {output}}}\n"
+    )
+    state = {"PHASEGATE_STATE": "sqlite:s.sqlite"}
+    with duckdb.connect(str(folder / "wh.duckdb")) as connection:
+        connection.execute("ALTER TABLE raw.orders ADD COLUMN price INT DEFAULT 1")
+    assert command(folder, "validate", "2024-02-06", **state).returncode == 0, "empty, and that may be"
+    with duckdb.connect(str(folder / "wh.duckdb")) as connection:
+        connection.execute(missing)
+    assert command(folder, "validate", "2024-02-06", **state).returncode == 3
+    done = command(folder, "complete", "raw", "2024-02-06", **state)
+    assert (done.returncode, done.stdout.splitlines()[0].startswith(b"shop/raw/2024-02-06 is unverified")) == (3, True)

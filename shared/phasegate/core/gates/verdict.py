@@ -1,12 +1,23 @@
 """The checks of a phase or date taken together: a verdict, and a score that can be explained point by point."""
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
 from enum import StrEnum
 
-from phasegate.core.checks.base import Answers, CheckResult, Mode, Outcome, PlacedCheck, Severity, evaluate, plan
+from phasegate.core.checks.base import (
+    Answers,
+    CheckContext,
+    CheckResult,
+    Mode,
+    Outcome,
+    PlacedCheck,
+    Severity,
+    evaluate,
+    plan,
+)
+from phasegate.core.checks.kinds import RowCount
 from phasegate.core.checks.metrics import Checksum, Cost, Query, Rows, Source, TableSource, Unmeasured
 from phasegate.core.pipeline.model import Pipeline, applies
 
@@ -233,11 +244,7 @@ def judge_phase(pipeline: Pipeline, phase: str, day: date, answers: Answers, *, 
         return PhaseVerdict(phase, Verdict.OFF, outputs=counted, reason=off)
     parts = pipeline.calendar.parts_of(day)
     outputs = tuple(
-        OutputVerdict(
-            table,
-            evaluate([placed for placed in checks if applies(placed.check, parts)], answers, day),
-            answers.rows(TableSource(table, pipeline.date_columns[table]), day),
-        )
+        _judge_output(pipeline, table, [placed for placed in checks if applies(placed.check, parts)], day, answers)
         for table, checks in pipeline.checks(phase).items()
     )
     results = tuple(result for output in outputs for result in output.results)
@@ -250,6 +257,17 @@ def judge_phase(pipeline: Pipeline, phase: str, day: date, answers: Answers, *, 
     # The checks that could be measured say nothing about those that could not.
     scored = None if verdict is Verdict.UNVERIFIED else score(results)
     return PhaseVerdict(phase, verdict, scored, outputs, prints, reason)
+
+
+def _judge_output(pipeline: Pipeline, table: str, checks: Sequence[PlacedCheck], day: date, answers: Answers) -> OutputVerdict:
+    """The results of one output. One whose rows could not be counted has proved nothing, whatever may be missing in it."""
+    source = TableSource(table, pipeline.date_columns[table])
+    output = OutputVerdict(table, evaluate(checks, answers, day), answers.rows(source, day))
+    if output.rows is not None or output.unmeasured() or output.blocking():
+        return output
+    context = CheckContext(source, pipeline.date_columns, lambda _: None)
+    counted = PlacedCheck(f"{table}.rows", RowCount(at_least=0), context)
+    return replace(output, results=(*evaluate([counted], answers, day), *output.results))
 
 
 def _fingerprint(pipeline: Pipeline, phase: str, table: str, day: date, answers: Answers) -> Fingerprint:
