@@ -32,7 +32,7 @@ ZONE = ZoneInfo("America/New_York")
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 FIRST, LAST = date(2025, 10, 21), date(2026, 11, 8)
 OFF_SEASON = Span(date(2026, 4, 13), date(2026, 10, 12))
-WARM_UPS = {"warm_up": Part(from_=FIRST, days=14), "second_warm_up": Part(from_=date(2026, 10, 13), days=14)}
+WARM_UPS = {"warm_up": (Part(from_=FIRST, days=14),), "second_warm_up": (Part(from_=date(2026, 10, 13), days=14),)}
 WITHOUT_GAMES = frozenset(date(2026, 2, 13) + n * DAY for n in range(5))
 """The calendar has a run on these dates, but the schedule has no games."""
 

@@ -26,7 +26,7 @@ from yaml.nodes import MappingNode, Node, ScalarNode
 
 from phasegate.app.yaml_file import NULL, STR, At, YamlFile, describe, printable
 from phasegate.core.checks.kinds import KINDS, Check
-from phasegate.core.field_syntax import EXACT, Between, Exact, FieldNames, FieldSyntax, OneOrMore, Tagged
+from phasegate.core.field_syntax import EXACT, Between, Exact, FieldNames, FieldSyntax, OneOrMany, OneOrMore, Tagged
 from phasegate.core.pipeline.model import Pipeline
 from phasegate.core.pipeline.validate import problems
 from phasegate.errors import ConfigError, Problem
@@ -271,6 +271,12 @@ def _read_names(value: object) -> str:
     return FieldNames.of(names) if len(names) > 1 else names[0]
 
 
+def _one_or_many(_mark: OneOrMany, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
+    many: Any = handler(source)
+    (one,) = many["items_schema"]
+    return core_schema.union_schema([many, core_schema.no_info_after_validator_function(lambda value: (value,), one)])
+
+
 def _names_schema(_mark: OneOrMore, _core: object, _handler: object) -> Schema:
     name: Schema = {"type": "string", "minLength": 1}
     return {"anyOf": [name, {"type": "array", "items": name, "minItems": 1, "uniqueItems": True}]}
@@ -294,6 +300,7 @@ setattr(FieldSyntax, "__get_pydantic_json_schema__", _pattern)  # noqa: B010
 setattr(Between, "__get_pydantic_core_schema__", _bounded)  # noqa: B010
 setattr(Exact, "__get_pydantic_core_schema__", _exact)  # noqa: B010
 setattr(Exact, "__get_pydantic_json_schema__", _exact_schema)  # noqa: B010
+setattr(OneOrMany, "__get_pydantic_core_schema__", _one_or_many)  # noqa: B010
 setattr(OneOrMore, "__get_pydantic_core_schema__", _names)  # noqa: B010
 setattr(OneOrMore, "__get_pydantic_json_schema__", _names_schema)  # noqa: B010
 setattr(Tagged, "__get_pydantic_core_schema__", _tagged)  # noqa: B010

@@ -79,6 +79,11 @@ FieldName = Annotated[str, OneOrMore()]
 
 
 @dataclass(frozen=True, slots=True)
+class OneOrMany:
+    """A value, or a list of such values."""
+
+
+@dataclass(frozen=True, slots=True)
 class Tagged:
     """A value written as a mapping with one key, its kind: `row_count: {at_least: 1}`."""
 
@@ -229,6 +234,31 @@ def parse_recurring(text: str) -> Recurring:
 _NTH = {"first": 1, "second": 2, "third": 3, "fourth": 4, "last": -1}
 
 
+@dataclass(frozen=True, slots=True)
+class Yearly:
+    """A stretch of each year by month and day, both ends included; across New Year when the last is before the first."""
+
+    first: tuple[int, int]
+    last: tuple[int, int]
+
+    def __contains__(self, day: date) -> bool:
+        at = (day.month, day.day)
+        if self.first <= self.last:
+            return self.first <= at <= self.last
+        return at >= self.first or at <= self.last
+
+
+def parse_yearly(text: str) -> Yearly:
+    """`04-01..09-30`, or `11-15..02-15` across New Year; `12-24` for a single day."""
+    first, dots, last = text.partition("..")
+    try:
+        # In a leap year, so that 02-29 is a day.
+        start, end = (date.fromisoformat(f"2024-{part}") for part in (first, last if dots else first))
+    except ValueError:
+        raise ValueError("days of a year like 04-01..09-30") from None
+    return Yearly((start.month, start.day), (end.month, end.day))
+
+
 def parse_daily(text: str) -> time:
     """`daily 08:00`: a local time on every day."""
     if not re.fullmatch(rf"daily {_CLOCK}", text, re.ASCII):
@@ -314,6 +344,7 @@ RecurringDays = Annotated[
         "last_day_of_month",
     ),
 ]
+YearlySpan = Annotated[Yearly, FieldSyntax(parse_yearly, r"^\d{2}-\d{2}(\.\.\d{2}-\d{2})?$", "04-01..09-30")]
 Daily = Annotated[time, FieldSyntax(parse_daily, rf"^daily {_CLOCK}$", "daily 08:00")]
 Hours = Annotated[tuple[time, time], FieldSyntax(parse_hours, rf"^{_CLOCK}-{_CLOCK}$", "22:00-07:00")]
 Zone = Annotated[str, FieldSyntax(parse_zone, r"^[A-Za-z][\w+-]*(/[\w+-]+)*$", "America/New_York")]

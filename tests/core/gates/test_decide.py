@@ -63,7 +63,7 @@ REPORT = Phase(
 def shop(**phases: Phase) -> Pipeline:
     """raw, then clean and stock, then report; some of them changed."""
     declared = {"raw": RAW, "clean": CLEAN, "stock": STOCK, "report": REPORT, **phases}
-    calendar = Calendar(from_=date(2026, 1, 1), parts={"warm_up": Part(from_=DAY, days=1)})
+    calendar = Calendar(from_=date(2026, 1, 1), parts={"warm_up": (Part(from_=DAY, days=1),)})
     return Pipeline(pipeline="shop", calendar=calendar, phases=declared)
 
 

@@ -29,7 +29,7 @@ SHOP = Pipeline(
         from_=date(2026, 1, 1),
         closed=(Span(date(2026, 2, 1), date(2026, 2, 1)),),
         expected=Expected(table="plan.days", date="d", count="id"),
-        parts={"warm_up": Part(from_=date(2026, 1, 1), days=7)},
+        parts={"warm_up": (Part(from_=date(2026, 1, 1), days=7),)},
     ),
     phases={
         "raw": Phase(

@@ -169,7 +169,7 @@ PIPELINE = Pipeline(
     pipeline="flights",
     calendar=Calendar(
         from_=date(2013, 1, 1), closed=(Span(date(2013, 12, 25), date(2013, 12, 25)),), expected=EXPECTED,
-        parts={"warm_up": Part(from_=date(2013, 1, 1), days=14)},
+        parts={"warm_up": (Part(from_=date(2013, 1, 1), days=14),)},
     ),
     phases={"raw": RAW, "features": FEATURES},
 )  # fmt: skip

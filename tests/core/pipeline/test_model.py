@@ -2,8 +2,10 @@
 
 from dataclasses import replace
 from datetime import UTC, date, datetime, time, timedelta
+from pathlib import Path
 
 import pytest
+from phasegate.app.pipeline_file import load
 from phasegate.core.checks.base import Severity
 from phasegate.core.checks.kinds import Coverage, Fresh, NotNull, RowCount
 from phasegate.core.field_syntax import (
@@ -17,6 +19,7 @@ from phasegate.core.field_syntax import (
     parse_recurring,
     parse_span,
     parse_weekdays,
+    parse_yearly,
     parse_zone,
     place,
 )
@@ -40,7 +43,7 @@ from phasegate.core.pipeline.model import (
     Route,
 )
 from phasegate.core.pipeline.validate import problems as problems_of
-from phasegate.errors import UnknownPhase
+from phasegate.errors import ConfigError, UnknownPhase
 
 JAN_1 = date(2013, 1, 1)
 FLIGHTS = {"raw.flights": Output(date="flight_date")}
@@ -53,7 +56,7 @@ def routed(*routes: Route) -> Pipeline:
 
 def pipeline(**phases: Phase) -> Pipeline:
     """A pipeline in New York, by default with one phase."""
-    calendar = Calendar(from_=JAN_1, parts={"warm_up": Part(from_=JAN_1, days=14)})
+    calendar = Calendar(from_=JAN_1, parts={"warm_up": (Part(from_=JAN_1, days=14),)})
     phases = phases or {"raw": Phase(outputs=FLIGHTS)}
     return Pipeline(pipeline="flights", timezone="America/New_York", calendar=calendar, phases=phases)
 
@@ -175,7 +178,7 @@ def test_a_calendar_may_have_no_end():
 
 def test_parts_include_both_ends_and_may_overlap():
     """14 days from the 1st end on the 14th."""
-    parts = {"warm_up": Part(from_=JAN_1, days=14), "cold": Part(from_=date(2013, 1, 14), to=date(2013, 2, 1))}
+    parts = {"warm_up": (Part(from_=JAN_1, days=14),), "cold": (Part(from_=date(2013, 1, 14), to=date(2013, 2, 1)),)}
     calendar = Calendar(from_=JAN_1, parts=parts)
     parts_of_days = [calendar.parts_of(date(2013, 1, day)) for day in (1, 13, 14, 15)]
     assert parts_of_days == [{"warm_up"}, {"warm_up"}, {"warm_up", "cold"}, {"cold"}]
@@ -330,8 +333,10 @@ SERVERS_ONLY = "port 465 or 587; 25 is for mail between servers, and Google Clou
 @pytest.mark.parametrize(
     ("make", "expected"),
     [
-        (lambda: Part(from_=JAN_1), "either to or days"),
-        (lambda: Part(from_=JAN_1, to=JAN_1, days=1), "either to or days"),
+        (lambda: Part(), "from or yearly"),
+        (lambda: Part(to=JAN_1), "from or yearly"),
+        (lambda: Part(from_=JAN_1, to=JAN_1, days=1), "days with from alone, in place of to"),
+        (lambda: Part(yearly=parse_yearly("04-01..09-30"), days=1), "days with from alone, in place of to"),
         (lambda: Part(from_=JAN_1, to=date(2012, 12, 31)), "a last date on or after from"),
         (lambda: Calendar(from_=JAN_1, to=date(2012, 12, 31)), "a last date on or after from"),
         (lambda: Expected(date="d", count="n"), "either table or query"),
@@ -516,3 +521,60 @@ def test_the_last_day_of_a_month_knows_leap_years_and_the_end_of_the_year(day: d
 def test_other_days_are_refused(text: str) -> None:
     with pytest.raises(ValueError, match="days like mon, mon-fri, last_day_of_month, day 1, 15, first mon or last fri"):
         parse_recurring(text)
+
+
+PARTS = """\
+pipeline: p
+calendar:
+  from: 2024-01-01
+  parts:
+    playoffs: [{from: 2024-04-20, to: 2024-06-17}, {from: 2025-04-19, days: 60}]
+    new_source: {from: 2025-07-01}
+    winter: {yearly: 11-15..02-15}
+    leap: {yearly: 02-29}
+    summer: {from: 2025-01-01, yearly: 06-01..08-31}
+phases: {raw: {outputs: {a.b: {date: d}}}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("day", "parts"),
+    [
+        ("2024-04-19", set()),
+        ("2024-04-20", {"playoffs"}),
+        ("2024-06-18", set()),
+        ("2025-06-17", {"playoffs", "summer"}),
+        ("2025-06-18", {"summer"}),
+        ("2025-07-01", {"new_source", "summer"}),
+        ("2024-07-01", set()),
+        ("2030-10-01", {"new_source"}),
+        ("2024-12-31", {"winter"}),
+        ("2024-01-01", {"winter"}),
+        ("2024-02-15", {"winter"}),
+        ("2024-02-16", set()),
+        ("2024-02-29", {"leap"}),
+        ("2024-11-14", set()),
+    ],
+)
+def test_a_part_may_be_several_stretches_open_or_yearly(tmp_path: Path, day: str, parts: set[str]) -> None:
+    (tmp_path / "p.yaml").write_text(PARTS)
+    assert load(tmp_path / "p.yaml").calendar.parts_of(date.fromisoformat(day)) == parts
+
+
+@pytest.mark.parametrize(
+    ("wrong", "problem"),
+    [
+        ("winter: {yearly: 11-15..02-30}", "calendar.parts.winter.yearly: expected days of a year like 04-01..09-30"),
+        ("playoffs: [{from: 2024-04-20}, {days: 3}]", "calendar.parts.playoffs[1]: expected from or yearly"),
+        ("playoffs: {to: 2024-04-20}", "calendar.parts.playoffs: expected from or yearly"),
+        ("playoffs: {from: 2024-04-20, until: 2024-05-01}", 'calendar.parts.playoffs: unknown key "until"'),
+        ("playoffs: soon", "calendar.parts.playoffs: expected a list or a mapping"),
+    ],
+)
+def test_a_wrong_part_is_told_with_its_place(tmp_path: Path, wrong: str, problem: str) -> None:
+    (tmp_path / "p.yaml").write_text(
+        f"pipeline: p\ncalendar:\n  from: 2024-01-01\n  parts:\n    {wrong}\nphases: {{raw: {{outputs: {{a.b: {{date: d}}}}}}}}\n"
+    )
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path / "p.yaml")
+    assert problem in str(caught.value)

@@ -33,12 +33,14 @@ from phasegate.core.field_syntax import (
     Host,
     Hours,
     MailAddress,
+    OneOrMany,
     RecurringDays,
     SecretReference,
     Slug,
     Table,
     Tables,
     Weekdays,
+    YearlySpan,
     Zone,
     is_loopback,
     parse_zone,
@@ -89,24 +91,35 @@ class Expected:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
-    """A part of the calendar in which other rules apply."""
+    """A stretch of the calendar in which other rules apply."""
 
-    from_: Day
+    from_: Day | None = None
+    """Its first date; optional for one that recurs yearly."""
     to: Day | None = None
-    """Its last date."""
+    """Its last date; without it, and without days, it has no end."""
     days: PositiveInt | None = None
     """Its length in days, instead of its last date."""
+    yearly: YearlySpan | None = None
+    """The days of each year that it has, by month and day: `04-01..09-30`, or `11-15..02-15` across New Year."""
 
     def __post_init__(self) -> None:
-        if (self.to is None) == (self.days is None):
-            raise ValueError("either to or days")
-        if self.last < self.from_:
+        if self.from_ is None and self.yearly is None:
+            raise ValueError("from or yearly")
+        if self.days is not None and (self.to is not None or self.yearly is not None or self.from_ is None):
+            raise ValueError("days with from alone, in place of to")
+        if self.from_ is not None and self.last is not None and self.last < self.from_:
             raise ValueError("a last date on or after from")
 
     @property
-    def last(self) -> date:
-        """Its last date."""
-        return self.to or self.from_ + timedelta(days=(self.days or 1) - 1)
+    def last(self) -> date | None:
+        """Its last date; None when it has no end."""
+        if self.days is not None and self.from_ is not None:
+            return self.from_ + timedelta(days=self.days - 1)
+        return self.to
+
+    def __contains__(self, day: date) -> bool:
+        inside = (self.from_ is None or self.from_ <= day) and (self.last is None or day <= self.last)
+        return inside and (self.yearly is None or day in self.yearly)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,8 +136,8 @@ class Calendar:
     """Dates or ranges without a run."""
     expected: Expected | None = None
     """How many entities each run date should have."""
-    parts: Mapping[Slug, Part] = field(default_factory=dict, hash=False)
-    """Parts of the calendar by name, for `only_in` and `skip_in`."""
+    parts: Mapping[Slug, Annotated[tuple[Part, ...], OneOrMany()]] = field(default_factory=dict, hash=False)
+    """Parts of the calendar by name, for `only_in` and `skip_in`; each is a stretch, or a list of stretches."""
 
     def __post_init__(self) -> None:
         if self.to is not None and self.to < self.from_:
@@ -137,7 +150,7 @@ class Calendar:
 
     def parts_of(self, day: date) -> frozenset[str]:
         """The parts that contain a date."""
-        return frozenset(name for name, part in self.parts.items() if part.from_ <= day <= part.last)
+        return frozenset(name for name, stretches in self.parts.items() if any(day in part for part in stretches))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
