@@ -9,6 +9,7 @@ from phasegate.app.pipeline_file import load
 from phasegate.core.checks.metrics import Distinct, Newest
 from phasegate.core.gates.gate import GateState
 from phasegate.core.pipeline.model import Pipeline
+from phasegate.errors import ConfigError
 from phasegate.gates.schedule_check import schedule_faults
 from phasegate.testing import ScriptedWarehouse
 
@@ -218,3 +219,89 @@ def test_the_clock_waits_for_a_weekly_phase_only_on_its_day(tmp_path: Path) -> N
         ("not_started", str(MONDAY)),
         ("no_message", str(TUESDAY)),
     }
+
+
+# -- sources that come and go ---------------------------------------------------------------------------------------------------
+
+RETIRING = """\
+pipeline: p
+calendar: {from: 2026-10-01, parts: {break: {from: 2026-11-08, days: 3}}}
+phases:
+  raw:
+    due: 06:00 +1d
+    producers:
+      one: {fills: a.one}
+      two: {fills: a.two, to: 2026-11-05}
+      three: {fills: a.three, from: 2026-11-06, skip_in: [break]}
+    outputs:
+      a.one: {date: d, may_be_empty: {only_in: [break]}}
+      a.two: {date: d, to: 2026-11-05}
+      a.three: {date: d, from: 2026-11-06, skip_in: [break]}
+"""
+
+
+@pytest.mark.parametrize(
+    ("day", "reporting", "filled"),
+    [
+        (DAY, ["one", "two"], ["a.one", "a.two"]),
+        (date(2026, 11, 6), ["one", "three"], ["a.one", "a.three"]),
+        (date(2026, 11, 9), ["one"], []),
+    ],
+)
+def test_a_source_is_waited_for_and_judged_only_while_it_lives(
+    tmp_path: Path, day: date, reporting: list[str], filled: list[str]
+) -> None:
+    (tmp_path / "p.yaml").write_text(RETIRING)
+    world = World(load(tmp_path / "p.yaml"))
+    world.fill(*filled, day=day)
+    for producer in reporting[:-1]:
+        world.done("raw", producer, day=day)
+        assert world.state(day=day) is GateState.WAITING
+    world.done("raw", reporting[-1], day=day)
+    gate = world.gate(day=day)
+    assert gate.state is GateState.OPEN
+    assert gate.detail.startswith("all needed checks pass")
+    assert sorted(gate.fingerprint) == sorted({"a.one", *filled})
+
+
+def test_what_may_be_empty_in_a_part_must_not_be_elsewhere(tmp_path: Path) -> None:
+    (tmp_path / "p.yaml").write_text(RETIRING)
+    world = World(load(tmp_path / "p.yaml"))
+    world.fill("a.two")
+    for producer in ("one", "two"):
+        world.done("raw", producer)
+    assert world.gate().detail == "table a.one has 0 rows, expected at least 1"
+
+
+def test_a_phase_none_of_whose_outputs_is_filled_is_off(tmp_path: Path) -> None:
+    (tmp_path / "p.yaml").write_text(
+        "pipeline: p\ncalendar: {from: 2026-10-01}\nphases:\n  raw: {due: 06:00 +1d, outputs: {a.one: {date: d, from: 2026-12-01}}}\n"
+    )
+    world = World(load(tmp_path / "p.yaml"))
+    assert world.done("raw", status="nothing").gate.detail == f"raw fills none of its outputs on {DAY}"
+    assert world.state() is GateState.OFF
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "problem"),
+    [
+        (
+            "skip_in: [break]}\n    outputs",
+            "skip_in: [brake]}\n    outputs",
+            "phases.raw.producers.three.skip_in[0]: expected one of",
+        ),
+        ("{only_in: [break]}", "{only_in: [brake]}", 'phases.raw.outputs["a.one"].may_be_empty.only_in[0]: expected one of'),
+        ("{only_in: [break]}", "{}", 'phases.raw.outputs["a.one"].may_be_empty'),
+        (
+            "a.two: {date: d, to: 2026-11-05}",
+            "a.two: {date: d, from: 2026-11-06, to: 2026-11-05}",
+            "expected a last date on or after",
+        ),
+    ],
+)
+def test_wrong_limits_are_told_with_their_place(tmp_path: Path, old: str, new: str, problem: str) -> None:
+    assert old in RETIRING
+    (tmp_path / "p.yaml").write_text(RETIRING.replace(old, new))
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path / "p.yaml")
+    assert problem in str(caught.value)

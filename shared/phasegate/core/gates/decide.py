@@ -137,7 +137,7 @@ class Case:
     @cached_property
     def needed_producers(self) -> tuple[str, ...]:
         """The producers that must report before the gate opens."""
-        return tuple(name for name, p in self.pipeline.producers(self.gate.run.phase).items() if not p.optional)
+        return self.pipeline.needed_producers(self.gate.run.phase, self.gate.run.run_date)
 
     @cached_property
     def failed_reports(self) -> tuple[Report, ...]:

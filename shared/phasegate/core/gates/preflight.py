@@ -185,7 +185,7 @@ class PreflightCase:
     @cached_property
     def needed_producers(self) -> tuple[str, ...]:
         """The producers that must report before the gate opens."""
-        return tuple(name for name, p in self.pipeline.producers(self.run.phase).items() if not p.optional)
+        return self.pipeline.needed_producers(self.run.phase, self.run.run_date)
 
     @cached_property
     def running(self) -> tuple[Claim, ...]:

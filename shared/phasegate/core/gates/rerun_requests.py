@@ -104,7 +104,8 @@ def producers_to_rerun(pipeline: Pipeline, gate: Gate, day: GatesByPhase) -> tup
     """The producers whose rerun may open a gate; none when a rerun would not help."""
     if gate.state not in (GateState.HELD, GateState.OVERDUE):
         return ()
-    producers = {name: p for name, p in pipeline.producers(gate.run.phase).items() if not p.optional}
+    declared = pipeline.producers(gate.run.phase)
+    producers = {name: declared[name] for name in pipeline.needed_producers(gate.run.phase, gate.run.run_date)}
     unreported = tuple(name for name in producers if name not in gate.reports)
     match gate.reason:
         case Reason.PRODUCER_FAILED:

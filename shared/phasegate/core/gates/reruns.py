@@ -71,7 +71,7 @@ def _why(pipeline: Pipeline, gate: Gate, days: Mapping[date, GatesByPhase], reru
 
 def _began(pipeline: Pipeline, gate: Gate) -> datetime:
     """The earliest time at which the released run can have started to read: the start in the oldest report."""
-    needed = [name for name, producer in pipeline.producers(gate.run.phase).items() if not producer.optional]
+    needed = pipeline.needed_producers(gate.run.phase, gate.run.run_date)
     # Nobody knows when an adopted date was released, only since when it is known.
     opened = gate.opened_at or gate.since
     assert opened is not None, "it is open"

@@ -100,8 +100,8 @@ def settles_at(pipeline: Pipeline, gate: Gate) -> datetime | None:
 
 def still_missing(pipeline: Pipeline, gate: Gate) -> tuple[str, ...]:
     """The needed producers that have not reported since the current release."""
-    producers = pipeline.producers(gate.run.phase).items()
-    return tuple(name for name, producer in producers if not producer.optional and name not in gate.rerun)
+    needed = pipeline.needed_producers(gate.run.phase, gate.run.run_date)
+    return tuple(name for name in needed if name not in gate.rerun)
 
 
 def first_watched(pipeline: Pipeline, now: datetime, phases: Iterable[str] | None = None) -> date:

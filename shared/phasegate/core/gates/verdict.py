@@ -227,6 +227,8 @@ def why_off(pipeline: Pipeline, phase: str, day: date, answers: Answers) -> str 
         return f"{phase} runs only on {on}"
     if not pipeline.phase(phase).runs_in(parts):
         return f"{phase} does not run in {', '.join(sorted(parts)) or 'this part of the calendar'}"
+    if not any(pipeline.fills(phase, table, day) for table in pipeline.phase(phase).outputs):
+        return f"{phase} fills none of its outputs on {day}"
     if answers.expects(day) is False:
         return f"nothing is expected on {day}"
     return None
@@ -246,6 +248,7 @@ def judge_phase(pipeline: Pipeline, phase: str, day: date, answers: Answers, *, 
     outputs = tuple(
         _judge_output(pipeline, table, [placed for placed in checks if applies(placed.check, parts)], day, answers)
         for table, checks in pipeline.checks(phase).items()
+        if pipeline.fills(phase, table, day)
     )
     results = tuple(result for output in outputs for result in output.results)
     verdict, reason = judge(results), ""
@@ -253,7 +256,11 @@ def judge_phase(pipeline: Pipeline, phase: str, day: date, answers: Answers, *, 
         verdict, reason = Verdict.UNVERIFIED, f"whether a run is expected could not be measured: {unknown.reason}"
     if not_due and verdict in (Verdict.FAIL, Verdict.UNVERIFIED):
         return PhaseVerdict(phase, Verdict.NOT_DUE, None, outputs, reason="not due yet")
-    prints = {table: _fingerprint(pipeline, phase, table, day, answers) for table in pipeline.phase(phase).outputs}
+    prints = {
+        table: _fingerprint(pipeline, phase, table, day, answers)
+        for table in pipeline.phase(phase).outputs
+        if pipeline.fills(phase, table, day)
+    }
     # The checks that could be measured say nothing about those that could not.
     scored = None if verdict is Verdict.UNVERIFIED else score(results)
     return PhaseVerdict(phase, verdict, scored, outputs, prints, reason)

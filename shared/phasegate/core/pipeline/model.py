@@ -196,6 +196,26 @@ class Producer:
     """The phase does not wait for an optional producer."""
     fills: Table | None = None
     """The output whose rows its messages count. The count is compared with the table, not trusted."""
+    from_: Day | None = None
+    """The first run date for which it is waited for."""
+    to: Day | None = None
+    """The last one: of a source that has retired."""
+    only_in: tuple[Slug, ...] = ()
+    """Parts of the calendar in which it is waited for; all when empty."""
+    skip_in: tuple[Slug, ...] = ()
+    """Parts in which it is not."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EmptyIn:
+    """The parts of the calendar in which an output may be empty."""
+
+    only_in: tuple[Slug, ...] = ()
+    skip_in: tuple[Slug, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.only_in and not self.skip_in:
+            raise ValueError("only_in or skip_in")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -206,8 +226,16 @@ class Output:
     """The run date (partition) column, a DATE; every query filters on it."""
     key: tuple[Column, ...] = ()
     """The business key: unique and without nulls."""
-    may_be_empty: bool = False
-    """An empty partition on a run date is not a failure."""
+    may_be_empty: bool | EmptyIn = False
+    """An empty partition on a run date is not a failure; or not in some parts of the calendar: `{only_in: [playoffs]}`."""
+    from_: Day | None = None
+    """The first run date on which it is filled."""
+    to: Day | None = None
+    """The last one."""
+    only_in: tuple[Slug, ...] = ()
+    """Parts of the calendar in which it is filled; all when empty."""
+    skip_in: tuple[Slug, ...] = ()
+    """Parts in which it is not."""
     sample: tuple[Column, ...] = ()
     """Columns of failing rows that reports may show; by default none."""
     checks: tuple[WrittenCheck, ...] = ()
@@ -364,6 +392,11 @@ SIGNAL_FIELDS = (
     "traceparent",
 )
 """The fields of every go-signal (`traceparent` only when a report had one): `signal:` can copy but not replace them."""
+
+
+def _in_use(declared: Producer | Output, day: date, parts: frozenset[str]) -> bool:
+    begun = declared.from_ is None or declared.from_ <= day
+    return begun and (declared.to is None or day <= declared.to) and _applies(declared.only_in, declared.skip_in, parts)
 
 
 def _applies(only_in: tuple[str, ...], skip_in: tuple[str, ...], parts: frozenset[str]) -> bool:
@@ -548,6 +581,15 @@ class Pipeline:
         """The producers of a phase; a phase that declares none reports under its own name."""
         return self.phase(phase).producers or {phase: Producer()}
 
+    def needed_producers(self, phase: str, day: date) -> tuple[str, ...]:
+        """The producers that must report for a run date before the gate opens."""
+        parts = self.calendar.parts_of(day)
+        return tuple(name for name, p in self.producers(phase).items() if not p.optional and _in_use(p, day, parts))
+
+    def fills(self, phase: str, table: str, day: date) -> bool:
+        """True when a phase fills an output of its on a run date."""
+        return _in_use(self.phase(phase).outputs[table], day, self.calendar.parts_of(day))
+
     @cached_property
     def _reporters(self) -> Mapping[str, tuple[tuple[str, str], ...]]:
         reporters: dict[str, tuple[tuple[str, str], ...]] = {}
@@ -657,8 +699,11 @@ def _declared(table: Output | Need, context: CheckContext) -> Iterator[PlacedChe
     """The checks of a table, the one that proves presence first: `evaluate` relies on that."""
     name = context.source.table
     declared = sorted(table.checks, key=lambda check: not check.proves_presence)
-    if not table.may_be_empty and not any(check.replaces_presence for check in declared):
-        yield PlacedCheck(f"{name}.not_empty", RowCount(at_least=1), context)
+    empty = table.may_be_empty
+    if empty is not True and not any(check.replaces_presence for check in declared):
+        # Where it may be empty, it need not be proven that it is not.
+        only_in, skip_in = (empty.skip_in, empty.only_in) if isinstance(empty, EmptyIn) else ((), ())
+        yield PlacedCheck(f"{name}.not_empty", RowCount(at_least=1, only_in=only_in, skip_in=skip_in), context)
     for check in declared:
         yield PlacedCheck(check_name(name, check), check, context)
 

@@ -8,11 +8,13 @@ from phasegate.core.pipeline.model import (
     SIGNAL_FIELDS,
     AlertSeverity,
     DestinationKind,
+    EmptyIn,
     GateMode,
     Need,
     Output,
     Phase,
     Pipeline,
+    Producer,
     Quorum,
     check_name,
 )
@@ -41,8 +43,17 @@ def _phase_problems(pipeline: Pipeline, name: str, phase: Phase) -> Iterator[Pro
     at = ("phases", name)
     parts = pipeline.calendar.parts
     yield from _unknown("phases", phase.after, pipeline.phases, *at, "after")
-    yield from _unknown("parts of the calendar", phase.only_in, parts, *at, "only_in")
-    yield from _unknown("parts of the calendar", phase.skip_in, parts, *at, "skip_in")
+    limited: list[tuple[tuple[str, ...], Phase | Producer | Output | EmptyIn]] = [((), phase)]
+    limited += [(("producers", key), producer) for key, producer in phase.producers.items()]
+    limited += [(("outputs", table), output) for table, output in phase.outputs.items()]
+    for table, output in phase.outputs.items():
+        if isinstance(output.may_be_empty, EmptyIn):
+            limited.append((("outputs", table, "may_be_empty"), output.may_be_empty))
+    for keys, declared in limited:
+        yield from _unknown("parts of the calendar", declared.only_in, parts, *at, *keys, "only_in")
+        yield from _unknown("parts of the calendar", declared.skip_in, parts, *at, *keys, "skip_in")
+        if isinstance(declared, Producer | Output) and declared.from_ and declared.to and declared.to < declared.from_:
+            yield Problem(place(*at, *keys, "to"), "expected a last date on or after from", str(declared.to))
     if phase.due is not None and phase.due.after is not None and phase.due.after not in phase.after:
         yield Problem(place(*at, "due"), "expected a phase that is listed in after", f'"{phase.due.after}"')
     if phase.mode is GateMode.PAUSE and phase.until is None:
