@@ -28,8 +28,13 @@ CALLS_FOR_A_PERSON = {
     "preflight_failed": "ERROR",
     "tick_failed": "ERROR",
     "unsent": "ERROR",
+    "gate_not_judged": "ERROR",
+    "unreadable_gate": "ERROR",
+    "unreadable_record": "ERROR",
     # Work was done, and something in it or around it is not as it should be.
     "heartbeat_not_written": "WARNING",
+    "history_not_adopted": "WARNING",
+    "notice_left": "WARNING",
     "nobody_is_told": "WARNING",
     "not_as_it_must_be": "WARNING",
     "notice_refused": "WARNING",

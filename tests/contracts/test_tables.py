@@ -75,7 +75,7 @@ def test_a_folder_lists_its_files_even_unreadable_ones(tmp_path: Path) -> None:
     tables = DuckDBWarehouse(tmp_path)
     assert list(tables.tables_in("raw")) == ["raw.broken", "raw.orders"]
     assert tables.describe_table("raw.orders") == Table({"day": "DATE", "id": "INT64"}, None)
-    with pytest.raises(WarehouseError, match=r"table raw\.broken can't be read"):
+    with pytest.raises(WarehouseError, match=r"table raw\.broken \(broken\.parquet\) can't be read"):
         tables.describe_table("raw.broken")
 
 

@@ -100,6 +100,13 @@ ON_THE_FIRST_ROW = [
     ("n - -m", 9),
     ("n / 2", 3.5),
     ("n / 2 / 7", 0.5),
+    ("CONCAT(s, '-', s) = s", False),
+    ("CONCAT('a', 'b', 'c')", "abc"),
+    ("CONCAT('a', none)", None),
+    ("CONCAT('a') = 'a'", True),
+    ("none IS NOT DISTINCT FROM NULL", True),
+    ("n IS DISTINCT FROM none", True),
+    ("n IS NOT DISTINCT FROM 7", True),
     ("SAFE_DIVIDE(n, m)", 3.5),
     ("SAFE_DIVIDE(n, m - 2)", None),
     ("SAFE_DIVIDE(n + 1, m * 2)", 2.0),
@@ -268,8 +275,6 @@ def test_a_query_gives_the_result_of_the_reference(
         ("CAST(x AS INT64) = 2", "CAST"),
         ("CAST(x AS STRING) = '2.5'", "CAST"),
         ("CAST(s AS DATE) = d", "CAST"),
-        ("DATE '2013-1-1' = d", "CAST"),
-        ("TIMESTAMP '2013-01-01 00:00:00 Europe/Berlin' = ts", "CAST"),
         ("TIMESTAMP_DIFF(ts, ts, MINUTE) > 1", "TIMESTAMP_DIFF in MINUTE"),
         ("TIMESTAMP_DIFF(ts, ts, DAY) > 1", "number of seconds"),
         ("DATETIME_DIFF(dt, dt, SECOND) > 1", "DATETIME_DIFF"),
@@ -285,7 +290,6 @@ def test_a_query_gives_the_result_of_the_reference(
         ("ts > CURRENT_TIMESTAMP()", "CURRENT_TIMESTAMP"),
         ("a[OFFSET(0)] = 1", "a[OFFSET(0)]"),
         ("FORMAT('%d', n) = '1'", "FORMAT"),
-        ("CONCAT(s, s) = 'x'", "CONCAT"),
         ("s || s = 'x'", "s || s"),
         ("GREATEST(n, m) > 1", "GREATEST"),
         ("TRIM(s) = ''", "TRIM"),
@@ -296,7 +300,6 @@ def test_a_query_gives_the_result_of_the_reference(
         ("SUBSTR(s, -2) = 'x'", "SUBSTR"),
         ("REGEXP_CONTAINS(s, s)", "REGEXP_CONTAINS"),
         ("ROUND(x, 1) = 1", "ROUND with DECIMALS"),
-        ("n IS DISTINCT FROM m", "DISTINCT FROM"),
         ("n IN UNNEST([1, 2])", "UNNEST"),
         ("n IN (SELECT n FROM raw.flights)", "query"),
         ("EXISTS (SELECT 1)", "EXISTS"),
@@ -322,7 +325,6 @@ def test_sql_that_may_differ_is_refused_by_name(text: str, named: str) -> None:
 @pytest.mark.parametrize(
     ("text", "named"),
     [
-        ("APPROX_COUNT_DISTINCT(n)", "APPROX_COUNT_DISTINCT"),
         ("APPROX_QUANTILES(n, 2)[OFFSET(1)]", "APPROX_QUANTILES"),
         ("ANY_VALUE(n)", "ANY_VALUE"),
         ("ARRAY_AGG(n LIMIT 1)", "ARRAY_AGG"),
@@ -473,3 +475,33 @@ def test_plain_sql_does_not_import_the_parser() -> None:
         "check_sql('a > 1', SqlKind.CONDITION); sys.exit('sqlglot' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("d = DATE '2024-1-1'", "DATE '2024-1-1' is not written in full; write it like DATE '2024-01-31'"),
+        (
+            "ts > TIMESTAMP '2024-02-05 10:00'",
+            "TIMESTAMP '2024-02-05 10:00' is not written in full; write it like TIMESTAMP '2024-",
+        ),
+        (
+            "dt > DATETIME '2024-02-05'",
+            "DATETIME '2024-02-05' is not written in full; write it like DATETIME '2024-01-31 10:00:00'",
+        ),
+        ("LOWER(s) = 'x'", "compare with REGEXP_CONTAINS(a, r'(?i)^b$')"),
+        ("GREATEST(n, m) > 1", "write CASE WHEN a >= b THEN a ELSE b END"),
+        ("CAST(s AS INT64) > 1", "compare columns with values of their own type"),
+    ],
+)
+def test_what_is_refused_says_what_to_write(text: str, reason: str) -> None:
+    assert reason in str(check_sql(text, CONDITION))
+
+
+def test_an_approximate_count_is_exact_here(warehouse: duckdb.DuckDBPyConnection) -> None:
+    exact = answer(warehouse, "COUNT(DISTINCT n)", SqlKind.AGGREGATE)
+    assert answer(warehouse, "APPROX_COUNT_DISTINCT(n)", SqlKind.AGGREGATE) == exact
+
+
+def test_a_median_is_no_function_of_bigquery() -> None:
+    assert "BigQuery has no MEDIAN either" in str(check_sql("MEDIAN(n)", SqlKind.AGGREGATE))

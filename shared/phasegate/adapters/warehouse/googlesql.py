@@ -178,7 +178,7 @@ _EXPRESSIONS: Mapping[str, str] = {
     "Parameter": "this",
     "Var": "this",
     "Paren": "this",
-    **dict.fromkeys(("And", "Or", "EQ", "NEQ", "LT", "LTE", "GT", "GTE", "Is"), "this expression"),
+    **dict.fromkeys(("And", "Or", "EQ", "NEQ", "LT", "LTE", "GT", "GTE", "Is", "NullSafeEQ", "NullSafeNEQ"), "this expression"),
     "Like": "this expression negate",
     **dict.fromkeys(("Not", "Neg", "Abs", "Floor", "Ceil", "Round"), "this"),
     **dict.fromkeys(("Add", "Sub", "Mul", "Div", "Mod", "SafeDivide"), "this expression"),
@@ -190,6 +190,7 @@ _EXPRESSIONS: Mapping[str, str] = {
     "Nullif": "this expression",
     # Functions on text.
     **dict.fromkeys(("StartsWith", "EndsWith", "RegexpLike"), "this expression"),
+    "Concat": "expressions safe",
     "Length": "this binary",
     "Substring": "this start length",
     "Replace": "this expression replacement",
@@ -207,6 +208,7 @@ _EXPRESSIONS: Mapping[str, str] = {
     "Star": "",
     "Count": "this big_int",
     "Distinct": "expressions",
+    "ApproxDistinct": "this",
     **dict.fromkeys(("CountIf", "Sum", "Avg", "Min", "Max", "LogicalAnd", "LogicalOr"), "this"),
     **dict.fromkeys(("Stddev", "StddevSamp", "StddevPop", "Variance", "VariancePop"), "this"),
 }
@@ -244,7 +246,17 @@ _ALLOWED: Mapping[SqlKind, Mapping[str, str]] = {
 }
 _HINTS: Mapping[str, str] = {
     "Div": "write SAFE_DIVIDE(a, b), or divide by a number",
+    "Cast": "compare columns with values of their own type",
     "TryCast": "test the text with REGEXP_CONTAINS",
+    "Lower": "compare with REGEXP_CONTAINS(a, r'(?i)^b$')",
+    "Upper": "compare with REGEXP_CONTAINS(a, r'(?i)^b$')",
+    "Trim": "test with REGEXP_CONTAINS(a, r'^\\s*b\\s*$')",
+    "Greatest": "write CASE WHEN a >= b THEN a ELSE b END",
+    "Least": "write CASE WHEN a <= b THEN a ELSE b END",
+    "RegexpExtract": "test with REGEXP_CONTAINS",
+    "Median": "BigQuery has no MEDIAN either; compare AVG, or MIN and MAX",
+    "ApproxQuantiles": "compare AVG, or MIN and MAX",
+    "Tuple": "compare the columns one by one",
     "TimestampDiff": "take it in SECOND, and compare with a number of seconds",
     "DatetimeDiff": "compare DATE_DIFF in DAY, or the columns themselves",
     "Like": "write the pattern as a text without a backslash, or use REGEXP_CONTAINS",
@@ -393,8 +405,30 @@ _TIMES: Mapping[str, str] = {
 
 def _cast(node: "exp.Expr") -> "exp.Expr":
     """Only literals: text to number, rounding of halves, and number to text all differ."""
-    text, form = _text(_arg(node, "this")), _TIMES.get(node.args["to"].this.name)
-    return _require(node, text is not None and form is not None and re.fullmatch(form, text, re.ASCII) is not None)
+    kind = node.args["to"].this.name
+    text, form = _text(_arg(node, "this")), _TIMES.get(kind)
+    if text is not None and form is not None and not re.fullmatch(form, text, re.ASCII):
+        name = {"TIMESTAMP": "DATETIME", "TIMESTAMPTZ": "TIMESTAMP"}.get(kind, kind)
+        whole = {"DATE": "2024-01-31", "DATETIME": "2024-01-31 10:00:00", "TIMESTAMP": "2024-01-31 10:00:00+00:00"}[name]
+        raise UnsupportedSql(f"{name} '{_one_line(text)}' is not written in full; write it like {name} '{whole}'")
+    return _require(node, text is not None and form is not None)
+
+
+def _concat(node: "exp.Expr") -> "exp.Expr":
+    """CONCAT of a null is null in BigQuery; DuckDB's own CONCAT leaves nulls out, its || does not."""
+    from sqlglot import exp
+
+    first, *others = [part.copy() for part in node.expressions]
+    for part in others:
+        first = exp.DPipe(this=first, expression=part, safe=True)
+    return exp.Paren(this=first)
+
+
+def _exact_count(node: "exp.Expr") -> "exp.Expr":
+    """Exact on DuckDB, about right in BigQuery."""
+    from sqlglot import exp
+
+    return exp.Count(this=exp.Distinct(expressions=[node.this.copy()]))
 
 
 def _date(node: "exp.Expr") -> "exp.Expr":
@@ -477,6 +511,8 @@ _RULES: Mapping[str, Rule] = {
     "Substring": _substring,
     "Date": _date,
     "Cast": _cast,
+    "Concat": _concat,
+    "ApproxDistinct": _exact_count,
     "DateAdd": _date_shift,
     "DateSub": _date_shift,
     "DateDiff": _date_diff,
