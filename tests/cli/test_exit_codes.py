@@ -219,3 +219,55 @@ def test_what_may_be_empty_must_still_be_counted(folder: Path, checks: str, miss
     assert command(folder, "validate", "2024-02-06", **state).returncode == 3
     done = command(folder, "complete", "raw", "2024-02-06", **state)
     assert (done.returncode, done.stdout.splitlines()[0].startswith(b"shop/raw/2024-02-06 is unverified")) == (3, True)
+
+
+SCHEDULED = """\
+pipeline: shop
+calendar:
+  from: 2024-01-01
+  expected: {table: raw.games, date: day, count: game, where: "state != 'postponed'"}
+phases:
+  raw:
+    outputs:
+      raw.orders: {date: day, checks: [coverage: {of: expected, columns: [id], at_least: AT_LEAST}]}
+"""
+
+
+@pytest.mark.parametrize(("at_least", "code"), [("1", 1), ("0.6", 0)])
+def test_coverage_of_the_expected_entities_names_the_share(folder: Path, at_least: str, code: int) -> None:
+    (folder / "shop.yaml").write_text(SCHEDULED.replace("AT_LEAST", at_least))
+    with duckdb.connect(str(folder / "wh.duckdb")) as connection:
+        connection.execute("INSERT INTO raw.orders VALUES (DATE '2024-02-05', 2)")
+        connection.execute(
+            "CREATE TABLE raw.games AS SELECT DATE '2024-02-05' AS day, unnest([1, 2, 3, 4]) AS game, unnest(['a', 'a', 'a', 'postponed']) AS state"
+        )
+    done = command(folder, "validate", "2024-02-05", PHASEGATE_STATE="sqlite:s.sqlite")
+    assert done.returncode == code
+    assert b"table raw.orders has 2 of 3 keys (game) of raw.games" in done.stdout, done.stdout
+    assert b"raw.orders.coverage.expected" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "problem"),
+    [
+        ("of: expected,", "of: expected, key: [id],", b"no key with of: expected; the calendar has it"),
+        ("of: expected,", "of: expect,", b"expected `expected` or a table name like dataset.table"),
+        ("columns: [id]", "columns: [id, day]", b"as many columns as key has"),
+        (
+            "  expected: {table: raw.games, date: day, count: game, where: \"state != 'postponed'\"}\n",
+            "",
+            b"expected calendar.expected to be declared",
+        ),
+        (
+            "{table: raw.games, date: day, count: game, where: \"state != 'postponed'\"}",
+            "{query: 'SELECT day, game FROM raw.games WHERE day BETWEEN @from AND @to', date: day, count: game}",
+            b"expected calendar.expected to have a table",
+        ),
+    ],
+)
+def test_a_wrong_coverage_of_the_expected_is_refused(folder: Path, old: str, new: str, problem: bytes) -> None:
+    text = SCHEDULED.replace("AT_LEAST", "1")
+    assert old in text
+    (folder / "shop.yaml").write_text(text.replace(old, new))
+    done = command(folder, "config", "check")
+    assert (done.returncode, problem in done.stderr) == (2, True), done.stderr

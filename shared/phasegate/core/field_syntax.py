@@ -353,6 +353,14 @@ Table = Annotated[
     str,
     FieldSyntax(_matching(_TABLE, "a table name like dataset.table"), rf"^{_TABLE}$", "raw.flights"),
 ]
+TableOrExpected = Annotated[
+    str,
+    FieldSyntax(
+        _matching(rf"expected|{_TABLE}", "`expected` or a table name like dataset.table"),
+        rf"^(expected|{_TABLE})$",
+        "raw.flights",
+    ),
+]
 Tables = Annotated[
     str,
     FieldSyntax(_matching(_TABLES, "a table, or several like raw.tmp_*"), rf"^{_TABLES}$", "raw.tmp_*"),

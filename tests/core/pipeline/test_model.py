@@ -428,7 +428,7 @@ CONSOLE = Destination(kind=DestinationKind.CONSOLE)
             checked(Coverage(of="raw.other", key=("id",))),
             [
                 'phases.raw.outputs["raw.flights"].checks[0].coverage.of: '
-                'expected a table whose run date column the file declares, got "raw.other"'
+                'expected `expected` or a table whose run date column the file declares, got "raw.other"'
             ],
         ),
         (

@@ -60,7 +60,18 @@ from phasegate.core.checks.metrics import (
     Violating,
 )
 from phasegate.core.checks.sql import SqlKind, SqlText
-from phasegate.core.field_syntax import Column, ColumnType, Duration, Exact, Share, Table, Tagged, Zone, parse_type
+from phasegate.core.field_syntax import (
+    Column,
+    ColumnType,
+    Duration,
+    Exact,
+    Share,
+    Table,
+    TableOrExpected,
+    Tagged,
+    Zone,
+    parse_type,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -471,10 +482,10 @@ class Coverage(BaseCheck):
 
     kind: ClassVar[str] = "coverage"
     rerun_may_help: ClassVar[bool] = True
-    of: Table
-    """The table whose keys must be present here."""
-    key: tuple[Column, ...]
-    """The key columns of that table."""
+    of: TableOrExpected
+    """The table whose keys must be present here; `expected` for the entities of the calendar."""
+    key: tuple[Column, ...] = ()
+    """The key columns of that table; left out for `expected`, whose key is the calendar's *count*."""
     columns: tuple[Column, ...] = ()
     """The same columns here, when their names differ."""
     of_where: str | None = None
@@ -484,8 +495,12 @@ class Coverage(BaseCheck):
     """A smaller share that is amber instead of red."""
 
     def __post_init__(self) -> None:
-        require_columns(self.key)
-        if self.columns and len(self.columns) != len(self.key):
+        if self.counts_expected:
+            if self.key:
+                raise ValueError("no key with of: expected; the calendar has it")
+        else:
+            require_columns(self.key)
+        if self.columns and len(self.columns) != (len(self.key) or 1):
             raise ValueError("as many columns as key has")
         if self.where:
             raise ValueError("of_where instead of where: the condition is on the other table")
@@ -496,8 +511,12 @@ class Coverage(BaseCheck):
     def subject(self) -> str:
         return self.of
 
+    @property
+    def counts_expected(self) -> bool:
+        return self.of == "expected"
+
     def other_tables(self) -> tuple[OtherTable, ...]:
-        return (OtherTable(("of",), self.of, needs_date=True),)
+        return () if self.counts_expected else (OtherTable(("of",), self.of, needs_date=True, alternative="`expected` or "),)
 
     def own_sql(self) -> tuple[SqlText, ...]:
         return () if self.of_where is None else (SqlText(("of_where",), self.of_where, SqlKind.CONDITION),)

@@ -6,7 +6,7 @@ The fields are the keys that the file may have (`from_` is written `from`). Each
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
 from fnmatch import fnmatchcase
@@ -16,6 +16,7 @@ from zoneinfo import ZoneInfo
 
 from phasegate.core.checks.base import BaseCheck, CheckContext, PlacedCheck
 from phasegate.core.checks.kinds import (
+    Coverage,
     Key,
     RowCount,
     WrittenCheck,
@@ -667,9 +668,20 @@ class Pipeline:
     def _placed(self, phase: str, table: str, output: Output) -> Iterator[PlacedCheck]:
         source = TableSource(table, output.date)
         context = CheckContext(source, self.date_columns, lambda day: self.due(phase, day), zone=self.timezone)
-        yield from _declared(output, context)
+        yield from self._resolved(_declared(output, context))
         if output.key:
             yield PlacedCheck(f"{table}.key", Key(columns=output.key), context)
+
+    def _resolved(self, checks: Iterable[PlacedCheck]) -> Iterator[PlacedCheck]:
+        """Checks with the calendar's table in place of `of: expected`; under the names that they have in the file."""
+        expected = self.calendar.expected
+        for placed in checks:
+            check = placed.check
+            if isinstance(check, Coverage) and check.counts_expected and expected is not None and expected.table is not None:
+                conditions = [f"({condition})" for condition in (expected.where, check.of_where) if condition is not None]
+                where = " AND ".join(conditions) or None
+                check = replace(check, of=expected.table, key=(expected.count,), of_where=where)
+            yield replace(placed, check=check)
 
     def written_checks(self) -> Iterator[tuple[tuple[str | int, ...], WrittenCheck]]:
         """Every check that the file has, with the keys that lead to it."""
@@ -690,7 +702,7 @@ class Pipeline:
             for table, need in declared.items()
         }
         return {
-            table: tuple(placed for placed in _declared(need, contexts[table]) if applies(placed.check, parts))
+            table: tuple(placed for placed in self._resolved(_declared(need, contexts[table])) if applies(placed.check, parts))
             for table, need in declared.items()
         }
 

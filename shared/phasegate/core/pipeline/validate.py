@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 
 from phasegate.core.checks.base import BaseCheck
+from phasegate.core.checks.kinds import Coverage
 from phasegate.core.field_syntax import place
 from phasegate.core.pipeline.model import (
     SIGNAL_FIELDS,
@@ -105,8 +106,11 @@ def _check_problems(pipeline: Pipeline, phase: Phase, check: BaseCheck, *at: str
     dated = {*pipeline.date_columns, *(phase.needs if "needs" in at else ())}
     yield from _unknown("parts of the calendar", check.only_in, parts, *at, "only_in")
     yield from _unknown("parts of the calendar", check.skip_in, parts, *at, "skip_in")
-    if check.counts_expected and pipeline.calendar.expected is None:
+    schedule = pipeline.calendar.expected
+    if check.counts_expected and schedule is None:
         yield Problem(place(*at), f"expected calendar.expected to be declared, with which {check.kind} compares")
+    if isinstance(check, Coverage) and check.counts_expected and schedule is not None and schedule.table is None:
+        yield Problem(place(*at), "expected calendar.expected to have a table, whose keys can be compared, not a query")
     for other in check.other_tables():
         if other.needs_date and other.table not in dated:
             expected = f"expected {other.alternative}a table whose run date column the file declares"
