@@ -1,8 +1,12 @@
 """Log lines as Cloud Logging reads them, and which ones call for a person: what is filtered by severity finds those and no others."""
 
 import ast
+import errno
+import io
 import json
+import sys
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -10,9 +14,11 @@ from typing import Any
 
 import duckdb
 import pytest
+from phasegate.adapters.local import Console
 from phasegate.app.http import handle_completion, handle_dead_letter, handle_preflight, handle_tick
 from phasegate.app.wiring import Wiring
-from phasegate.errors import AdapterError, StateError
+from phasegate.core.alerts.wording import compose_test
+from phasegate.errors import AdapterError, NotifyError, StateError
 from phasegate.gates.heartbeat import Heartbeats
 from phasegate.logs import MAX_VALUE_LENGTH, log, silent
 
@@ -72,6 +78,57 @@ def test_the_severity_is_the_one_that_was_given(severity: str, capsys: pytest.Ca
 def test_a_long_value_is_cut(length: int, logged: str, capsys: pytest.CaptureFixture[str]) -> None:
     log("it", error="x" * length)
     assert lines(capsys.readouterr().out)[0]["error"] == logged
+
+
+class Broken(io.StringIO):
+    """A stream that takes nothing."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__()
+        self.error = error
+
+    def write(self, text: str) -> int:
+        raise self.error
+
+
+@pytest.mark.parametrize(
+    "error",
+    [OSError(errno.ENOSPC, "No space left on device"), BrokenPipeError(), ValueError("I/O operation on closed file.")],
+)
+def test_a_line_that_cannot_be_written_stops_nothing(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdout", Broken(error))
+    log("ticked", rows=3)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a device that is always full")
+def test_a_full_disk_stops_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    full = open("/dev/full", "w")  # noqa: SIM115, PTH123 (closing it raises)
+    monkeypatch.setattr(sys, "stdout", full)
+    for _ in range(3):
+        log("ticked", text="x" * 10_000)
+    with suppress(OSError):
+        full.close()
+
+
+def test_half_a_surrogate_pair_is_logged_as_its_escape(capsysbinary: pytest.CaptureFixture[bytes]) -> None:
+    log("rejected", detail=json.loads('"a \\ud800 b"'))
+    (line,) = capsysbinary.readouterr().out.splitlines()
+    assert json.loads(line)["detail"] == "a \ud800 b"
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), "can't write to the console: No space left on device"),
+        (BrokenPipeError(errno.EPIPE, "Broken pipe"), "can't write to the console: Broken pipe"),
+        (ValueError("I/O operation on closed file."), "can't write to the console: I/O operation on closed file."),
+    ],
+)
+def test_a_console_that_takes_nothing_is_a_destination_that_failed(error: Exception, said: str) -> None:
+    notice = compose_test("shop/screen", key="k", now=datetime.now(UTC))
+    with pytest.raises(NotifyError) as raised:
+        Console(Broken(error)).notify(notice)
+    assert (str(raised.value), raised.value.retryable) == (said, True)
 
 
 def test_a_command_keeps_no_log(capsys: pytest.CaptureFixture[str]) -> None:

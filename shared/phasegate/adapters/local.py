@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TextIO
 
 from phasegate.core.alerts.notice import Notice, plain
-from phasegate.errors import PhasegateError, PublishError
+from phasegate.errors import NotifyError, PhasegateError, PublishError
 from phasegate.ports import Outgoing, Receipt
 
 Handler = Callable[[Outgoing], object]
@@ -54,7 +54,10 @@ class Console:
 
     def notify(self, notice: Notice) -> Receipt:
         """See `Notifier.notify`."""
-        print(f"{notice.tone.upper()}: {notice.subject}\n{plain(notice)}", file=self._stream or sys.stderr)
+        try:
+            print(f"{notice.tone.upper()}: {notice.subject}\n{plain(notice)}", file=self._stream or sys.stderr, flush=True)
+        except (OSError, ValueError) as exc:  # a full disk or a closed pipe; a closed stream
+            raise NotifyError(f"can't write to the console: {getattr(exc, 'strerror', None) or exc}", retryable=True) from exc
         return Receipt()
 
 
