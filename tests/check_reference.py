@@ -164,7 +164,9 @@ def _row_count(said: Row, kept: Sequence[Row], there: Sequence[Row], *_: Any) ->
 def _in_range(dice: random.Random) -> dict[str, Any]:
     column = dice.choice([*BOUNDS])
     low, high = sorted((dice.choice(BOUNDS[column]), dice.choice(BOUNDS[column])), key=Fraction)
-    return {"column": column, **dice.choice(({"min": low}, {"max": high}, {"min": low, "max": high}))}
+    lower, upper = dice.choice(("min", "above")), dice.choice(("max", "below"))
+    both = {lower: low, upper: high} if Fraction(low) < Fraction(high) else {"min": low, "max": high}
+    return {"column": column, **dice.choice(({lower: low}, {upper: high}, both))}
 
 
 def _accepted(dice: random.Random) -> dict[str, Any]:
@@ -310,4 +312,4 @@ INVARIANTS: Mapping[str, Callable[[Row], bool | None]] = {
 
 
 def _ranged(said: Row) -> dict[str, Any]:
-    return {key: said[key] for key in ("min", "max") if key in said}
+    return {key: said[key] for key in ("min", "max", "above", "below") if key in said}

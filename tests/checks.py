@@ -34,6 +34,7 @@ EXAMPLES: tuple[BaseCheck, ...] = (
     NotNull(columns=("a", "b"), at_most=0.1, acceptable=0.2),
     AcceptedValues(column="a", values=(1,), at_most=0.1, acceptable=0.2),
     InRange(column="a", min=0, max=9, at_most=0.1, acceptable=0.2),
+    InRange(column="a", above=0, below=9),
     Matches(column="a", pattern="x", at_most=0.1, acceptable=0.2),
     Invariant(that="a > b", at_most=0.1, acceptable=0.2),
     References(columns=("a",), table="raw.weather", at_most=0.1, acceptable=0.2),

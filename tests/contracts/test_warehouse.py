@@ -61,6 +61,8 @@ FLIGHTS = TableSource("raw.flights", "d")
 NO_COERCION = "Cannot compare values of type … and type VARCHAR - an explicit cast is required"
 OTHERWISE_IN_THE_EMULATOR: Mapping[str, str] = {
     "test_nan_is_out_of_every_range_and_infinity_only_of_bounded_ones": "NaN >= 0 is true in DuckDB: (3, 1, 2)",
+    "test_nan_is_outside_strict_bounds": "NaN > 0 is true in DuckDB: (1, 2)",
+    "test_a_strict_bound_that_is_a_date_is_the_whole_day": NO_COERCION,
     "test_bounds_are_of_any_ordered_type[bigquery-DATE-values0-2013-06-04-2013-06-04]": NO_COERCION,
     "test_bounds_are_of_any_ordered_type[bigquery-DATETIME-values1-2013-06-04-2013-06-04 00:00:00]": NO_COERCION,
     "test_bounds_are_of_any_ordered_type[bigquery-TIMESTAMP-values2-2013-06-04 00:00:00-2013-06-04 00:00:00+00]": NO_COERCION,
@@ -269,6 +271,30 @@ def test_bounds_are_inclusive_and_null_is_no_violation(backend: Backend, kind: s
 
     ranges = (OutOfRange("x", 0, 10), OutOfRange("x", 0, None), OutOfRange("x", None, 10), OutOfRange("x", -0.5, 10.5))
     assert on(backend, MON, FLIGHTS, *ranges, OutOfRange("x", 0, 10, "x > 5")) == (2, 1, 1, 2, 1)
+
+
+@pytest.mark.parametrize("kind", ["INT64", "FLOAT64", "NUMERIC"])
+def test_strict_bounds_are_outside_themselves(backend: Backend, kind: str) -> None:
+    one_column(backend, kind, -1, 0, 5, 10, 11, None)
+
+    both = OutOfRange("x", None, None, above=0, below=10)
+    between = OutOfRange("x", None, None, above=-0.5, below=10.5)
+    single = OutOfRange("x", None, None, above=0), OutOfRange("x", None, None, below=10), OutOfRange("x", 0, None, below=10)
+    assert on(backend, MON, FLIGHTS, both, between, *single) == (4, 2, 2, 2, 3)
+
+
+def test_nan_is_outside_strict_bounds(backend: Backend) -> None:
+    one_column(backend, "FLOAT64", NAN, INF, -INF, 1.0, None)
+
+    assert on(backend, MON, FLIGHTS, OutOfRange("x", None, None, above=0), OutOfRange("x", None, None, below=10)) == (2, 2)
+
+
+def test_a_strict_bound_that_is_a_date_is_the_whole_day(backend: Backend) -> None:
+    one_column(backend, "DATETIME", *(datetime(2013, 6, day, hour) for day, hour in ((3, 23), (4, 0), (4, 23), (5, 0))), None)
+
+    strict = OutOfRange("x", None, None, above="2013-06-04"), OutOfRange("x", None, None, below="2013-06-04")
+    moment = OutOfRange("x", None, None, above="2013-06-04 00:00:00"), OutOfRange("x", None, None, below="2013-06-04 23:00:00")
+    assert on(backend, MON, FLIGHTS, *strict, *moment) == (3, 3, 2, 2)
 
 
 def test_nan_is_out_of_every_range_and_infinity_only_of_bounded_ones(backend: Backend) -> None:

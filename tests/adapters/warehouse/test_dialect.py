@@ -60,6 +60,7 @@ QUERIES = {
             OutOfRange("distance", 0.5, None, FLOWN),
             OutOfRange("distance", None, 6000),
             OutOfRange("flight_date", "2013-01-01", None),
+            OutOfRange("distance", None, None, above=0, below=6000),
         ),
     ),
     "not_matching": Query(FLIGHTS, (NotMatching("tailnum", "^N[0-9A-Z]{1,5}$"), NotMatching("tailnum", "^N", FLOWN))),

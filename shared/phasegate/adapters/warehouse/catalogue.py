@@ -241,8 +241,8 @@ class Catalogue:
         match metric:
             case NotIn(column, values):
                 return self._value_fault(source.table, column, values)
-            case OutOfRange(column, low, high):
-                return self._value_fault(source.table, column, [bound for bound in (low, high) if bound is not None])
+            case OutOfRange(column, low, high, _, above, below):
+                return self._value_fault(source.table, column, [each for each in (low, high, above, below) if each is not None])
             case Newest(column):
                 kind = self._type(source.table, column)
                 reason = f"{source.table}.{column} is {kind}, expected {', '.join(_MOMENTS)}"

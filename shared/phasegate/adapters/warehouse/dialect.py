@@ -8,7 +8,7 @@ partitions.
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from decimal import Decimal
 from enum import StrEnum
@@ -125,6 +125,10 @@ def _type(value: Scalar) -> str:
         exponent = value.as_tuple().exponent
         return "NUMERIC" if isinstance(exponent, int) and exponent >= -9 and value.adjusted() < 29 else "BIGNUMERIC"
     return {bool: "BOOL", int: "INT64", float: "FLOAT64", str: "STRING"}[type(value)]
+
+
+_AT_ITS_END = {">": ">=", "<=": "<"}
+"""How a time is compared with the end of a day instead of with the day."""
 
 
 def _date(text: str) -> date | None:
@@ -264,8 +268,8 @@ class _Writer(ABC):
                 return self.distinct((column,), where)
             case NotIn(column, values, where):
                 return self.count(where, self.not_in(column, values))
-            case OutOfRange(column, low, high, where):
-                return self.count(where, self.out_of_range(column, low, high))
+            case OutOfRange(where=where):
+                return self.count(where, self.out_of_range(metric))
             case NotMatching(column, pattern, where):
                 return self.count(where, self.not_matching(self.column(column), self.bind(pattern)))
             case Violating(condition, where):
@@ -303,14 +307,20 @@ class _Writer(ABC):
         number = f"CAST(CONCAT('0x', SUBSTR({self.md5(', CHR(31), '.join(texts))}, 1, 15)) AS {self.whole})"
         return f"BIT_XOR({self.only(number, self.where(where))})"
 
-    def out_of_range(self, column: str, low: Scalar | None, high: Scalar | None) -> str:
+    def out_of_range(self, of: OutOfRange) -> str:
         """Not within the bounds: every comparison with NaN is false, so NaN is never within them."""
-        name, kind = self.column(column), self.type_of(column)
-        within = [f"{name} >= {self.bind(self.bound(low, kind, up=True))}"] if low is not None else []
-        if isinstance(high, str) and kind.name in ("DATETIME", "TIMESTAMP") and (day := _date(high)):
-            within += [f"{name} < {self.bind(str(day + timedelta(days=1)))}"]  # a date means the whole day
-        elif high is not None:
-            within += [f"{name} <= {self.bind(self.bound(high, kind, up=False))}"]
+        name, kind = self.column(of.column), self.type_of(of.column)
+        within: list[str] = []
+        for sign, bound, up in ((">=", of.low, True), (">", of.above, False), ("<=", of.high, False), ("<", of.below, True)):
+            if (
+                sign in (">", "<=")
+                and isinstance(bound, str)
+                and kind.name in ("DATETIME", "TIMESTAMP")
+                and (day := _date(bound))
+            ):
+                sign, bound = _AT_ITS_END[sign], str(day + timedelta(days=1))  # a date means the whole day
+            if bound is not None:
+                within.append(f"{name} {sign} {self.bind(self.bound(bound, kind, up=up))}")
         return f"NOT ({' AND '.join(within)})"
 
     def not_in(self, column: str, values: Sequence[Scalar]) -> str:
@@ -474,10 +484,15 @@ class _DuckDB(_Writer):
     def combined(self, columns: Sequence[str]) -> str:
         return self.column(columns[0]) if len(columns) == 1 else f"ROW({', '.join(map(self.column, columns))})"
 
-    def out_of_range(self, column: str, low: Scalar | None, high: Scalar | None) -> str:
+    def out_of_range(self, of: OutOfRange) -> str:
         # NaN is DuckDB's greatest number: without an upper bound it would be in range, so infinity becomes the bound.
-        numeric = not isinstance(low, str | bool) and self.type_of(column).name in ("", "FLOAT64")
-        return super().out_of_range(column, low, math.inf if high is None and numeric else high)
+        is_open = of.high is None and of.below is None
+        numeric = (
+            not isinstance(of.low, str | bool)
+            and not isinstance(of.above, str)
+            and self.type_of(of.column).name in ("", "FLOAT64")
+        )
+        return super().out_of_range(replace(of, high=math.inf) if is_open and numeric else of)
 
     def md5(self, texts: str) -> str:
         return f"MD5(CONCAT({texts}))"

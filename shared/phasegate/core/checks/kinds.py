@@ -4,6 +4,7 @@ A new kind is one class here and its entry in `Check`. What else must know it as
 can declare, and docs/extending.md for the steps.
 """
 
+import operator
 import re
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
@@ -325,7 +326,7 @@ def _require_moment(text: str) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InRange(_RowWiseCheck):
-    """*column* lies between *min* and *max*, both inclusive; nulls are allowed, NaN is not."""
+    """*column* is at least *min* or *above*, and at most *max* or *below*; nulls are allowed, NaN is not."""
 
     kind: ClassVar[str] = "in_range"
     rerun_may_help: ClassVar[bool] = False
@@ -334,47 +335,60 @@ class InRange(_RowWiseCheck):
     """A number, or a date or time as text for a column of that type."""
     max: Annotated[Number | str, Exact(text=True)] | None = None
     """A number, or a date or time as text for a column of that type."""
+    above: Annotated[Number | str, Exact(text=True)] | None = None
+    """Instead of *min*: only greater values, or those after a date or time, pass."""
+    below: Annotated[Number | str, Exact(text=True)] | None = None
+    """Instead of *max*: only smaller values, or those before a date or time, pass."""
 
     def __post_init__(self) -> None:
-        if self.min is None and self.max is None:
-            raise ValueError("min, max or both")
+        low, high = self._ends
+        if low is None and high is None:
+            raise ValueError("min, max or both, or above or below in their place")
+        if None not in (self.min, self.above) or None not in (self.max, self.below):
+            raise ValueError("either min or above, and either max or below")
         ShareCheck.__post_init__(self)
-        for bound in (self.min, self.max):
+        for bound in (low, high):
             if isinstance(bound, str) and re.match(r"\d{4}-\d", bound):
                 _require_moment(bound)
-        if self.min is None or self.max is None:
+        if low is None or high is None:
             return
         # As text, dates and times in ISO format sort as they should.
-        if isinstance(self.min, str) or isinstance(self.max, str):
-            ordered = isinstance(self.min, str) and isinstance(self.max, str) and self.min <= self.max
+        inclusive = self.min is not None and self.max is not None
+        in_order = operator.le if inclusive else operator.lt
+        if isinstance(low, str) or isinstance(high, str):
+            ordered = isinstance(low, str) and isinstance(high, str) and in_order(low, high)
         else:
-            ordered = exact(self.min) <= exact(self.max)
+            ordered = in_order(exact(low), exact(high))
         if not ordered:
-            raise ValueError("min and max of one type, with min ≤ max")
+            raise ValueError(
+                "min and max of one type, with min ≤ max" if inclusive else "bounds of one type, with values between them"
+            )
+
+    @property
+    def _ends(self) -> tuple[Number | str | None, Number | str | None]:
+        return self.above if self.min is None else self.min, self.below if self.max is None else self.max
 
     @property
     def subject(self) -> str:
         return self.column
 
     def violations(self) -> AnyMetric:
-        return OutOfRange(self.column, self.min, self.max, self.where)
+        return OutOfRange(self.column, self.min, self.max, self.where, self.above, self.below)
 
-    def _bounds(self) -> tuple[str | None, str | None]:
-        low, high = (bound if isinstance(bound, str | None) else spell_bound(bound) for bound in (self.min, self.max))
-        return low, high
+    def _bounds(self, both: str, other: str) -> str:
+        """The bounds for people, after one word for two inclusive ones, and after another for the rest."""
+        named = (("at least", self.min), ("above", self.above), ("at most", self.max), ("below", self.below))
+        ends = [(word, end if isinstance(end, str) else spell_bound(end)) for word, end in named if end is not None]
+        if self.min is not None and self.max is not None:
+            return f"{both} {ends[0][1]} to {ends[1][1]}"
+        # NaN is neither above nor below a bound, so these are not turned round.
+        return f"{other} {' and '.join(f'{word} {end}' for word, end in ends)}"
 
     def valid_phrase(self) -> str:
-        low, high = self._bounds()
-        if low is None:
-            return f"{self.column} of at most {high}"
-        return f"{self.column} of at least {low}" if high is None else f"{self.column} from {low} to {high}"
+        return f"{self.column} {self._bounds('from', 'of')}"
 
     def invalid_phrase(self) -> str:
-        low, high = self._bounds()
-        # NaN is neither above nor below a bound.
-        if low is None:
-            return f".{self.column} is not at most {high}"
-        return f".{self.column} is not at least {low}" if high is None else f".{self.column} is outside {low} to {high}"
+        return f".{self.column} is {self._bounds('outside', 'not')}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

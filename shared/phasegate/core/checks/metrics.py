@@ -161,12 +161,16 @@ class NotIn(CountMetric):
 
 @dataclass(frozen=True, slots=True)
 class OutOfRange(CountMetric):
-    """Rows whose *column* is below *low*, above *high*, or NaN; both bounds are inclusive, null is no violation."""
+    """Rows whose *column* is outside its bounds, or NaN; *low* and *high* are inside themselves, null is no violation."""
 
     column: str
     low: Scalar | None
     high: Scalar | None
     where: str | None = None
+    above: Scalar | None = None
+    """Instead of *low*, and outside itself."""
+    below: Scalar | None = None
+    """Instead of *high*, and outside itself."""
 
     @property
     def own_columns(self) -> Columns:
