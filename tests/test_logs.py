@@ -5,7 +5,7 @@ import errno
 import io
 import json
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
@@ -34,6 +34,7 @@ CALLS_FOR_A_PERSON = {
     "preflight_failed": "ERROR",
     "tick_failed": "ERROR",
     "unsent": "ERROR",
+    "step_failed": "ERROR",
     "gate_not_judged": "ERROR",
     "unreadable_gate": "ERROR",
     "unreadable_record": "ERROR",
@@ -47,6 +48,7 @@ CALLS_FOR_A_PERSON = {
     "recipient_refused": "WARNING",
     "rows_not_reported": "WARNING",
     "secrets_not_checked": "WARNING",
+    "work_given_up": "WARNING",
 }
 """By event. Every other line is INFO, but for a message that was rejected or kept; see the tests below."""
 
@@ -224,21 +226,35 @@ def test_an_undelivered_message_is_a_warning(environ: dict[str, str], capsys: py
     assert logged(capsys, "kept") == ["WARNING"]
 
 
-@pytest.mark.parametrize(
-    ("handle", "event"),
-    [
-        (lambda wiring: handle_completion(wiring, Request(b'{"phase": "raw", "run_date": "2026-03-02"}')), "not_handled"),
-        (lambda wiring: handle_tick(wiring, Request()), "tick_failed"),
-    ],
-)
-def test_what_was_not_done_is_an_error(
-    environ: dict[str, str], capsys: pytest.CaptureFixture[str], handle: Callable[[Wiring], object], event: str, tmp_path: Path
+def test_a_message_that_was_not_handled_is_an_error(
+    environ: dict[str, str], capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     (tmp_path / "state.sqlite").mkdir()
     wiring = Wiring.from_env(environ)
     with pytest.raises(AdapterError):
-        handle(wiring)
-    assert logged(capsys, event) == ["ERROR"]
+        handle_completion(wiring, Request(b'{"phase": "raw", "run_date": "2026-03-02"}'))
+    assert logged(capsys, "not_handled") == ["ERROR"]
+
+
+def test_a_tick_that_failed_is_an_error_and_is_not_delivered_again(
+    environ: dict[str, str], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "state.sqlite").mkdir()
+    assert handle_tick(Wiring.from_env(environ), Request()) == ("", 204)
+    assert logged(capsys, "tick_failed") == ["ERROR"]
+
+
+def test_a_bug_in_a_tick_is_logged_with_its_traceback(environ: dict[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+    wiring = Wiring.from_env(environ)
+
+    def broken(*_: object) -> bool:
+        raise KeyError("of_a_newer_version")
+
+    wiring.store.commit = broken  # type: ignore[method-assign]
+    assert handle_tick(wiring, Request()) == ("", 204)
+    steps = {line["step"]: line["trace"] for line in lines(capsys.readouterr().out) if line["event"] == "step_failed"}
+    assert "shop" in steps
+    assert all("in broken" in trace and "KeyError: 'of_a_newer_version'" in trace for trace in steps.values())
 
 
 def test_a_preflight_without_an_answer_is_an_error(

@@ -5,6 +5,7 @@ PhasegateError
 ├── NotNow               a phase must not start yet; says what blocks it (core.gates.preflight)
 ├── MessageError         a message is invalid; it is stored as rejected and acknowledged
 │   └── UnknownPhase
+├── ServeError           a part of `serve` ended by itself; the process must be started again
 ├── ActionRefused        a manual action does not fit the gate; nothing was done
 └── AdapterError         an outside system failed; `retryable` says whether a retry may help
     ├── WarehouseError
@@ -22,6 +23,15 @@ from dataclasses import dataclass
 
 class PhasegateError(Exception):
     """Base of all errors that phasegate raises on purpose."""
+
+
+def bug_trace(error: BaseException) -> str | None:
+    """The end of the traceback of a bug; None for an error that was raised on purpose, whose message says enough."""
+    if isinstance(error, PhasegateError):
+        return None
+    from traceback import format_exception  # a cold start pays for every module
+
+    return "".join(format_exception(error))[-1_900:]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +68,10 @@ class IgnoredSender(MessageError):
 
 class UnknownPhase(MessageError):
     """A message or command names a phase or producer that the pipeline file does not declare."""
+
+
+class ServeError(PhasegateError):
+    """A part of `serve` ended by itself, so the process ends, too; what supervises it starts it again."""
 
 
 class ActionRefused(PhasegateError):

@@ -16,12 +16,12 @@ from phasegate.core.gates.gate import GateState
 from phasegate.core.gates.orphan import left_alone
 from phasegate.core.pipeline.model import Pipeline
 from phasegate.errors import NotifyError, StateError
-from phasegate.gates.heartbeat import WATCH, Heartbeats, last_heartbeats
+from phasegate.gates.heartbeat import WATCH, Heartbeats, clock_stopped_message, last_heartbeats
 from phasegate.gates.monitor import Monitor
 from phasegate.gates.tick import Tick
 from phasegate.messaging.inbox import Handled
 from phasegate.messaging.outbox import Relay
-from phasegate.ports import Receipt
+from phasegate.ports import Change, Receipt, Record
 
 from tests.flow.fan import DAY, HOUR, MINUTE, World, fan
 from tests.flow.test_alerts import World as Desk
@@ -202,3 +202,47 @@ def test_a_message_of_a_sender_that_is_nobodys_leaves_no_trace(tmp_path: Path) -
     assert (handled.handled, handled.detail) == (Handled.IGNORED, 'its sender "beat-7" is ignored')
     assert world.store.rejected(9) == []
     assert world.bus.taken == []
+
+
+@pytest.mark.parametrize("body", [{}, {"at": "soon"}, {"at": 7}])
+def test_a_damaged_heartbeat_does_not_stop_the_tick(tmp_path: Path, body: dict[str, object]) -> None:
+    world = World(fan(tmp_path))
+    world.store.commit(Change(records=(Record("heartbeat", WATCH, body, version=1),)))
+    assert clock_stopped_message(world.store, world.clock.now()).startswith("the scheduler has never run here")
+    world.tick()
+    assert last_heartbeats(world.store)[WATCH] == world.clock.now() - MINUTE
+
+
+def test_a_heartbeat_of_a_clock_that_was_ahead_is_not_believed(tmp_path: Path) -> None:
+    world = World(fan(tmp_path))
+    world.clock.advance(timedelta(days=2000))
+    world.tick()
+    world.clock.advance(-timedelta(days=2001))
+    said = "the scheduler's last run is recorded for 2032-05-12 10:01 UTC, which is still to come: a clock was wrong"
+    assert clock_stopped_message(world.store, world.clock.now()) == said
+    world.tick()
+    assert clock_stopped_message(world.store, world.clock.now()) == ""
+
+
+def test_every_failing_step_of_a_tick_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    world = World(fan(tmp_path))
+
+    def forgetful() -> None:
+        raise KeyError("at")
+
+    def unlucky() -> None:
+        raise StateError("the disk is full", retryable=True)
+
+    heartbeats = Heartbeats(world.store, world.store)
+    hooks = (unlucky, forgetful)
+    world.clock.advance(MINUTE)
+    tick = Tick(world.monitor, store=world.store, records=world.store, clock=world.clock, heartbeats=heartbeats, hooks=hooks)
+    with pytest.raises(KeyError):
+        tick.run()
+    failed = [json.loads(line) for line in capsys.readouterr().out.splitlines() if "step_failed" in line]
+    assert [(line["step"].rpartition(".")[2], line["error"]) for line in failed] == [
+        ("unlucky", "the disk is full"),
+        ("forgetful", "'at'"),
+    ]
+    assert ["trace" in line for line in failed] == [False, True]
+    assert last_heartbeats(world.store)[WATCH] < world.clock.now(), "it is missing, and that raises the alert"

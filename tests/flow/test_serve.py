@@ -10,17 +10,22 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
 
 import pytest
 from phasegate.adapters.state.sqlite import SQLiteStore
+from phasegate.app.serve import SERVE_DIED, STOP_SECONDS, serve
+from phasegate.app.settings import Settings
+from phasegate.app.wiring import Wiring
+from phasegate.cli.main import exit_code
 from phasegate.core.field_syntax import Span
 from phasegate.core.gates.completion import RunKey
 from phasegate.core.gates.gate import GateState, Reason
+from phasegate.errors import ServeError
 from phasegate.gates.heartbeat import last_heartbeats
 from phasegate.gates.watching import WATCHED_SINCE
 from phasegate.ports import Change, Record
@@ -80,9 +85,9 @@ def store(folder: Path) -> SQLiteStore:
 
 
 @contextmanager
-def served(folder: Path, name: str = "log") -> Iterator[Served]:
+def served(folder: Path, name: str = "log", **more: str) -> Iterator[Served]:
     """A server that listens and has ticked once."""
-    environ = {
+    environ = more | {
         "PHASEGATE_PIPELINES": str(folder / "tiny.yaml"),
         "PHASEGATE_WAREHOUSE": f"duckdb:{folder / 'tables'}",
         "PHASEGATE_STATE": f"sqlite:{folder / 'state.sqlite'}",
@@ -149,6 +154,80 @@ def test_bad_requests_are_answered_and_harm_nothing(folder: Path) -> None:
             assert one.post("", json.dumps(DONE).encode()) == 204, "a client that stalls blocks no other"
             assert stop(one, signal.SIGTERM) == 0, "nor the stop"
     assert len(store(folder).rejected(9)) == 1
+
+
+def test_a_stop_does_not_wait_for_a_client_that_drips(folder: Path) -> None:
+    with served(folder) as one:
+        host, port = one.address.removeprefix("http://").strip("/").split(":")
+        with socket.create_connection((host, int(port)), timeout=60) as slow:
+            slow.sendall(b"POST / HTTP/1.1\r\nContent-Length: 100\r\n\r\n")
+            ended = Event()
+
+            def drip() -> None:
+                with suppress(OSError):
+                    while not ended.wait(1):
+                        slow.sendall(b" ")
+
+            Thread(target=drip, daemon=True).start()
+            began = time.monotonic()
+            assert stop(one, signal.SIGTERM) == 0
+            ended.set()
+        assert time.monotonic() - began < STOP_SECONDS + 5
+        assert one.events()[-1]["detail"] == "it did not end within 9 seconds of the stop"
+
+
+def test_a_server_whose_log_is_read_by_nobody_works_and_stops(folder: Path) -> None:
+    environ = {
+        "PHASEGATE_PIPELINES": str(folder / "tiny.yaml"),
+        "PHASEGATE_WAREHOUSE": f"duckdb:{folder / 'tables'}",
+        "PHASEGATE_STATE": f"sqlite:{folder / 'state.sqlite'}",
+    }
+    command = [str(Path(sys.executable).parent / "phasegate"), "serve", "--port", "0"]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, env={**os.environ, **environ}, stdout=pipe, stderr=pipe) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        address = json.loads(process.stdout.readline())["address"]
+        process.stdout.close()
+        process.stderr.close()
+        one = Served(process, folder / "log", address)
+        assert one.post("", json.dumps(DONE).encode()) == 204
+        assert one.post("tick", b"") == 204
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) in (0, 141)
+    assert store(folder).load("tiny", Span(LOADED, LOADED))[LOADED]["raw"].state is GateState.OPEN
+    assert datetime.now(UTC) - last_heartbeats(store(folder))["watch"] < timedelta(minutes=5)
+
+
+def test_systemd_is_told_of_the_start_of_each_tick_and_of_the_stop(folder: Path) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(folder / "notify"))
+        manager.settimeout(60)
+        with served(folder, NOTIFY_SOCKET=str(folder / "notify")) as one:
+            assert {manager.recv(99) for _ in range(2)} == {b"READY=1", b"WATCHDOG=1"}
+            assert stop(one, signal.SIGTERM) == 0
+            assert manager.recv(99) == b"STOPPING=1"
+
+
+def test_a_clock_that_dies_ends_the_process(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    class Dying:
+        def run(self) -> None:
+            raise SystemExit
+
+    class Broken(Wiring):
+        tick = Dying()  # type: ignore[assignment]
+
+    settings = {
+        "pipelines": str(folder / "tiny.yaml"),
+        "warehouse": f"duckdb:{folder / 'tables'}",
+        "state": f"sqlite:{folder / 'state.sqlite'}",
+    }
+    with pytest.raises(
+        ServeError, match="the thread tick of serve has ended; see the log, and let a supervisor restart"
+    ) as error:
+        serve(Broken(Settings.resolve(settings, {}, Path())), "127.0.0.1", 0)
+    assert exit_code(error.value) == SERVE_DIED
+    assert '"path": "tick"' in capsys.readouterr().out
 
 
 def test_a_port_in_use_is_a_wrong_option(folder: Path) -> None:

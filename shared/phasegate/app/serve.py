@@ -1,27 +1,36 @@
 """Everything in one process: completions over HTTP, and a tick every minute."""
 
+import os
 import signal
 import threading
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from phasegate.app.http import handle_completion, handle_tick
+from phasegate.app.systemd import notify
 from phasegate.app.wiring import Wiring
-from phasegate.errors import ConfigError, PhasegateError
+from phasegate.errors import ConfigError, PhasegateError, ServeError, bug_trace
 from phasegate.logs import log
 
 TICK_PATH = "/tick"
 """Ticks are posted here, completions to `/`."""
 
 TICK_SECONDS = 60.0
-"""Seconds between two ticks."""
+"""Seconds from one tick to the next."""
+
+STOP_SECONDS = 9.0
+"""Seconds that a stop waits for work in progress. Source: `docker stop` kills after 10 seconds, Kubernetes after 30."""
+
+SERVE_DIED = 3
+"""The exit code when a part of serve has ended by itself."""
 
 MAX_BODY_BYTES = 10 * 2**20
 """Source: Pub/Sub, "Quotas and limits": a message has at most 10 MB."""
 
 CLIENT_TIMEOUT = 10.0
-"""Seconds that a client may pause within a request. A stop waits as long for a client that sends nothing more."""
+"""Seconds that a client may pause within a request."""
 
 
 class Server(ThreadingHTTPServer):
@@ -94,7 +103,7 @@ class _Handler(BaseHTTPRequestHandler):
         except PhasegateError as error:
             text, status = f"Try again: {error}", 503  # the entry point has logged it
         except Exception as error:  # noqa: BLE001 (a bug in one request must not stop the others)
-            log("failed", severity="ERROR", path=self.path, error=repr(error))
+            log("failed", severity="ERROR", path=self.path, error=repr(error), trace=bug_trace(error))
             text, status = "This is a bug in phasegate; see its log.", 500
         self._answer(text, status)
 
@@ -114,39 +123,65 @@ class _Handler(BaseHTTPRequestHandler):
 def serve(wiring: Wiring, host: str, port: int) -> None:
     """Take completions and tick until SIGTERM or SIGINT; requests and ticks in progress are finished first.
 
+    A stop waits for them no longer than `STOP_SECONDS`, and then ends the process: all that is stored is whole, and the next
+    start goes on with it.
+
     Raises:
         ConfigError: The address or port is not available, or a setting or pipeline file is wrong.
+        ServeError: The clock or the HTTP server ended although nobody stopped them.
     """
     stop = threading.Event()
     wiring.settings.require("pipelines", "warehouse", "state", "bus")
     _ = wiring.tick, wiring.heartbeats  # made before any thread needs them, so that a wrong setting stops the start
     server = Server(wiring, host, port)
+    died: list[str] = []
+
+    def until_it_ends(name: str, run: Callable[[], None]) -> None:
+        try:
+            run()
+        except BaseException as error:  # noqa: BLE001 (a thread that is gone is noticed by nobody else)
+            log("failed", severity="ERROR", path=name, error=repr(error), trace=bug_trace(error))
+        finally:
+            if not stop.is_set():
+                died.append(name)
+                stop.set()
+
     with _stopped_by_signals(stop):
-        ticking = threading.Thread(target=_tick_until, args=(stop, wiring), name="tick")
-        listening = threading.Thread(target=server.serve_forever, name="http")
-        ticking.start()
-        listening.start()
+        runs = {"tick": lambda: _tick_until(stop, wiring), "http": server.serve_forever}
+        threads = [threading.Thread(target=until_it_ends, args=each, name=each[0]) for each in runs.items()]
+        for thread in threads:
+            thread.start()
         log("serving", address=server.address, pipelines=", ".join(pipeline.name for pipeline in wiring.pipelines))
+        notify("READY=1")
         stop.wait()
         log("stopping")
-        server.shutdown()
-        server.server_close()  # waits for the requests in progress
-        listening.join()
-        ticking.join()
+        notify("STOPPING=1")
+        closing = threading.Thread(target=_close, args=(server, threads), name="stop", daemon=True)
+        closing.start()
+        closing.join(STOP_SECONDS)
+        if closing.is_alive():
+            log("work_given_up", severity="WARNING", detail=f"it did not end within {STOP_SECONDS:.0f} seconds of the stop")
+            os._exit(SERVE_DIED if died else 0)  # a thread in a query or a slow request would keep Python from ending
     log("stopped")
+    if died:
+        raise ServeError(f"the thread {died[0]} of serve has ended; see the log, and let a supervisor restart the process")
+
+
+def _close(server: Server, threads: Sequence[threading.Thread]) -> None:
+    server.shutdown()
+    server.server_close()  # waits for the requests in progress
+    for thread in threads:
+        thread.join()
 
 
 def _tick_until(stop: threading.Event, wiring: Wiring) -> None:
-    """Tick every minute until *stop* is set. The next tick makes up for one that failed."""
+    """Tick every minute until *stop* is set. The next tick makes up for one that failed, and is on time after a slow one."""
     request = _Request("POST", {}, b"")
     while True:
-        try:
-            handle_tick(wiring, request)
-        except PhasegateError:
-            pass  # handle_tick has logged it
-        except Exception as error:  # noqa: BLE001 (a bug in one tick must not stop the next)
-            log("tick_failed", severity="ERROR", error=repr(error))
-        if stop.wait(TICK_SECONDS):
+        began = time.monotonic()
+        handle_tick(wiring, request)
+        notify("WATCHDOG=1")
+        if stop.wait(max(began + TICK_SECONDS - time.monotonic(), 1.0)):
             return
 
 

@@ -1,6 +1,7 @@
 """Monitoring the monitor: each function records when it last did its work, so that others can report when it stopped."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 
 from phasegate.core.gates.schedule import CLOCK_STOPPED_AFTER
@@ -52,9 +53,12 @@ class Heartbeats:
 
 
 def last_heartbeats(records: Records, names: Sequence[str] = (WATCH,)) -> Mapping[str, datetime]:
-    """When functions last did their work; those that never did are absent."""
-    heartbeats = records.find(KIND, names)
-    return {name: datetime.fromisoformat(record.body["at"]) for name, record in heartbeats.items()}
+    """When functions last did their work; those that never did, or whose record is damaged, are absent."""
+    beats: dict[str, datetime] = {}
+    for name, record in records.find(KIND, names).items():
+        with suppress(KeyError, TypeError, ValueError):
+            beats[name] = datetime.fromisoformat(record.body["at"])
+    return beats
 
 
 def clock_stopped_message(records: Records, now: datetime) -> str:
@@ -62,6 +66,8 @@ def clock_stopped_message(records: Records, now: datetime) -> str:
     last = last_heartbeats(records).get(WATCH)
     if last is None:
         return "the scheduler has never run here, so overdue phases go unnoticed (run phasegate serve or the function watch)"
+    if last - now > CLOCK_STOPPED_AFTER:
+        return f"the scheduler's last run is recorded for {last:%Y-%m-%d %H:%M} UTC, which is still to come: a clock was wrong"
     if now - last <= CLOCK_STOPPED_AFTER:
         return ""
     return f"the scheduler has not run since {last:%Y-%m-%d %H:%M} UTC, so overdue phases go unnoticed"

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
+from functools import partial
 
 from phasegate.core.checks.metrics import Cost
 from phasegate.core.gates.adopt import adoption_hint
@@ -12,7 +13,7 @@ from phasegate.core.gates.gate import Gate
 from phasegate.core.gates.orphan import orphans
 from phasegate.core.gates.schedule import OLDER_GATES_PER_TICK, gates_to_recheck, window
 from phasegate.core.pipeline.model import Pipeline
-from phasegate.errors import PhasegateError
+from phasegate.errors import PhasegateError, bug_trace
 from phasegate.gates.heartbeat import WATCH, Heartbeats, last_heartbeats
 from phasegate.gates.monitor import Monitor
 from phasegate.gates.pauses import paused_phases
@@ -73,16 +74,18 @@ class Tick:
         """Recheck the gates that need it, send what is unsent, call the hooks, record the heartbeat.
 
         Raises:
-            PhasegateError: A step failed; the others were done. No heartbeat is recorded; the next tick does the step again.
+            Exception: The first error of a step, a bug before others; the other steps were done. Each was logged. No heartbeat
+                is recorded; the next tick does the step again.
         """
         errors: list[Exception] = []
         decisions: list[Decision] = []
         sent = 0
 
-        def attempt(step: Hook) -> None:
+        def attempt(name: str, step: Hook) -> None:
             try:
                 step()
             except Exception as error:  # noqa: BLE001 (a bug in one step must not keep the others from their turn)
+                self._log("step_failed", severity="ERROR", step=name, error=str(error), trace=bug_trace(error))
                 errors.append(error)
 
         def send() -> None:
@@ -91,14 +94,13 @@ class Tick:
 
         last = last_heartbeats(self._records).get(WATCH)
         for pipeline in self._monitor.pipelines.values():
-            attempt(lambda pipeline=pipeline: decisions.extend(self._recheck(pipeline, last, errors)))  # type: ignore[misc]
-        for step in (send, *self._hooks):
-            attempt(step)
-        for error in errors:
-            if not isinstance(error, PhasegateError):
-                raise error  # with its traceback: it is a bug
+            step = partial(self._recheck, pipeline, last, errors)
+            attempt(pipeline.name, lambda step=step: decisions.extend(step()))  # type: ignore[misc]
+        attempt("outbox", send)
+        for hook in self._hooks:
+            attempt(getattr(hook, "__qualname__", repr(hook)), hook)
         if errors:
-            raise errors[0]
+            raise min(errors, key=lambda error: isinstance(error, PhasegateError))
         # Last, so that a missing heartbeat means that some step fails: that is what raises an alert outside of this process.
         self._heartbeats.record(WATCH, self._clock.now())
         return TickResult(tuple(decisions), sent)
@@ -117,7 +119,7 @@ class Tick:
         runs = gates_to_recheck(pipeline, days, span, now, since=since, older=older, paused=paused)
 
         def failed(run: RunKey, error: Exception) -> None:
-            self._log("gate_not_judged", severity="ERROR", run=str(run), error=str(error))
+            self._log("gate_not_judged", severity="ERROR", run=str(run), error=str(error), trace=bug_trace(error))
             errors.append(error)
 
         return self._monitor.recheck(pipeline, runs, days, failed)
