@@ -223,6 +223,10 @@ class Outbox(Protocol):
         """Record a failed attempt; the next one is due at *again*, or the entry is parked when that is None."""
         ...
 
+    def postpone(self, keys: Sequence[str], again: datetime) -> None:
+        """Put off entries that were not tried, because their topic fails; this counts no attempt. Sent entries stay sent."""
+        ...
+
     def parked(self) -> Sequence[Pending]:
         """Entries without a next attempt: the bus refused them for good."""
         ...

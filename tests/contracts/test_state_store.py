@@ -287,6 +287,17 @@ def test_a_failed_entry_waits_for_its_next_attempt(store: Store) -> None:
     assert [(e.attempts, e.error) for e in store.pending(NOW + 2 * MINUTE, 1)] == [(2, "still")]
 
 
+def test_a_postponed_entry_waits_without_an_attempt_and_keeps_its_place(store: Store) -> None:
+    store.commit(Change(outbox=(message("a"), message("b"), message("c"), message("d"))))
+    store.mark_sent(["c"], NOW)
+    store.mark_failed("d", "there is no such topic", None)
+    store.postpone(["b", "a", "c", "d", "none"], NOW + MINUTE)
+    assert keys(store, NOW) == []
+    assert keys(store, NOW + MINUTE) == ["a", "b"]
+    assert [(e.attempts, e.error) for e in store.pending(NOW + MINUTE, 9)] == [(0, ""), (0, "")]
+    assert [entry.message.key for entry in store.parked()] == ["d"]
+
+
 def test_a_whole_second_is_not_later_than_the_same_with_decimals(store: Store) -> None:
     whole = NOW.replace(microsecond=0)
     store.commit(Change(outbox=(message("a"),)))

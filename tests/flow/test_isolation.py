@@ -15,13 +15,13 @@ from phasegate.core.gates.completion import Envelope, RunKey
 from phasegate.core.gates.gate import GateState
 from phasegate.core.gates.orphan import left_alone
 from phasegate.core.pipeline.model import Pipeline
-from phasegate.errors import NotifyError, StateError
+from phasegate.errors import NotifyError, PublishError, StateError
 from phasegate.gates.heartbeat import WATCH, Heartbeats, clock_stopped_message, last_heartbeats
 from phasegate.gates.monitor import Monitor
 from phasegate.gates.tick import Tick
 from phasegate.messaging.inbox import Handled
 from phasegate.messaging.outbox import Relay
-from phasegate.ports import Change, Receipt, Record
+from phasegate.ports import Change, Outgoing, Receipt, Record
 
 from tests.flow.fan import DAY, HOUR, MINUTE, World, fan
 from tests.flow.test_alerts import World as Desk
@@ -246,3 +246,54 @@ def test_every_failing_step_of_a_tick_is_named(tmp_path: Path, capsys: pytest.Ca
     ]
     assert ["trace" in line for line in failed] == [False, True]
     assert last_heartbeats(world.store)[WATCH] < world.clock.now(), "it is missing, and that raises the alert"
+
+
+# -- one dead topic -------------------------------------------------------------------------------------------------------------
+
+
+class Dead:
+    """A bus on which some topics never answer."""
+
+    def __init__(self, *topics: str) -> None:
+        self.topics = topics
+        self.sent: list[str] = []
+        self.tried = 0
+
+    def publish(self, message: Outgoing) -> str:
+        self.tried += 1
+        if message.topic in self.topics:
+            raise PublishError("no answer", retryable=True)
+        self.sent.append(message.key)
+        return "1"
+
+
+def backlog(world: World, bus: Dead, **entries: int) -> Relay:
+    for topic, number in entries.items():
+        world.store.commit(Change(outbox=tuple(Outgoing(f"{topic}-{n}", topic, {}) for n in range(number))))
+    return Relay(world.store, bus, world.clock)
+
+
+def test_the_backlog_of_a_dead_topic_keeps_no_other_topic_waiting(tmp_path: Path) -> None:
+    world, bus = World(fan(tmp_path)), Dead("lost")
+    relay = backlog(world, bus, lost=1_200, go=1)
+    assert relay.send_pending() == 1
+    assert (bus.sent, bus.tried) == (["go-0"], 2)
+
+
+def test_many_dead_topics_are_tried_once_each(tmp_path: Path) -> None:
+    world, bus = World(fan(tmp_path)), Dead("lost", "gone")
+    relay = backlog(world, bus, lost=30, gone=30, go=15)
+    assert relay.send_pending(limit=10) == 15
+    assert bus.tried == 17
+
+
+def test_a_topic_that_works_again_gets_its_messages_in_order(tmp_path: Path) -> None:
+    world, bus = World(fan(tmp_path)), Dead("lost")
+    relay = backlog(world, bus, lost=25)
+    for _ in range(3):
+        relay.send_pending(limit=10)
+        world.clock.advance(MINUTE)
+    bus.topics = ()
+    assert relay.send_pending(limit=10) == 25
+    assert bus.sent == [f"lost-{n}" for n in range(25)]
+    assert world.store.pending(world.clock.now() + 9 * HOUR, 9) == []

@@ -42,6 +42,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from hashlib import sha256
 from typing import Any, TypeAlias
 
@@ -292,12 +293,26 @@ class FirestoreStore:
 
     def mark_sent(self, keys: Sequence[str], now: datetime) -> None:
         """See `Outbox.mark_sent`."""
-        for start in range(0, len(keys), BATCH):
-            self._mark(keys[start : start + BATCH], now)
-
-    def _mark(self, keys: Sequence[str], now: datetime) -> None:
-        batch = self._client.batch()
         sent = {"sent_at": now, "expires_at": now + SENT_KEPT, "next_at": DELETE_FIELD, "parked": DELETE_FIELD}
+        for start in range(0, len(keys), BATCH):
+            self._mark(keys[start : start + BATCH], sent)
+
+    def postpone(self, keys: Sequence[str], again: datetime) -> None:
+        """See `Outbox.postpone`."""
+        for start in range(0, len(keys), BATCH):
+            self._write(partial(self._postponed, keys[start : start + BATCH], again))
+
+    def _postponed(self, keys: Sequence[str], again: datetime) -> WriteBatch | None:
+        """Another time for the next attempt of those that were not sent or parked meanwhile; None when all were."""
+        entries = self._read([self._document(OUTBOX, key) for key in keys]).values()
+        waiting = [seen for seen in entries if seen.exists and not {"sent_at", "parked"} & (seen.to_dict() or {}).keys()]
+        batch = self._client.batch()
+        for seen in waiting:
+            _put(batch, seen, {"next_at": again})
+        return batch if waiting else None
+
+    def _mark(self, keys: Sequence[str], sent: dict[str, Any]) -> None:
+        batch = self._client.batch()
         for key in keys:
             batch.update(self._document(OUTBOX, key), sent)
         with self._translated():
@@ -309,7 +324,7 @@ class FirestoreStore:
                     return  # it was marked before, and has expired since
         # One missing entry fails the whole batch.
         for key in keys:
-            self._mark([key], now)
+            self._mark([key], sent)
 
     def mark_failed(self, key: str, error: str, again: datetime | None) -> None:
         """See `Outbox.mark_failed`."""
@@ -330,7 +345,7 @@ class FirestoreStore:
         """Documents by path, without their bodies, in one request; missing ones are among them."""
         if not references:
             return {}
-        fields = ("version", "attempts", "sent_at")
+        fields = ("version", "attempts", "sent_at", "parked")
         snapshots = self._client.get_all(list(references), fields, retry=self._again, timeout=self._within)
         return {snapshot.reference.path: snapshot for snapshot in snapshots}
 

@@ -275,6 +275,12 @@ class SQLiteStore(_SQLiteFile):
                 values,
             )
 
+    def postpone(self, keys: Sequence[str], again: datetime) -> None:
+        """See `Outbox.postpone`."""
+        with self._writing() as connection:
+            values = [(_stamp(again), key) for key in keys]
+            connection.executemany("UPDATE outbox SET next_at = ? WHERE key = ? AND sent_at IS NULL AND NOT parked", values)
+
     def _entries(self, query: str, values: tuple[Any, ...]) -> Sequence[Pending]:
         with self._connected() as connection:
             rows = connection.execute(query, values).fetchall()
