@@ -78,6 +78,11 @@ class Event:
     trigger: str
     act: str = ""
 
+    @classmethod
+    def about(cls, gate: Gate, at: datetime, rule: str, trigger: str) -> "Event":
+        """An entry that says of a gate what the gate says itself."""
+        return cls(gate.run, at, rule, gate.state, gate.reason, gate.detail, gate.generation, gate.score, trigger)
+
 
 @dataclass(frozen=True, slots=True)
 class Rejected:

@@ -81,6 +81,12 @@ def test_a_removed_phase_ends_with_its_alert_and_keeps_nothing_busy(removed: Wor
     assert line == f"next is not in the pipeline file any more; 1 of its gates were not settled, the newest of {DAY}"
 
 
+def test_a_removed_phase_ends_with_both_alerts_when_its_retries_are_spent(removed: World) -> None:
+    damage(removed, "next", retries={"asked": 4, "given_up": True})
+    removed.tick()
+    assert removed.alerts[-2:] == [("checks_failed", "recovered"), ("retries_spent", "recovered")]
+
+
 def test_other_phases_go_on(removed: World) -> None:
     removed.tick(3)
     removed.loaded("one", "two", rows=20)

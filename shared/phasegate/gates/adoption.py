@@ -115,7 +115,7 @@ def _outcome(gate: Gate | None, verdict: Verdict) -> Adopted:
 def adoption_event(gate: Gate, now: datetime, by: str) -> Event:
     """The first entry in the history of an adopted gate."""
     trigger = "tick" if by == PHASEGATE else f"by hand: {by}"
-    return Event(gate.run, now, RULE, gate.state, gate.reason, gate.detail, gate.generation, gate.score, trigger)
+    return Event.about(gate, now, RULE, trigger)
 
 
 def unheard_inputs(

@@ -172,10 +172,9 @@ class Monitor:
     def leave(self, gates: Iterable[Gate]) -> None:
         """Look no more at gates whose phase is no longer in the pipeline file, and end their alerts."""
         for gate in gates:
-            left, alerts = orphaned(gate, self._clock.now())
-            event = Event(
-                gate.run, self._clock.now(), RULE, gate.state, gate.reason, gate.detail, gate.generation, gate.score, str(TICK)
-            )
+            now = self._clock.now()
+            left, alerts = orphaned(gate, now)
+            event = Event.about(gate, now, RULE, str(TICK))
             change = Change(left, outbox=tuple(alert_message(alert) for alert in alerts), event=event)
             with suppress(Conflict):  # another tick has just done the same
                 self._store.commit(change)

@@ -3,7 +3,7 @@
 `RULES` is the table "What happens when" of the README: the first rule that fits a case is the decision.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from functools import cached_property
@@ -25,6 +25,7 @@ from phasegate.core.gates.gate import (
     is_live,
     is_released,
     may_start,
+    recoveries,
     release_without,
 )
 from phasegate.core.gates.pause import Pause
@@ -513,15 +514,7 @@ def _warnings(case: Case) -> tuple[str, ...]:
 
 
 def _recovery(case: Case, state: GateState, detail: str) -> tuple[Alert, ...]:
-    """The recovery of the alert that has fired, and of "retries exhausted" where that fired, too."""
-    fired, retries = case.gate.alert, case.gate.retries
-    if fired is None or fired.cause is Reason.UNEXPECTED:  # a remark, which has no end
-        return ()
-    key = f"{fired.run}/v{case.gate.version + 1}/recovered"
-    alert = replace(fired, key=key, state=AlertState.RECOVERED, gate=state, detail=detail, evidence=(), effect="", at=case.now)
-    if retries is None or not retries.given_up or case.gate.is_open:
-        return (alert,)
-    return (alert, replace(alert, key=f"{fired.run}/v{case.gate.version + 1}/retries_recovered", cause=Reason.RETRIES_SPENT))
+    return recoveries(case.gate, state, detail, case.now)
 
 
 def _observe(case: Case, rule: str) -> Decision:
@@ -614,7 +607,8 @@ def _off(case: Case, rule: str) -> Decision:
     why = case.verdict.reason if case.verdict else ""
     rows = {table: count for table, count in (case.verdict.rows if case.verdict else {}).items() if count}
     ran = [report.producer for report in case.reports if report.status in (Status.DONE, Status.PARTIAL)]
-    detail = "; ".join((why, *(f"{table} has {count:,} rows" for table, count in rows.items()), *_reported(ran)))
+    reported = (f"{', '.join(ran)} reported a run",) if ran else ()
+    detail = "; ".join((why, *(f"{table} has {count:,} rows" for table, count in rows.items()), *reported))
     gate = replace(
         case.gate,
         state=GateState.OFF,
@@ -629,10 +623,6 @@ def _off(case: Case, rule: str) -> Decision:
         told = _alert_once(case, rule, replace(gate, alert=case.gate.alert), AlertSeverity.WARNING, unexpected)
         return replace(told, alerts=(*_recovery(case, GateState.OFF, detail), *told.alerts))
     return Decision(gate, rule, Reason.NOT_EXPECTED, detail, case.now, alerts=_recovery(case, GateState.OFF, detail))
-
-
-def _reported(producers: Sequence[str]) -> tuple[str, ...]:
-    return (f"{', '.join(producers)} reported a run",) if producers else ()
 
 
 def _open_off(case: Case, rule: str) -> Decision:

@@ -336,6 +336,22 @@ class Alert:
     check_kinds: tuple[str, ...] = ()
 
 
+def recoveries(gate: Gate, state: GateState, detail: str, now: datetime) -> tuple[Alert, ...]:
+    """The recovery of the alert that a gate has fired, and of "retries exhausted" where that fired, too.
+
+    Args:
+        state: The gate's state from now on.
+    """
+    fired, retries = gate.alert, gate.retries
+    if fired is None or fired.cause is Reason.UNEXPECTED:  # a remark, which has no end
+        return ()
+    key = f"{fired.run}/v{gate.version + 1}/recovered"
+    alert = replace(fired, key=key, state=AlertState.RECOVERED, gate=state, detail=detail, evidence=(), effect="", at=now)
+    if retries is None or not retries.given_up or gate.is_open:
+        return (alert,)
+    return (alert, replace(alert, key=f"{fired.run}/v{gate.version + 1}/retries_recovered", cause=Reason.RETRIES_SPENT))
+
+
 @dataclass(frozen=True, slots=True)
 class GoSignal:
     """The message that opens the way to the next phases.

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from datetime import datetime
+from datetime import date, datetime
 
-from phasegate.core.gates.gate import Alert, AlertState, Gate, GatesByPhase
+from phasegate.core.gates.gate import Alert, Gate, GatesByPhase, recoveries
 from phasegate.core.pipeline.model import Pipeline
 
 RULE = "the phase is no longer in the pipeline file"
@@ -20,29 +20,33 @@ def orphans(pipeline: Pipeline, gates: Iterable[Gate]) -> Iterator[Gate]:
 
 def orphaned(gate: Gate, now: datetime) -> tuple[Gate, tuple[Alert, ...]]:
     """A gate that nobody looks at any more, and the end of its alert: nobody could end it later."""
-    if gate.alert is None:
-        return replace(gate, orphaned=True), ()
-    key = f"{gate.alert.run}/v{gate.version + 1}/recovered"
-    ended = replace(
-        gate.alert, key=key, state=AlertState.RECOVERED, gate=gate.state, detail=RULE, evidence=(), effect="", at=now
-    )
-    return replace(gate, orphaned=True, alert=None), (ended,)
+    return replace(gate, orphaned=True, alert=None), recoveries(gate, gate.state, RULE, now)
 
 
 def left_alone(pipeline: Pipeline, days: Iterable[GatesByPhase]) -> tuple[str, ...]:
-    """What of some gates is left alone and why, in sentences without a full stop, newest date first."""
-    gates = sorted((gate for day in days for gate in day.values()), key=lambda gate: gate.run.run_date, reverse=True)
-    removed: dict[str, list[Gate]] = {}
-    for gate in gates:
+    """What of some gates is left alone and why, in sentences without a full stop."""
+    gates = [gate for day in days for gate in day.values()]
+    return (*removed_phases(pipeline, gates), *unreadable_states(gates))
+
+
+def removed_phases(pipeline: Pipeline, gates: Iterable[Gate]) -> tuple[str, ...]:
+    """A sentence for each phase that is no longer in the file, although its gates were not settled."""
+    removed: dict[str, list[date]] = {}
+    for gate in _newest_first(gates):
         if gate.run.phase not in pipeline.phases and (gate.orphaned or gate.awaits_clock):
-            removed.setdefault(gate.run.phase, []).append(gate)
-    unreadable = [str(gate.run) for gate in gates if gate.unreadable]
-    lines = [
-        f"{phase} is not in the pipeline file any more; {len(of_it)} of its gates were not settled, the newest of "
-        f"{of_it[0].run.run_date}"
-        for phase, of_it in removed.items()
-    ]
-    if unreadable:
-        more = f" and {len(unreadable) - 3} more" if len(unreadable) > 3 else ""
-        lines.append(f"the stored state of {', '.join(unreadable[:3])}{more} cannot be read by this version of phasegate")
-    return tuple(lines)
+            removed.setdefault(gate.run.phase, []).append(gate.run.run_date)
+    return tuple(
+        f"{phase} is not in the pipeline file any more; {len(dates)} of its gates were not settled, the newest of {dates[0]}"
+        for phase, dates in removed.items()
+    )
+
+
+def unreadable_states(gates: Iterable[Gate]) -> tuple[str, ...]:
+    """A sentence about the gates that cannot be read; none when all can."""
+    runs = [str(gate.run) for gate in _newest_first(gates) if gate.unreadable]
+    more = f" and {len(runs) - 3} more" if len(runs) > 3 else ""
+    return (f"the stored state of {', '.join(runs[:3])}{more} cannot be read by this version of phasegate",) if runs else ()
+
+
+def _newest_first(gates: Iterable[Gate]) -> Iterable[Gate]:
+    return sorted(gates, key=lambda gate: gate.run.run_date, reverse=True)
