@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from functools import partial
+from typing import TypeVar
 
 from phasegate.core.checks.metrics import Cost
 from phasegate.core.gates.adopt import adoption_hint
@@ -21,6 +22,8 @@ from phasegate.gates.rerun_requests import Breakers
 from phasegate.gates.watching import begin_watching, unadopted_history
 from phasegate.logs import Log, log
 from phasegate.ports import Clock, Records, State
+
+T = TypeVar("T")
 
 Hook = Callable[[], object]
 """Something else to do once a minute."""
@@ -79,24 +82,19 @@ class Tick:
         """
         errors: list[Exception] = []
         decisions: list[Decision] = []
-        sent = 0
 
-        def attempt(name: str, step: Hook) -> None:
+        def attempt(name: str, step: Callable[[], T]) -> T | None:
             try:
-                step()
+                return step()
             except Exception as error:  # noqa: BLE001 (a bug in one step must not keep the others from their turn)
                 self._log("step_failed", severity="ERROR", step=name, error=str(error), trace=bug_trace(error))
                 errors.append(error)
-
-        def send() -> None:
-            nonlocal sent
-            sent = self._monitor.relay()
+                return None
 
         last = last_heartbeats(self._records).get(WATCH)
         for pipeline in self._monitor.pipelines.values():
-            step = partial(self._recheck, pipeline, last, errors)
-            attempt(pipeline.name, lambda step=step: decisions.extend(step()))  # type: ignore[misc]
-        attempt("outbox", send)
+            decisions += attempt(pipeline.name, partial(self._recheck, pipeline, last, errors)) or ()
+        sent = attempt("outbox", self._monitor.relay) or 0
         for hook in self._hooks:
             attempt(getattr(hook, "__qualname__", repr(hook)), hook)
         if errors:
