@@ -13,7 +13,7 @@ from phasegate.gates.backfill import parse_range
 from phasegate.gates.heartbeat import clock_stopped_message
 from phasegate.gates.pauses import paused_phases
 from phasegate.gates.replay import retained_messages
-from phasegate.gates.watching import unadopted, watched_since
+from phasegate.gates.watching import is_unadopted, watched_since
 
 _DAYS = 7
 _FAR_FUTURE = timedelta(days=36_500)
@@ -44,7 +44,8 @@ def command(dates: str | None, pipeline_name: str | None, pipelines: str | None,
         span = parse_range(dates, pipeline, now=now)
     # A change before the range can require a rerun within it, as far back as all look-backs together reach.
     gates = store.load(pipeline.name, Span(span.first - total_look_back(pipeline), span.last))
-    since = unadopted(store, pipeline, span, gates)
+    since = watched_since(store, pipeline)
+    hint = adoption_hint(pipeline.name, since) if since and is_unadopted(pipeline, since, span, gates) else ""
     shown = Status(
         pipeline=pipeline,
         span=span,
@@ -57,8 +58,8 @@ def command(dates: str | None, pipeline_name: str | None, pipelines: str | None,
         parked=len(store.parked()),
         unprocessed=len(retained_messages(store)),
         scheduler=clock_stopped_message(store, now),
-        unadopted=adoption_hint(pipeline.name, since) if since else "",
-        watched_since=watched_since(store, pipeline),
+        unadopted=hint,
+        watched_since=since,
         left_alone=left_alone(pipeline, gates.values()),
         now=now,
     )

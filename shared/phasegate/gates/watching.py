@@ -10,6 +10,7 @@ from phasegate.core.gates.schedule import first_watched
 from phasegate.core.pipeline.model import Pipeline
 from phasegate.errors import Conflict
 from phasegate.ports import Change, Clock, Record, Records, State
+from phasegate.serialization import from_object, to_object
 
 WATCHED_SINCE = "watched_since"
 """Records of this kind, by pipeline; its body has `Watch` for the pipeline, and one for each phase that was added later."""
@@ -57,7 +58,7 @@ def begin_watching(store: State, pipeline: Pipeline, now: datetime) -> tuple[Map
     if record is not None and _is_whole(record, pipeline):
         return watches, False
     known = record.body.get("phases", {}) if record else {}
-    stored = known | {phase: _body(watch) for phase, watch in watches.items()}
+    stored = known | {phase: to_object(watch) for phase, watch in watches.items()}
     # `run_date` is what earlier versions read.
     first = record.body["run_date"] if record else str(min(watch.since for watch in watches.values()))
     body = {"run_date": first, "phases": stored}
@@ -74,25 +75,23 @@ def watched_since(records: Records, pipeline: Pipeline) -> date | None:
     return None if record is None else date.fromisoformat(record.body["run_date"])
 
 
-def unadopted(records: Records, pipeline: Pipeline, span: Span, days: Container[date]) -> date | None:
-    """The first run date that is watched, when a date of *span* before it has no gate; the clock leaves such dates out.
+def is_unadopted(pipeline: Pipeline, since: date, span: Span, days: Container[date]) -> bool:
+    """True when a run date of *span* has no gate, and is before the clock watched; it leaves such dates out.
 
     Args:
+        since: The first run date that is watched.
         days: Dates with stored gates.
     """
-    since = watched_since(records, pipeline)
-    if since is None or not any(pipeline.calendar.has_run(day) and day < since and day not in days for day in span.days()):
-        return None
-    return since
+    return any(pipeline.calendar.has_run(day) and day < since and day not in days for day in span.days())
 
 
 def unadopted_history(store: State, pipeline: Pipeline) -> date | None:
-    """The same for the month before the first watched run date: the history is adopted when all of that is."""
+    """The first run date that is watched, unless the month before it is adopted: then all of the history is."""
     since = watched_since(store, pipeline)
     if since is None:
         return None
     before = Span(since - HISTORY, since - timedelta(days=1))
-    return unadopted(store, pipeline, before, store.load(pipeline.name, before))
+    return since if is_unadopted(pipeline, since, before, store.load(pipeline.name, before)) else None
 
 
 def _read(record: Record | None, pipeline: Pipeline, now: datetime) -> Mapping[str, Watch]:
@@ -102,17 +101,9 @@ def _read(record: Record | None, pipeline: Pipeline, now: datetime) -> Mapping[s
     stored = record.body["phases"] if record else {}
     new = [phase for phase in pipeline.phases if phase not in stored]
     begins = Watch(first_watched(pipeline, now, new), pipeline.today(now))
-    return {phase: begins if phase in new else _watch(stored[phase]) for phase in pipeline.phases}
-
-
-def _watch(body: Mapping[str, str]) -> Watch:
-    return Watch(date.fromisoformat(body["since"]), date.fromisoformat(body["begun"]))
+    return {phase: begins if phase in new else from_object(Watch, stored[phase]) for phase in pipeline.phases}
 
 
 def _is_whole(record: Record, pipeline: Pipeline) -> bool:
     """True when a tick has seen every phase."""
     return "phases" in record.body and all(phase in record.body["phases"] for phase in pipeline.phases)
-
-
-def _body(watch: Watch) -> Mapping[str, str]:
-    return {"since": str(watch.since), "begun": str(watch.begun)}
