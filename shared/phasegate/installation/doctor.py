@@ -9,7 +9,7 @@ from typing import TypeVar
 from phasegate.alerts.records import DESTINATION
 from phasegate.core.alerts.delivery import DestinationHealth
 from phasegate.core.field_syntax import Span
-from phasegate.core.gates.orphan import left_alone
+from phasegate.core.gates.orphan import removed_phases, unreadable_states
 from phasegate.core.installation.finding import Finding, NotChecked
 from phasegate.core.pipeline.model import Pipeline
 from phasegate.errors import AdapterError, ConfigError
@@ -18,7 +18,7 @@ from phasegate.gates.schedule_check import schedule_faults
 from phasegate.gates.watching import unadopted_history
 from phasegate.installation.deploy_watch import KIND as DEPLOYMENT
 from phasegate.installation.deployment import COMPARISON, Installation, SubjectState
-from phasegate.installation.examination import Facts, Observed, examine
+from phasegate.installation.examination import Facts, Fault, Observed, examine
 from phasegate.installation.platform import DescribedWarehouse, Function, Platform
 from phasegate.installation.requirements import (
     history_table,
@@ -97,10 +97,10 @@ class Doctor:
             last_tick=observer.read(self._last_tick),
             last_drift_check=observer.read(self._last_drift_check),
             down_destinations=observer.read(self._down_destinations),
-            schedules=observer.read_each(
-                [pipeline.name for pipeline in self._pipelines if pipeline.calendar.expected], self._schedule_faults
-            ),
-            left_alone=observer.read_each([pipeline.name for pipeline in self._pipelines], self._left_alone),
+            schedules={
+                p.name: observer.read(partial(self._schedule_faults, p)) for p in self._pipelines if p.calendar.expected
+            },
+            left_alone={p.name: observer.read(partial(self._left_alone, p)) for p in self._pipelines},
             unadopted={p.name: observer.read(partial(self._unadopted, p)) for p in self._pipelines},
         )
 
@@ -142,16 +142,17 @@ class Doctor:
         health = {name: from_object(DestinationHealth, record.body) for name, record in records.items()}
         return {name: line.why for name, line in health.items() if line.is_down}
 
-    def _pipeline(self, name: str) -> Pipeline:
-        return next(pipeline for pipeline in self._pipelines if pipeline.name == name)
+    def _schedule_faults(self, pipeline: Pipeline) -> Sequence[Fault]:
+        fix = "load the schedule; until then its dates are taken for off"
+        return [(line, fix) for line in schedule_faults(pipeline, self._tables(), self._clock.now())]
 
-    def _schedule_faults(self, name: str) -> Sequence[str]:
-        return schedule_faults(self._pipeline(name), self._tables(), self._clock.now())
-
-    def _left_alone(self, name: str) -> Sequence[str]:
-        pipeline = self._pipeline(name)
+    def _left_alone(self, pipeline: Pipeline) -> Sequence[Fault]:
         today = pipeline.today(self._clock.now())
-        return left_alone(pipeline, self._records().load(name, Span(today - _LOOKED_BACK, today)).values())
+        days = self._records().load(pipeline.name, Span(today - _LOOKED_BACK, today))
+        gates = [gate for day in days.values() for gate in day.values()]
+        back, upgrade = "put the phase back, or leave it: its alerts have ended", "upgrade phasegate here"
+        removed = [(line, back) for line in removed_phases(pipeline, gates)]
+        return [*removed, *((line, upgrade) for line in unreadable_states(gates))]
 
     def _unadopted(self, pipeline: Pipeline) -> date | None:
         return unadopted_history(self._records(), pipeline)

@@ -84,8 +84,8 @@ class Facts:
     last_tick: Observed[datetime | None] = None
     last_drift_check: Observed[datetime | None] = None
     down_destinations: Observed[Mapping[str, str]] = field(default_factory=dict)
-    left_alone: Mapping[str, Observed[Sequence[str]]] = field(default_factory=dict)
-    schedules: Mapping[str, Observed[Sequence[str]]] = field(default_factory=dict)
+    schedules: Mapping[str, Observed[Sequence[Fault]]] = field(default_factory=dict)
+    left_alone: Mapping[str, Observed[Sequence[Fault]]] = field(default_factory=dict)
     unadopted: Mapping[str, Observed[date | None]] = field(default_factory=dict)
 
 
@@ -137,6 +137,16 @@ def _verdict(subject: str, ok: str, faults: Iterable[Fault]) -> Iterator[Finding
     """A finding for each fault, or one that says *ok*."""
     findings = [Finding(subject, Health.WRONG, message, fix) for message, fix in faults]
     yield from findings or [Finding(subject, Health.OK, ok)]
+
+
+def _of_each(what: str, ok: str, observed: Mapping[str, Observed[Sequence[Fault]]]) -> Iterator[Finding]:
+    """The findings about something that each pipeline has."""
+    for name, faults in observed.items():
+        subject = f"{what} of {name}"
+        if isinstance(faults, NotChecked):
+            yield _not_checked(subject, faults)
+        else:
+            yield from _verdict(subject, ok, faults)
 
 
 def _not_checked(subject: str, failure: NotChecked) -> Finding:
@@ -404,14 +414,7 @@ def _destinations(installed: _Installed) -> Iterator[Finding]:
 
 
 def _gates(installed: _Installed) -> Iterator[Finding]:
-    for name, lines in installed.facts.left_alone.items():
-        subject = f"gates of {name}"
-        if isinstance(lines, NotChecked):
-            yield _not_checked(subject, lines)
-            continue
-        removed = "put the phase back, or leave it: its alerts have ended"
-        faults = [(line, removed if "pipeline file" in line else "upgrade phasegate here") for line in lines]
-        yield from _verdict(subject, "all belong to phases of the file, and can be read", faults)
+    yield from _of_each("gates", "all belong to phases of the file, and can be read", installed.facts.left_alone)
 
 
 def _route_faults(installed: _Installed, pipeline: Pipeline, routed: set[str]) -> Iterator[Fault]:
@@ -508,13 +511,7 @@ def _calendars(installed: _Installed) -> Iterator[Finding]:
 
 
 def _schedules(installed: _Installed) -> Iterator[Finding]:
-    for name, lines in installed.facts.schedules.items():
-        subject = f"schedule of {name}"
-        if isinstance(lines, NotChecked):
-            yield _not_checked(subject, lines)
-            continue
-        fix = "load the schedule; until then its dates are taken for off"
-        yield from _verdict(subject, "its dates are known", [(line, fix) for line in lines])
+    yield from _of_each("schedule", "its dates are known", installed.facts.schedules)
 
 
 def _adoption(installed: _Installed) -> Iterator[Finding]:
