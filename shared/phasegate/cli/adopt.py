@@ -5,7 +5,17 @@ from datetime import date, timedelta
 
 import click
 
-from phasegate.cli.options import by_option, choose_pipeline, dry_run_option, example, location_options, pipeline_option, wired
+from phasegate.cli.options import (
+    by_option,
+    choose_phases,
+    choose_pipeline,
+    dry_run_option,
+    example,
+    location_options,
+    phases_option,
+    pipeline_option,
+    wired,
+)
 from phasegate.cli.validate import bar, validation_format_option, write
 from phasegate.core.field_syntax import Span
 from phasegate.core.pipeline.model import Pipeline
@@ -20,7 +30,7 @@ _SHOWN = 5
 @click.command(epilog=example("phasegate adopt 2013-01-01..2013-03-31 --dry-run"))
 @click.argument("dates", required=False)
 @pipeline_option
-@click.option("--phase", "phases", metavar="PHASE", multiple=True, help="Only this phase; can be repeated.")
+@phases_option
 @by_option
 @dry_run_option
 @validation_format_option
@@ -50,12 +60,11 @@ def command(
     pipeline = choose_pipeline(wiring, pipeline_name)
     now = wiring.clock.now()
     span = _history(pipeline, pipeline.today(now)) if dates is None else parse_range(dates, pipeline, now=now)
-    for phase in phases:
-        pipeline.phase(phase)
+    chosen = choose_phases(pipeline, phases)
     with bar(span) as progress:
         adoption = adopt(
             pipeline,
-            phases or tuple(pipeline.phases),
+            chosen,
             span,
             warehouse=wiring.warehouse,
             known=wiring.stored_gates(pipeline.name, span),

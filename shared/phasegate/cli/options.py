@@ -1,7 +1,7 @@
 """Options that commands share, and the values they stand for."""
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, time
 from pathlib import Path
 from typing import Any, TypeVar
@@ -45,6 +45,8 @@ by_option = click.option(
     help="Your name; by default the login name. In the cloud your credentials identify you, and --by is refused.",
 )
 
+phases_option = click.option("--phase", "phases", metavar="PHASE", multiple=True, help="Only this phase; can be repeated.")
+
 dry_run_option = click.option("--dry-run", is_flag=True, help="Show what would happen, and change nothing.")
 
 format_option = click.option(
@@ -84,6 +86,17 @@ def _log(event: str, *, severity: str = "INFO", **fields: object) -> None:  # no
 
         reason = visible(str(fields["error"]))
         click.echo(f"note: the alert for {fields['destination']} is left to the process that ticks: {reason}", err=True)
+
+
+def choose_phases(pipeline: Pipeline, names: Sequence[str]) -> Sequence[str]:
+    """The named phases, or all of a pipeline's.
+
+    Raises:
+        UnknownPhase: It has no phase of this name. That is refused before anything is measured, and billed.
+    """
+    for name in names:
+        pipeline.phase(name)
+    return names or tuple(pipeline.phases)
 
 
 def choose_pipeline(wiring: Wiring, name: str | None) -> Pipeline:

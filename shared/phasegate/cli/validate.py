@@ -7,7 +7,15 @@ from contextlib import contextmanager
 
 import click
 
-from phasegate.cli.options import choose_pipeline, example, location_options, pipeline_option, wired
+from phasegate.cli.options import (
+    choose_phases,
+    choose_pipeline,
+    example,
+    location_options,
+    phases_option,
+    pipeline_option,
+    wired,
+)
 from phasegate.core.field_syntax import Span
 from phasegate.core.gates.verdict import Verdict
 from phasegate.gates.backfill import Validation, parse_range, validate
@@ -29,7 +37,7 @@ validation_format_option = click.option(
 @click.command(epilog=example("phasegate validate 2013-02-01..2013-02-28 --format json"))
 @click.argument("dates")
 @pipeline_option
-@click.option("--phase", "phases", metavar="PHASE", multiple=True, help="Only this phase; can be repeated.")
+@phases_option
 @validation_format_option
 @click.option("--strict", is_flag=True, help="Exit with 4 when there are warnings: results that are acceptable, but amber.")
 @location_options("pipelines", "warehouse", "state")
@@ -55,13 +63,11 @@ def command(
     pipeline = choose_pipeline(wiring, pipeline_name)
     now = wiring.clock.now()
     span = parse_range(dates, pipeline, now=now)
-    # An unknown phase is refused before anything is measured, and billed.
-    for phase in phases:
-        pipeline.phase(phase)
+    chosen = choose_phases(pipeline, phases)
     with bar(span) as progress:
         validation = validate(
             pipeline,
-            phases or tuple(pipeline.phases),
+            chosen,
             span,
             warehouse=wiring.warehouse,
             now=now,
