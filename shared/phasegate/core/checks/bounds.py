@@ -22,6 +22,8 @@ Bounds: TypeAlias = tuple[Bound, Bound]
 OpenBounds: TypeAlias = tuple[Number | None, Number | None]
 """Lower and upper bound, both inclusive; None is open."""
 Count = Annotated[int, Between(0)]
+End: TypeAlias = Number | str | None
+"""One end of a range: a number, a date or time as text, or none."""
 
 
 def format_bounds(bounds: OpenBounds) -> str:
@@ -36,6 +38,17 @@ def _format_bounds(low: Number | None, high: Number | None) -> str:
     if low is not None:
         return f"at least {spell_bound(low)}"
     return "any number" if high is None else f"at most {spell_bound(high)}"
+
+
+def spell_ends(at_least: End, above: End, at_most: End, below: End) -> str:
+    """The ends of a range for people, without those that are not given: `above 0 and at most 1`, `at least 2013-01-01`."""
+    ends = (("at least", at_least), ("above", above), ("at most", at_most), ("below", below))
+    return " and ".join(f"{word} {spell_end(end)}" for word, end in ends if end is not None)
+
+
+def spell_end(end: Number | str) -> str:
+    """One end of a range for people; a date or time is written as it is."""
+    return end if isinstance(end, str) else spell_bound(end)
 
 
 def is_inside(number: Number | Fraction, bounds: OpenBounds) -> bool:
@@ -128,8 +141,7 @@ class BoundedCheck(BaseCheck):
         """The bounds for people: `at least 1`, `above 0 and at most 1`."""
         if self.above is None and self.below is None:
             return format_bounds(self.bounds)
-        ends = (("above", self.above), ("at least", self.at_least), ("below", self.below), ("at most", self.at_most))
-        return " and ".join(f"{word} {spell_bound(bound)}" for word, bound in ends if bound is not None)
+        return spell_ends(self.at_least, self.above, self.at_most, self.below)
 
     def passes(self, number: Number | Fraction) -> bool:
         """True when a number lies within the bounds."""

@@ -35,8 +35,10 @@ from phasegate.core.checks.bounds import (
     only,
     outcome_up_to,
     require_columns,
+    spell_end,
+    spell_ends,
 )
-from phasegate.core.checks.exact import exact, percent, percent_bound, spell, spell_bound
+from phasegate.core.checks.exact import exact, percent, percent_bound, spell
 from phasegate.core.checks.metrics import (
     Aggregate,
     AnyMetric,
@@ -377,12 +379,10 @@ class InRange(_RowWiseCheck):
 
     def _bounds(self, both: str, other: str) -> str:
         """The bounds for people, after one word for two inclusive ones, and after another for the rest."""
-        named = (("at least", self.min), ("above", self.above), ("at most", self.max), ("below", self.below))
-        ends = [(word, end if isinstance(end, str) else spell_bound(end)) for word, end in named if end is not None]
         if self.min is not None and self.max is not None:
-            return f"{both} {ends[0][1]} to {ends[1][1]}"
+            return f"{both} {spell_end(self.min)} to {spell_end(self.max)}"
         # NaN is neither above nor below a bound, so these are not turned round.
-        return f"{other} {' and '.join(f'{word} {end}' for word, end in ends)}"
+        return f"{other} {spell_ends(self.min, self.above, self.max, self.below)}"
 
     def valid_phrase(self) -> str:
         return f"{self.column} {self._bounds('from', 'of')}"
