@@ -6,6 +6,7 @@ A dead schedule expects nothing, so every date would be off, and nobody would be
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import date, datetime, timedelta
+from itertools import groupby
 
 from phasegate.core.checks.metrics import Newest, Unmeasured
 from phasegate.core.field_syntax import Span
@@ -63,14 +64,9 @@ def _ends(pipeline: Pipeline, name: str, dates: Sequence[date], known: Sequence[
         if wanted and (last is None or last < wanted[-1]):
             return f"{name} expects nothing {shown}, expected it to be known up to {wanted[-1]}"
         return ""
-    gap = longest = 0
-    for day in dates:
-        if last is None or day > last:
-            gap += day < today
-    run = 0
-    for day in dates:
-        run = 0 if day in known else run + 1
-        longest = max(longest, run if last is not None and day <= last else 0)
+    gap = sum(day < today for day in dates if last is None or day > last)
+    before = [day in known for day in dates if last is not None and day <= last]
+    longest = max((len(tuple(run)) for is_known, run in groupby(before) if not is_known), default=0)
     return f"{name} expects nothing {shown}: {gap} run dates in a row, at most {longest} before" if gap > longest + 1 else ""
 
 

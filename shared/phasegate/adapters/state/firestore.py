@@ -293,9 +293,8 @@ class FirestoreStore:
 
     def mark_sent(self, keys: Sequence[str], now: datetime) -> None:
         """See `Outbox.mark_sent`."""
-        sent = {"sent_at": now, "expires_at": now + SENT_KEPT, "next_at": DELETE_FIELD, "parked": DELETE_FIELD}
         for start in range(0, len(keys), BATCH):
-            self._mark(keys[start : start + BATCH], sent)
+            self._mark(keys[start : start + BATCH], now)
 
     def postpone(self, keys: Sequence[str], again: datetime) -> None:
         """See `Outbox.postpone`."""
@@ -311,8 +310,9 @@ class FirestoreStore:
             _put(batch, seen, {"next_at": again})
         return batch if waiting else None
 
-    def _mark(self, keys: Sequence[str], sent: dict[str, Any]) -> None:
+    def _mark(self, keys: Sequence[str], now: datetime) -> None:
         batch = self._client.batch()
+        sent = {"sent_at": now, "expires_at": now + SENT_KEPT, "next_at": DELETE_FIELD, "parked": DELETE_FIELD}
         for key in keys:
             batch.update(self._document(OUTBOX, key), sent)
         with self._translated():
@@ -324,7 +324,7 @@ class FirestoreStore:
                     return  # it was marked before, and has expired since
         # One missing entry fails the whole batch.
         for key in keys:
-            self._mark([key], sent)
+            self._mark([key], now)
 
     def mark_failed(self, key: str, error: str, again: datetime | None) -> None:
         """See `Outbox.mark_failed`."""

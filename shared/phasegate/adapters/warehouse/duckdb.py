@@ -133,8 +133,7 @@ def _make_views(connection: duckdb.DuckDBPyConnection, found: Iterable[FolderTab
     for table in found:
         name = table.full_name
         if name in views:
-            other = views[name].below or views[name].files[0]
-            yield name, f"table {name} exists twice, as {other.name} and as {(table.below or table.files[0]).name}"
+            yield name, f"table {name} exists twice, as {views[name].path.name} and as {table.path.name}"
             continue
         views[name] = table
         if table.problem:

@@ -4,6 +4,7 @@
 underscore are not data: writers use them for files that are not finished (`_temporary`) and for marks (`_SUCCESS`).
 """
 
+import glob
 import gzip
 import re
 from collections.abc import Iterator, Sequence
@@ -56,6 +57,11 @@ class FolderTable:
         return f"{self.dataset}.{self.name}"
 
     @property
+    def path(self) -> Path:
+        """Where it is: a folder, or a single file."""
+        return self.below or self.files[0]
+
+    @property
     def readers(self) -> Sequence[str]:
         """DuckDB's functions for its files, each once."""
         return tuple(dict.fromkeys(FORMATS[_ending(path)] for path in self.files))
@@ -76,7 +82,8 @@ class FolderTable:
     def source(self) -> str:
         """The call that reads it, as SQL."""
         (reader,) = self.readers
-        files = ", ".join(_quoted(_literal(str(path))) for path in self.files)
+        # A path is taken literally, not for a pattern.
+        files = ", ".join(_quoted(glob.escape(str(path))) for path in self.files)
         # Schemas change over the years: columns are matched by name, and get the widest type.
         return f"{reader}([{files}], union_by_name = true, hive_partitioning = {str(self.is_hive).lower()}{_OPTIONS[reader]})"
 
@@ -137,11 +144,6 @@ def _ending(path: Path) -> str:
 
 def _is_table_name(text: str) -> bool:
     return re.fullmatch(NAME, text) is not None and not text.startswith((".", "_"))
-
-
-def _literal(path: str) -> str:
-    """A path that DuckDB does not take for a pattern."""
-    return re.sub(r"[\[*?]", r"[\g<0>]", path)
 
 
 def _quoted(text: str) -> str:

@@ -362,8 +362,10 @@ def _sender(fields: Mapping[str, Any], pipeline: Pipeline) -> tuple[str, str]:
         of = f" of phase {' or '.join(phases)}" if named is not None else ""
         raise UnknownPhase(f"unknown producer {_shown(producer)}{of}; known producers: {known}")
     if len(senders) > 1:
-        several = [f"{name} of {phase}" if len({p for p, _ in senders}) == 1 else phase for phase, name in senders]
-        hint = "make the aliases differ" if len({p for p, _ in senders}) == 1 else "the message must name the phase"
+        if len({phase for phase, _ in senders}) == 1:
+            several, hint = [f"{name} of {phase}" for phase, name in senders], "make the aliases differ"
+        else:
+            several, hint = [phase for phase, _ in senders], "the message must name the phase"
         raise MessageError(f"{_shown(producer)} reports for {', '.join(several)}; {hint}")
     return senders[0]
 
