@@ -4,6 +4,7 @@ PhasegateError
 ├── ConfigError          a file, setting or argument is wrong; nothing was done
 ├── NotNow               a phase must not start yet; says what blocks it (core.gates.preflight)
 ├── MessageError         a message is invalid; it is stored as rejected and acknowledged
+│   ├── IgnoredSender    nothing is stored; it is only acknowledged
 │   └── UnknownPhase
 ├── ServeError           a part of `serve` ended by itself; the process must be started again
 ├── ActionRefused        a manual action does not fit the gate; nothing was done
