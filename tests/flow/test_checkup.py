@@ -95,19 +95,24 @@ def test_a_crash_at_any_step_loses_nothing_and_a_second_tick_repeats_nothing(tmp
         assert len({message.key for message in checkups.bus.taken}) == 1, steps
 
 
+def wired(folder: Path, clock: ManualClock) -> Wiring:
+    """The real wiring over the files of a folder."""
+    environ = {
+        "PHASEGATE_PIPELINES": "shop.yaml",
+        "PHASEGATE_WAREHOUSE": f"duckdb:{folder / 'w.duckdb'}",
+        "PHASEGATE_STATE": f"sqlite:{folder / 's.sqlite'}",
+        "PHASEGATE_BUS": "local:",
+    }
+    return Wiring(Settings.resolve({}, environ, folder), clock=clock)
+
+
 def test_a_tick_runs_the_checkup(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Over the real wiring: a table that no pipeline file names appears, and raises an alert on the console."""
     (tmp_path / "shop.yaml").write_text(FILE)
     with duckdb.connect(str(tmp_path / "w.duckdb")) as con:
         con.execute("CREATE SCHEMA raw; CREATE TABLE raw.orders (day DATE, id VARCHAR); CREATE TABLE raw.strange (x INT)")
-    environ = {
-        "PHASEGATE_PIPELINES": "shop.yaml",
-        "PHASEGATE_WAREHOUSE": f"duckdb:{tmp_path / 'w.duckdb'}",
-        "PHASEGATE_STATE": f"sqlite:{tmp_path / 's.sqlite'}",
-        "PHASEGATE_BUS": "local:",
-    }
     clock = ManualClock(START)
-    wiring = Wiring(Settings.resolve({}, environ, tmp_path), clock=clock)
+    wiring = wired(tmp_path, clock)
     wiring.tick.run()
     clock.advance(SOON)
     wiring.tick.run()
@@ -130,14 +135,8 @@ def test_people_are_told_once_that_a_history_is_not_adopted_where_a_route_takes_
         with duckdb.connect(str(folder / "w.duckdb")) as con:
             con.execute("CREATE SCHEMA raw; CREATE TABLE raw.orders (day DATE, id VARCHAR)")
             con.execute("INSERT INTO raw.orders SELECT date '2026-01-01' + range::int, range FROM range(70)")
-        environ = {
-            "PHASEGATE_PIPELINES": "shop.yaml",
-            "PHASEGATE_WAREHOUSE": f"duckdb:{folder / 'w.duckdb'}",
-            "PHASEGATE_STATE": f"sqlite:{folder / 's.sqlite'}",
-            "PHASEGATE_BUS": "local:",
-        }
         clock = ManualClock(START)
-        wiring = Wiring(Settings.resolve({}, environ, folder), clock=clock)
+        wiring = wired(folder, clock)
         wiring.tick.run()
         if is_adopted:
             (pipeline,) = wiring.pipelines
