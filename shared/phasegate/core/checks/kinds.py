@@ -328,7 +328,7 @@ def _require_moment(text: str) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InRange(_RowWiseCheck):
-    """*column* is at least *min* or *above*, and at most *max* or *below*; nulls are allowed, NaN is not."""
+    """*column* is from *min* to *max*, ends included, or between *above* and *below*, ends excluded; null passes, NaN fails."""
 
     kind: ClassVar[str] = "in_range"
     rerun_may_help: ClassVar[bool] = False
